@@ -1,0 +1,1 @@
+"""Experiments: configurations, their results, and the scripts that turn one into the other."""

@@ -1,0 +1,159 @@
+"""Results: one line a run in `results/<table>.jsonl`, append-only; the ranks behind the claims."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from relgnn.errors import InputError, MachineError
+from relgnn.ranking.metrics import read_ranks
+from relgnn.ranking.ranks import SIDES
+from relgnn.training import atomic_file
+
+ROOT = Path(__file__).resolve().parent
+RESULTS = ROOT / "results"
+
+Key = tuple[str, str, float, int, str]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of one run.
+
+    Attributes:
+        table, row, fraction, seed, config_sha256: together the key; the last line of a key wins.
+        metrics: figures, 0 to 1.
+        expected: published figures by metric, and their `source`.
+        command: what made the line.
+        git_commit, dirty: the code; a dirty line is never rendered.
+        split_seed: draw of the fraction.
+        seconds, peak_memory_mb: of the whole run, which may have made several rows.
+        hardware, versions: where it ran.
+    """
+
+    table: str
+    row: str
+    fraction: float
+    seed: int
+    metrics: dict[str, float]
+    expected: dict[str, float | str]
+    command: str
+    config_sha256: str
+    git_commit: str
+    dirty: bool
+    split_seed: int
+    seconds: float
+    peak_memory_mb: float
+    hardware: str
+    versions: dict[str, str]
+
+    @property
+    def key(self) -> Key:
+        """What a later line must equal to replace this one."""
+        return self.table, self.row, self.fraction, self.seed, self.config_sha256
+
+
+def tables(root: Path = RESULTS) -> list[str]:
+    """Names of the tables that have results."""
+    return sorted(path.stem for path in root.glob("*.jsonl"))
+
+
+def read_lines(table: str, root: Path = RESULTS) -> list[Line]:
+    """Every line of a table, in the order they were written; none where there is no file.
+
+    Raises:
+        InputError: a line is not JSON or lacks a field.
+    """
+    path = root / f"{table}.jsonl"
+    if not path.exists():
+        return []
+    found = []
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            content = json.loads(text)
+            found.append(Line(**{field.name: content[field.name] for field in fields(Line)}))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}:{number}: no line of results ({error!r}); restore the file from git"
+            ) from error
+    return found
+
+
+def latest(lines: Iterable[Line]) -> dict[Key, Line]:
+    """The last line of every key."""
+    return {line.key: line for line in lines}
+
+
+def rendered(lines: Iterable[Line]) -> list[Line]:
+    """What a table shows: of each row, fraction and seed the last line that is not dirty."""
+    clean = (line for line in lines if not line.dirty)
+    return list({(line.row, line.fraction, line.seed): line for line in clean}.values())
+
+
+def append(table: str, lines: Sequence[Line], root: Path = RESULTS) -> None:
+    """Add lines to a table, on disk before this returns.
+
+    Raises:
+        MachineError: they cannot be written.
+    """
+    path = root / f"{table}.jsonl"
+    text = "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in lines)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise MachineError(f"{path}: not written ({error.strerror}); free space there") from error
+
+
+def ranks_path(table: str, config: str, fraction: float, seed: int, root: Path = RESULTS) -> Path:
+    """Where the ranks of a configuration are kept: `<config>-<percent given>-<seed>`."""
+    return root / "ranks" / table / f"{config}-{100 * fraction:g}-{seed}.parquet"
+
+
+def save_ranks(run: Path, rows: Iterable[str], path: Path) -> None:
+    """Keep the realistic rank of every test query of a run, compactly.
+
+    Args:
+        run: a run folder, with `ranks/<row>.tsv`.
+        rows: which.
+        path: Parquet file with columns row, side, triple (position in test) and rank.
+    """
+    parts = []
+    for row in rows:
+        ranks = read_ranks(run / "ranks" / f"{row}.tsv")
+        for side in SIDES:
+            values = ranks[side][1].realistic.astype(np.float32)
+            index = np.arange(len(values), dtype=np.int32)
+            parts.append(pd.DataFrame({"row": row, "side": side, "triple": index, "rank": values}))
+    frame = pd.concat(parts, ignore_index=True).astype({"row": "category", "side": "category"})
+    with atomic_file(path) as partial:
+        frame.to_parquet(partial, index=False, compression="zstd", compression_level=12)
+
+
+def load_ranks(path: Path) -> dict[str, np.ndarray]:
+    """Row -> realistic ranks, float64 [sides, T].
+
+    Raises:
+        InputError: the file is not there.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no ranks; run python -m experiments.reproduce from a clean tree")
+    frame = pd.read_parquet(path).astype({"row": str, "side": str})
+    found: dict[str, np.ndarray] = {}
+    for row, part in frame.groupby("row", sort=False):
+        sides: list[Any] = [
+            part[part["side"] == side].sort_values("triple")["rank"].to_numpy(float)
+            for side in SIDES
+        ]
+        found[str(row)] = np.stack(sides)
+    return found

@@ -1,0 +1,235 @@
+"""Tables from results: experiments/RESULTS.md, the blocks of README.md, and the README's picture.
+
+    python -m experiments.tables            writes them
+    python -m experiments.tables --check    says where they differ from the results, and exits 1
+
+A block of README.md stands between `<!-- table:NAME -->` and `<!-- /table -->`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from experiments import claims as claims_module
+from experiments.claims import LOOP, METRIC, Claim, read_claims, stale
+from experiments.reproduce import verdict
+from experiments.results import RESULTS, ROOT, Line, read_lines, rendered, tables
+from relgnn.errors import RelgnnError
+from relgnn.loop import figures
+from relgnn.loop.report import ordered_rows, row_title, short, signed
+from relgnn.ranking.statistics import mean_std
+from relgnn.training import atomic_file
+
+README = ROOT.parent / "README.md"
+OUTPUT = ROOT / "RESULTS.md"
+PICTURES = ROOT.parent / "docs"
+BLOCK = re.compile(r"(<!-- table:([\w.-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+
+COLUMNS = {
+    "mrr": "MRR",
+    "mrr_feature": "MRR feature",
+    "mrr_corpus": "MRR corpus",
+    "mrr_none": "MRR none",
+    "hits@1": "Hits@1",
+    "hits@3": "Hits@3",
+    "hits@10": "Hits@10",
+}
+LOOP_COLUMNS = ("mrr", "mrr_feature", "mrr_corpus", "mrr_none", "hits@10")
+FAMILIES = {"": "R-GCN", "compgcn": "CompGCN"}
+
+Group = list[Line]
+
+
+def render_table(table: str, root: Path = RESULTS) -> str:
+    """A table as Markdown: a section for each share of triples given, claims, the command."""
+    lines = rendered(read_lines(table, root))
+    if not lines:
+        return f"No results yet: `python -m experiments.reproduce {table}` makes them.\n"
+    claims = [claim for claim in read_claims(root) if claim.table == table]
+    parts = []
+    for fraction in sorted({line.fraction for line in lines}):
+        groups = grouped([line for line in lines if line.fraction == fraction])
+        parts.append(f"{100 * fraction:g} % of the triples given.\n\n" + _markdown(table, groups))
+        parts += [sentence(claim) for claim in claims if _told(claim, fraction)]
+    parts.append(_origin(table, lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def grouped(lines: Sequence[Line]) -> dict[str, Group]:
+    """Lines by row, rows in the order of readers."""
+    rows: dict[str, Group] = {}
+    for line in lines:
+        rows.setdefault(line.row, []).append(line)
+    if all(line.table.startswith(LOOP) for line in lines):
+        by_family: dict[str, dict[str, str]] = {}
+        for row in rows:
+            family, _, name = row.rpartition("/")
+            by_family.setdefault(family, {})[name] = row
+        order = [
+            by_family[f][name] for f in sorted(by_family) for name in ordered_rows(by_family[f])
+        ]
+        return {row: rows[row] for row in order}
+    return dict(sorted(rows.items()))
+
+
+def sentence(claim: Claim) -> str:
+    """A claim in words."""
+    prefix = "" if claim.config == claims_module.PLAIN else f"{claim.config}/"
+    what = " (the best row that neither reads at test time nor is the oracle)" if claim.best else ""
+    where = "all test triples" if claim.stratum == "all" else f"stratum {claim.stratum}"
+    return (
+        f"- `{prefix}{claim.row}` − `{prefix}{claim.against}`{what}, {where}: "
+        f"{signed(claim.mean)} MRR [{signed(claim.low)}, {signed(claim.high)}]"
+    )
+
+
+def render_results(root: Path = RESULTS) -> str:
+    """RESULTS.md."""
+    head = (
+        "# Results\n\nWritten by `python -m experiments.tables` from `experiments/results`; "
+        "not edited by hand.\nFiltered, realistic ranks, mean ± standard deviation over seeds. "
+        "Intervals are 95 %,\n"
+        "paired over seeds and test triples (`python -m experiments.claims`).\n"
+    )
+    shown = [name for name in tables(root) if rendered(read_lines(name, root))]
+    if not shown:
+        return head + "\nThere are no results yet.\n"
+    return head + "".join(f"\n## {name}\n\n{render_table(name, root)}" for name in shown)
+
+
+def render_readme(text: str, root: Path = RESULTS) -> str:
+    """README.md with every block replaced."""
+    return BLOCK.sub(lambda m: f"{m[1]}\n{render_table(m[2], root)}\n{m[3]}", text)
+
+
+def differences(root: Path = RESULTS, output: Path = OUTPUT, readme: Path = README) -> list[str]:
+    """Where the files do not say what the results say, one sentence each."""
+    found = stale(read_claims(root), root)
+    wanted = {output: render_results(root)}
+    if readme.exists():
+        wanted[readme] = render_readme(readme.read_text(encoding="utf-8"), root)
+    for path, text in wanted.items():
+        now = path.read_text(encoding="utf-8") if path.exists() else ""
+        if now != text:
+            pairs = zip([*now.splitlines(), ""], [*text.splitlines(), ""], strict=False)
+            number, line = next(
+                ((n, new) for n, (old, new) in enumerate(pairs, start=1) if old != new), (1, "")
+            )
+            found.append(
+                f"{path.name}:{number} differs from the results, expected {line!r}; run "
+                "python -m experiments.tables"
+            )
+    return found
+
+
+def picture(table: str, root: Path = RESULTS) -> bytes | None:
+    """MRR of every row and stratum of a loop table as PNG; None where there is nothing to draw."""
+    lines = rendered(read_lines(table, root))
+    if not lines:
+        return None
+    fraction = min(line.fraction for line in lines)
+    groups = grouped([line for line in lines if line.fraction == fraction])
+    draws = []
+    for family in sorted({row.rpartition("/")[0] for row in groups}):
+        means: dict[str, dict[str, float]] = {}
+        spread: dict[str, dict[str, float]] = {}
+        for row, part in groups.items():
+            owner, _, name = row.rpartition("/")
+            if owner == family:
+                values = {g: mean_std(one.metrics[m] for one in part) for g, m in METRIC.items()
+                          if m in part[0].metrics}  # fmt: skip
+                means[row_title(name)] = {g: v[0] for g, v in values.items()}
+                spread[row_title(name)] = {g: v[1] for g, v in values.items()}
+        title = FAMILIES.get(family, family)
+        draws.append(figures.draw_rows(means, "loop", spread, title))
+    seeds = len({line.seed for line in lines})
+    data = table.removeprefix(LOOP)
+    return figures.overview(
+        draws, f"{data}, {100 * fraction:g} % of the triples given: test MRR over {seeds} seeds"
+    )
+
+
+def _markdown(table: str, groups: Mapping[str, Group]) -> str:
+    loop = table.startswith(LOOP)
+    present = {name for part in groups.values() for line in part for name in line.metrics}
+    wanted = LOOP_COLUMNS if loop else ("mrr", "hits@1", "hits@3", "hits@10")
+    columns = [name for name in wanted if name in present]
+    columns += sorted(present - COLUMNS.keys())
+    expected = any("mrr" in line.expected for part in groups.values() for line in part)
+    titles = ["row", *(COLUMNS.get(c, c) for c in columns), "seeds"]
+    titles += ["expected MRR", ""] if expected else []
+    rows = [titles, ["---", *("---:" for _ in titles[1:])]]
+    for row, part in groups.items():
+        cells = [f"`{row}`", *(_cell(part, c) for c in columns), str(len(part))]
+        if expected:
+            mean, deviation = mean_std(line.metrics["mrr"] for line in part)
+            figure = part[-1].expected.get("mrr")
+            shown = short(float(figure)) if figure is not None else "–"
+            cells += [shown, verdict(mean, deviation, figure)]
+        rows.append(cells)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+
+
+def _cell(part: Group, metric: str) -> str:
+    values = [line.metrics[metric] for line in part if metric in line.metrics]
+    if not values:
+        return "–"
+    mean, deviation = mean_std(values)
+    return short(mean) if deviation != deviation else f"{short(mean)} ± {short(deviation)}"
+
+
+def _told(claim: Claim, fraction: float) -> bool:
+    """The best rival on everything; both on what no text states, where reading could harm."""
+    return claim.fraction == fraction and (
+        (claim.best and claim.stratum == "all") or claim.stratum == "none"
+    )
+
+
+def _origin(table: str, lines: Sequence[Line]) -> str:
+    hours = sum({(x.config_sha256, x.seed, x.seconds): x.seconds for x in lines}.values()) / 3600
+    sources = sorted({str(x.expected["source"]) for x in lines if x.expected.get("source")})
+    commits = sorted({x.git_commit[:10] for x in lines})
+    text = (
+        f"Made by `python -m experiments.reproduce {table}` ({hours:.1f} hours in all, "
+        f"{max(x.peak_memory_mb for x in lines):,.0f} MB at most) at {', '.join(commits)}."
+    )
+    return text + (f" Expected: {'; '.join(sources)}." if sources else "")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.tables",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 on differences")
+    given = parser.parse_args(arguments)
+    try:
+        if given.check:
+            found = differences()
+            print("\n".join(found) or "RESULTS.md and README.md say what the results say")
+            return int(bool(found))
+        texts = {OUTPUT: render_results()}
+        if README.exists():
+            texts[README] = render_readme(README.read_text(encoding="utf-8"))
+        for path, text in texts.items():
+            with atomic_file(path) as partial:
+                partial.write_text(text, encoding="utf-8")
+        for table in tables():
+            image = picture(table) if table.startswith(LOOP) else None
+            if image is not None:
+                with atomic_file(PICTURES / f"{table}.png") as partial:
+                    partial.write_bytes(image)
+    except RelgnnError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,5 @@
+"""`python -m relgnn` is `relgnn`."""
+
+from relgnn.cli import main
+
+main()

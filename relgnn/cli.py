@@ -1,0 +1,107 @@
+"""The `relgnn` command: assembles the commands and turns every failure into one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+# Before torch is imported anywhere: waiting threads must not burn the few cores there are.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import typer
+
+from relgnn import __version__
+from relgnn.commands import ask, data, train
+from relgnn.commands.console import SETTINGS
+from relgnn.errors import MachineError, RelgnnError
+
+STOPPED = 130
+NO_MEMORY = "the memory is not enough; lower text.batch_tokens or train.batch_size"
+
+app = typer.Typer(
+    help="Language models and graph networks that teach each other to complete knowledge graphs.",
+    epilog="Example: relgnn demo. `relgnn COMMAND --help` explains a command.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+app.add_typer(data.app, name="data")
+app.command(epilog="Example: relgnn demo --fraction 0.1 --gnn compgcn")(train.demo)
+app.command(epilog="Example: relgnn run own.yaml train.epochs=50 --out runs/own")(train.run)
+app.command(epilog="Example: relgnn evaluate runs/own --ranks ranks.tsv")(train.evaluate)
+app.command(epilog="Example: relgnn score runs/own triples.tsv --out scores.tsv")(ask.score)
+app.command(epilog='Example: relgnn predict runs/own --head "Ada Lovelace" --relation P106 -k 5')(
+    ask.predict
+)
+app.command(epilog='Example: relgnn extract runs/own "Ada Lovelace was born in London."')(
+    ask.extract
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"relgnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress and no notes; may stand anywhere.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Take the options that hold for every command."""
+    SETTINGS.quiet = quiet
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and leave with its exit status.
+
+    0: done; 2: the input is wrong; 3: the machine failed; 130: stopped by Ctrl-C. Every failure is
+    one line on standard error.
+
+    Args:
+        arguments: what follows `relgnn`; by default those of the process.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    ends = given.index("--") if "--" in given else len(given)
+    if "--quiet" in given[:ends]:
+        rest = [a for a in given[:ends] if a != "--quiet"]
+        given = ["--quiet", *rest, *given[ends:]]
+    try:
+        app(given, prog_name="relgnn")
+    except RelgnnError as error:
+        _leave(str(error), error.exit_code)
+    except MemoryError:
+        _leave(NO_MEMORY, MachineError.exit_code)
+    except (OSError, RuntimeError) as error:
+        message = _machine(error)
+        if message is None:
+            raise
+        _leave(message, MachineError.exit_code)
+    sys.exit(0)
+
+
+def _machine(error: OSError | RuntimeError) -> str | None:
+    """What to say of a failure of the machine; None for a mistake of ours."""
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"{error.filename or 'a file'}: no space left on the disk; free some and repeat"
+        return f"{error.filename or 'a file'}: {error.strerror or error}; check the path and rights"
+    # torch has no class of its own for a processor's memory
+    if "can't allocate memory" in str(error) or "out of memory" in str(error):
+        return NO_MEMORY
+    return None
+
+
+def _leave(message: str, status: int) -> NoReturn:
+    line = " ".join(message.split())
+    print(line if status == STOPPED else f"error: {line}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,228 @@
+"""`relgnn score`, `predict` and `extract`: use what was trained."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from relgnn.commands.console import AsJson, note, print_json, start_quietly
+from relgnn.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from relgnn.data import KnowledgeGraph
+    from relgnn.loop.opened import Answer
+    from relgnn.loop.textmodel import Extraction
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+COLUMNS = ("head", "relation", "tail")
+
+
+def score(
+    run: RunFolder,
+    triples: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TRIPLES", help="Head, relation, tail, one triple a line, separated by tabs."
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Write the TSV here, not to standard output.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give each triple a score and a calibrated probability.
+
+    Entities and relations are ids or exact names. The score is log P(tail | head, relation) +
+    log P(head | relation, tail); the probability says how likely the triple is true when it
+    stands against a random one of its kind, and is empty for a run without valid triples.
+    """
+    start_quietly()
+    from relgnn.loop.opened import open_run
+
+    written = read_triples(triples)
+    opened = open_run(run)
+    rows = opened.score(resolve(opened.graph, triples, written))
+    results = [
+        {**dict(zip(COLUMNS, cells, strict=True)), "score": value, "probability": p}
+        for (_, cells), (value, p) in zip(written, rows, strict=True)
+    ]
+    if out is not None:
+        from relgnn.training import atomic_file
+
+        with atomic_file(out) as path:
+            path.write_text(_as_tsv(results), encoding="utf-8")
+        note(f"{len(results)} triples scored, written to {out}")
+    if as_json:
+        print_json(results)
+    elif out is None:
+        sys.stdout.write(_as_tsv(results))
+
+
+def predict(
+    run: RunFolder,
+    relation: Annotated[str, typer.Option(help="Id or exact name.")],
+    head: Annotated[str | None, typer.Option(help="Id or exact name; asks for tails.")] = None,
+    tail: Annotated[str | None, typer.Option(help="Id or exact name; asks for heads.")] = None,
+    k: Annotated[int, typer.Option("-k", "--top", min=1, help="How many answers.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Answer an open query, each answer with probability and why."""
+    if (head is None) == (tail is None):
+        raise InputError("give exactly one of --head and --tail; the other one is asked for")
+    start_quietly()
+    from relgnn.data.lookup import find_entity, find_relation
+    from relgnn.loop.opened import open_run
+
+    opened = open_run(run)
+    answers = opened.predict(
+        find_relation(opened.graph, relation),
+        head=find_entity(opened.graph, head) if head is not None else None,
+        tail=find_entity(opened.graph, tail) if tail is not None else None,
+        k=k,
+    )
+    if as_json:
+        print_json([asdict(answer) for answer in answers])
+        return
+    for place, answer in enumerate(answers, 1):
+        print(_answer(place, answer))
+
+
+def extract(
+    run: RunFolder,
+    text: Annotated[
+        str,
+        typer.Argument(
+            metavar="TEXT", help="The text itself, @FILE for a file's, - for standard input's."
+        ),
+    ],
+    about: Annotated[
+        str | None,
+        typer.Option(
+            help="Id or exact name of what the text is about, which its sentences need not name; "
+            "by default what the first sentence names first."
+        ),
+    ] = None,
+    at_least: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Least probability shown; by default loop.min_probability of RUN."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the triples that a text states.
+
+    Each comes with its sentence, its probability and what text and graph alone say; with --json
+    also with the characters that name its ends.
+    """
+    content = read_text(text)
+    if not content.strip():
+        raise InputError("the text is empty; give at least one sentence")
+    start_quietly()
+    from relgnn.data.lookup import find_entity
+    from relgnn.loop.opened import open_run
+
+    opened = open_run(run)
+    subject = find_entity(opened.graph, about) if about is not None else None
+    loop = opened.world.config.loop
+    least = at_least if at_least is not None or loop is None else loop.min_probability
+    found = [e for e in opened.extract(content, subject) if e.probability >= (least or 0)]
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    for one in found:
+        print(_extraction(one, content))
+    if not found:
+        note(f"no triple with a probability of {least or 0:g} or more; see --at-least")
+
+
+def read_text(given: str) -> str:
+    """The text that TEXT stands for.
+
+    Raises:
+        InputError: the file cannot be read or is not UTF-8.
+    """
+    if given != "-" and not given.startswith("@"):
+        return given
+    where = "standard input" if given == "-" else given[1:]
+    try:
+        data = sys.stdin.buffer.read() if given == "-" else Path(where).read_bytes()
+        return data.decode("utf-8")
+    except OSError as error:
+        raise InputError(f"{where}: cannot be read ({error.strerror}); check the path") from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{where}: byte {error.start + 1} is not UTF-8; convert the text to UTF-8, for example "
+            "with iconv"
+        ) from None
+
+
+def read_triples(path: Path) -> list[tuple[int, tuple[str, ...]]]:
+    """(line, cells) of a file of triples.
+
+    Raises:
+        InputError: it is absent, not UTF-8, or a line has not three columns.
+    """
+    from relgnn.data.tables import Problems, read_table
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; check the path")
+    problems = Problems()
+    table = read_table(path, COLUMNS, problems)
+    for problem in problems.all():
+        if problem.severity == "error":
+            raise InputError(f"{path.parent / problem.place}: {problem.message}")
+    return list(table.rows())
+
+
+def resolve(
+    graph: KnowledgeGraph, path: Path, written: list[tuple[int, tuple[str, ...]]]
+) -> np.ndarray:
+    """Numbers [C, 3] of written triples.
+
+    Raises:
+        InputError: an id or name is unknown, with its line.
+    """
+    import numpy as np
+
+    from relgnn.data.lookup import find_entity, find_relation
+
+    rows = []
+    for line, (head, relation, tail) in written:
+        try:
+            rows.append(
+                (find_entity(graph, head), find_relation(graph, relation), find_entity(graph, tail))
+            )
+        except InputError as error:
+            raise InputError(f"{path}:{line}: {error}") from None
+    return np.array(rows, dtype=np.int64).reshape(-1, 3)
+
+
+def _as_tsv(results: list[dict[str, Any]]) -> str:
+    lines = ["\t".join((*COLUMNS, "score", "probability"))]
+    for one in results:
+        p = "" if one["probability"] is None else f"{one['probability']:.6f}"
+        lines.append("\t".join((*(one[c] for c in COLUMNS), f"{one['score']:.6f}", p)))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _answer(place: int, answer: Answer) -> str:
+    p = "   ?" if answer.probability is None else f"{answer.probability:.2f}"
+    given = ", given" if answer.known else ""
+    lines = [f"{place:3d}. {p}  {answer.name} ({answer.entity}; score {answer.score:.2f}{given})"]
+    return "\n".join([*lines, *(f"           {reason.text}" for reason in answer.why)])
+
+
+def _extraction(one: Extraction, text: str) -> str:
+    votes = ", ".join(f"{view} {p:.2f}" for view, p in one.votes.items())
+    given = ", given" if one.known else ""
+    triple = f"{one.head_name or one.head} –{one.relation_name or one.relation}→ "
+    triple += one.tail_name or one.tail
+    sentence = " ".join(text[slice(*one.sentence)].split())
+    return f"{one.probability:.2f}  {triple} ({votes}{given})\n      “{sentence}”"

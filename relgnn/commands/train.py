@@ -1,0 +1,165 @@
+"""`relgnn demo`, `run` and `evaluate`: train, and measure what was trained."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from relgnn.commands.console import (
+    SETTINGS,
+    AsJson,
+    note,
+    print_json,
+    print_metrics,
+    start_quietly,
+)
+from relgnn.errors import InputError
+
+if TYPE_CHECKING:
+    from relgnn.config import Config
+
+
+class Gnn(StrEnum):
+    """Graph encoders that the demo knows."""
+
+    rgcn = "rgcn"
+    compgcn = "compgcn"
+
+
+class Split(StrEnum):
+    """Splits that can be evaluated."""
+
+    test = "test"
+    valid = "valid"
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the run and its report.")] = Path(
+        "runs/demo"
+    ),
+    fraction: Annotated[
+        float, typer.Option(help="Share of the triples that is given: 0.03, 0.1, 0.3 or 1.")
+    ] = 0.1,
+    gnn: Annotated[Gnn, typer.Option(help="Graph encoder.")] = Gnn.rgcn,
+    as_json: AsJson = False,
+) -> None:
+    """Watch text teach a graph network: the main job end to end, with a report.
+
+    Runs on CoDEx-S where it is at hand, else on the small graph that comes with relgnn.
+    """
+    from relgnn.loop.demo import run_demo
+    from relgnn.training import Interrupted
+
+    try:
+        metrics = run_demo(out, fraction, gnn.value, SETTINGS.quiet or as_json)
+    except (KeyboardInterrupt, Interrupted):
+        raise Interrupted("stopped; the same command goes on from here") from None
+    if as_json:
+        print_json({"run": str(out), **metrics})
+
+
+def run(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG", help="A configuration (YAML).")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Changes, such as train.epochs=10."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The run folder; by default runs/<configuration's name>-<its hash>."),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Go on with this interrupted run, in place of CONFIG.", metavar="RUN"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train as a configuration says, evaluate, and write a run folder.
+
+    Ctrl-C stops it so that --resume goes on to the same numbers.
+    """
+    from relgnn.config import load_config
+
+    if (config is None) == (resume is None):
+        raise InputError("give a configuration file, or --resume RUN to go on with a run")
+    if resume is not None:
+        if not (resume / "config.yaml").is_file():
+            raise InputError(f"{resume}: is no run folder (it has no config.yaml); check the path")
+        if out is not None:
+            raise InputError(f"--out {out}: a resumed run stays in its folder; leave --out away")
+        if (resume / "metrics.json").is_file():
+            _finished(resume, as_json)
+            return
+        settings, folder = load_config(resume / "config.yaml"), resume
+    else:
+        assert config is not None
+        settings = load_config(config, overrides or ())
+        folder = out or default_folder(config, settings)
+    metrics = _run(settings, folder, resume is not None)
+    _show_run(folder, metrics, as_json)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    split: Annotated[Split, typer.Option(help="What to rank.")] = Split.test,
+    ranks: Annotated[
+        Path | None, typer.Option(help="Also write the rank of every query to this TSV file.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compute a run's metrics again from its checkpoint."""
+    start_quietly()
+    from relgnn.loop.opened import open_run
+    from relgnn.ranking.metrics import write_ranks
+
+    opened = open_run(run)
+    graph = opened.graph
+    found, metrics = opened.evaluate(split.value)
+    if ranks is not None:
+        write_ranks(ranks, found, getattr(graph, split.value), graph.entities, graph.relations)
+    if as_json:
+        print_json({split.value: metrics})
+    else:
+        print_metrics(f"{run}, filtered, realistic", {split.value: metrics})
+
+
+def default_folder(path: Path, config: Config) -> Path:
+    """runs/<configuration's name>-<its hash>, and the seed where it is not 0: it is not hashed."""
+    seed = config.runtime.seed
+    return Path("runs") / f"{path.stem}-{config.sha256()[:8]}{f'-seed{seed}' if seed else ''}"
+
+
+def _run(settings: Config, folder: Path, resume: bool) -> dict[str, Any]:
+    start_quietly()
+    from relgnn.loop.run import run
+    from relgnn.training import Interrupted
+
+    try:
+        return run(settings, folder, resume)
+    except (KeyboardInterrupt, Interrupted):
+        if not (folder / "config.yaml").is_file():
+            raise
+        raise Interrupted(f"stopped; go on with: relgnn run --resume {folder}") from None
+
+
+def _finished(folder: Path, as_json: bool) -> None:
+    from relgnn.training import load_json
+
+    note(f"{folder} is finished already; these are its results")
+    _show_run(folder, load_json(folder / "metrics.json"), as_json)
+
+
+def _show_run(folder: Path, metrics: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json({"run": str(folder), **metrics})
+        return
+    if metrics["rows"]:
+        print_metrics("Test, filtered, realistic", metrics["rows"])
+    elif "valid" in metrics:
+        print_metrics("Valid, filtered, realistic", {"final": metrics["valid"]})
+    print(f"{folder}: {metrics['seconds']:.0f} s, {metrics['peak_memory_mb']:,.0f} MB")

@@ -1,0 +1,386 @@
+"""Typed configuration: one documented default per knob, and an unknown key is an error.
+
+A configuration is one YAML file. `load_config` reads it, applies `key.sub=value` overrides and
+turns every mistake into one line that names the key, the value and what was expected.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from relgnn.errors import InputError
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+# what decides where and how fast a run goes, or describes it, but not what it computes
+NOT_HASHED = ("runtime", "source", "expected", "budget")
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, strictly typed, closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Which knowledge graph, and how much of it is given."""
+
+    name: str | None = Field(None, description="named data set (`relgnn data list`)")
+    path: Path | None = Field(None, description="a user's own folder (`relgnn data check`)")
+    fraction: Fraction = Field(1.0, description="share of train and valid that is given")
+    split_seed: int = Field(0, ge=0, description="which frozen draw of the fraction")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataConfig:
+        if (self.name is None) == (self.path is None):
+            raise ValueError("needs exactly one of data.name and data.path")
+        return self
+
+
+class TextConfig(Section):
+    """The language model and what it reads of a node."""
+
+    model: str = Field("minilm", description="'minilm' (packaged) or a Hugging Face name or path")
+    node_features: Literal["node", "page", "none"] = Field(
+        "node", description="node: name, description, first sentence; page: all text; none"
+    )
+    max_tokens: Count = Field(128, description="longer texts are cut")
+    batch_tokens: Count = Field(8192, description="tokens of one encoder batch, padding included")
+    feature_dropout: Dropout = Field(
+        0.2, description="share of a node's encoding left out of a step"
+    )
+    cache: Path | None = Field(None, description="folder of cached vectors; null: the user's cache")
+
+
+class GnnConfig(Section):
+    """The graph encoder."""
+
+    kind: Literal["rgcn", "compgcn", "none"] = Field("rgcn", description="graph encoder")
+    layers: Count = Field(1, description="rounds of message passing")
+    bases: Count = Field(4, description="bases of R-GCN's weights")
+    composition: Literal["sub", "mult", "corr"] = Field("mult", description="CompGCN's composition")
+    dropout: Dropout = Field(0.2, description="dropout of a layer's output")
+    edge_dropout: Dropout = Field(0.3, description="share of edges left out of a training step")
+    target_dropout: Probability = Field(
+        0.5, description="share of a step's own target triples whose edges are left out"
+    )
+    evidence: bool = Field(True, description="edge coefficients read the edge's own evidence")
+
+
+class DecoderConfig(Section):
+    """The scoring function of a triple."""
+
+    kind: Literal["distmult", "complex", "conve", "transe", "rotate"] = Field(
+        "complex", description="decoder"
+    )
+    dim: Count = Field(200, description="size of an entity's vector")
+    dropout: Dropout = Field(0.3, description="dropout of the decoder's inputs")
+
+
+class TrainConfig(Section):
+    """How the graph model is trained."""
+
+    epochs: Count = Field(200, description="passes over the training triples at most")
+    batch_size: Count = Field(1024, description="queries of a step")
+    lr: Rate = Field(0.003, description="Adam's learning rate")
+    weight_decay: Weight = Field(0.0, description="decoupled weight decay")
+    n3: Weight = Field(0.0, description="weight of the N3 regulariser")
+    label_smoothing: Dropout = Field(0.1, description="mass spread over all entities")
+    relation_prediction: Weight = Field(
+        0.0, description="weight of the auxiliary loss that predicts the relation of a pair"
+    )
+    loss: Literal["cross_entropy", "bce", "margin", "self_adversarial"] = Field(
+        "cross_entropy", description="the first two score all entities, the others sample"
+    )
+    negative_sampler: Literal["uniform", "typed"] = Field(
+        "uniform", description="'typed': only entities seen in that place of the relation"
+    )
+    negatives: Count = Field(64, description="false triples per true one of the sampled losses")
+    patience: Count | None = Field(
+        5, description="evaluations on valid without gain before stopping; null: all epochs"
+    )
+    eval_every: Count = Field(10, description="epochs between evaluations on valid")
+    accumulate: Count = Field(1, description="batches whose gradients make one step")
+    schedule: Literal["constant", "cosine", "linear"] = Field(
+        "constant", description="learning rate after the warm-up"
+    )
+    warmup: Dropout = Field(0.0, description="share of all steps over which the rate rises")
+    clip: Weight = Field(0.0, description="largest gradient norm; 0: no clipping")
+
+
+class ExtractorConfig(Section):
+    """The relation extractor that reads sentences."""
+
+    epochs: Count = Field(4, description="passes over the distantly supervised sentences")
+    lr: Rate = Field(0.001, description="peak learning rate")
+    layers: Count = Field(1, description="top layers that are tuned; those below are cached")
+    max_candidates: int = Field(
+        6000, ge=0, description="sentences read in a round at most, likeliest first; 0: none"
+    )
+
+
+Control = Literal["alltext", "comention", "shuffled", "random_pairs", "oracle", "read"]
+
+
+class LoopConfig(Section):
+    """The alternation of text and graph."""
+
+    rounds: Count = Field(2, description="rounds of E and M at most")
+    folds: int = Field(4, ge=2, description="folds of the cross-fitting")
+    candidates: Count = Field(40000, description="triples that all views judge in a round at most")
+    implied: int = Field(
+        20000, ge=0, description="pairs that the graph proposes for the text to judge at most"
+    )
+    label_frequency: Literal["elkan_noto_mean", "elkan_noto_quantile", "best_bin"] = Field(
+        "elkan_noto_quantile", description="estimator of the share of true triples that is given"
+    )
+    selector: Literal["precision", "budget"] = Field(
+        "precision", description="what bounds the accepted triples"
+    )
+    precision: Probability = Field(0.7, description="mean precision that the accepted must reach")
+    min_probability: Probability = Field(0.3, description="nothing below is accepted")
+    budget: Rate = Field(1.0, description="accepted triples per gold one, of selector budget")
+    context: bool = Field(True, description="accepted triples carry messages")
+    targets: bool = Field(True, description="accepted triples are training targets")
+    target_weight: Weight = Field(0.3, description="weight of an accepted target; gold weighs 1")
+    unlabelled_weight: Weight = Field(
+        0.3, description="weight of an unlabelled pair as a negative of the text models"
+    )
+    extractor: ExtractorConfig = Field(
+        default_factory=ExtractorConfig, description="the relation extractor"
+    )
+    warm_start: bool = Field(False, description="a round starts from the last one's weights")
+    patience: Count = Field(
+        1, description="rounds significantly worse on valid than the best before stopping"
+    )
+    controls: tuple[Control, ...] = Field(
+        (), description="rows of the loop table that are trained or read beside the loop"
+    )
+
+
+class RuntimeConfig(Section):
+    """Where a run goes; not part of the configuration's hash."""
+
+    seed: int = Field(0, ge=0, description="of every named random stream")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where it is")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: text is encoded in bf16 where native, training is fp32"
+    )
+    threads: Count | None = Field(None, description="null: as many as the libraries choose")
+    deterministic: bool = Field(True, description="only operations that repeat bit by bit")
+
+
+class BudgetConfig(Section):
+    """What a run may cost."""
+
+    hours: Rate = Field(description="wall-clock hours on the hardware of `source`")
+
+
+class Config(Section):
+    """A whole run."""
+
+    data: DataConfig = Field(description="the knowledge graph")
+    text: TextConfig = Field(default_factory=TextConfig, description="the language model")
+    gnn: GnnConfig = Field(default_factory=GnnConfig, description="the graph encoder")
+    decoder: DecoderConfig = Field(default_factory=DecoderConfig, description="the decoder")
+    train: TrainConfig = Field(default_factory=TrainConfig, description="training")
+    loop: LoopConfig | None = Field(None, description="the alternation; null: train once")
+    runtime: RuntimeConfig = Field(default_factory=RuntimeConfig, description="where it runs")
+    source: str | None = Field(None, description="where the expected figures are from")
+    expected: dict[str, float] = Field(default_factory=dict, description="metric: figure")
+    budget: BudgetConfig | None = Field(None, description="what the run may cost")
+
+    def to_yaml(self) -> str:
+        """The resolved configuration as YAML, which `load_config` reads back to an equal one."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def sha256(self) -> str:
+        """Hash of what the run computes: canonical JSON without the keys in `NOT_HASHED`."""
+        content = self.model_dump(mode="json", exclude=set(NOT_HASHED))
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: 3e-4 is a number, and a key given twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be a word", key.start_mark
+                )
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key '{key.value}' is given twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration file.
+
+    Args:
+        path: a YAML file.
+        overrides: `key.sub=value` strings, values in YAML; later ones win.
+
+    Returns:
+        The checked configuration.
+
+    Raises:
+        InputError: the file cannot be read or is not YAML, a key is unknown, a value is wrong.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such configuration file; check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: cannot read the configuration ({_line(error)}); give a UTF-8 YAML file"
+        ) from None
+    return make_config(_parse(text, str(path)), overrides, origin=str(path))
+
+
+def make_config(
+    content: Any, overrides: Sequence[str] = (), origin: str = "configuration"
+) -> Config:
+    """Check a configuration that was read or built elsewhere.
+
+    Args:
+        content: a mapping of sections.
+        overrides: `key.sub=value` strings, values in YAML; later ones win.
+        origin: what errors name as the place of a mistake.
+
+    Returns:
+        The checked configuration.
+
+    Raises:
+        InputError: a key is unknown or a value is wrong.
+    """
+    if not isinstance(content, Mapping):
+        raise InputError(
+            f"{origin}: holds {_shown(content)}, expected sections such as 'data:' and 'train:'"
+        )
+    try:
+        tree = json.loads(json.dumps(content, default=str))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{origin}: {_line(error)}; keys are words, values plain YAML") from None
+    places: dict[str, str] = {}
+    for override in overrides:
+        places[_override(tree, override)] = f"override '{override}'"
+    try:
+        # from JSON, because strict mode then takes texts as paths and mappings as sections
+        return Config.model_validate_json(json.dumps(tree))
+    except ValidationError as error:
+        raise InputError(_explain(error, origin, places)) from None
+
+
+def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
+    """Every key that a configuration may have, dotted, sections before what they hold."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        section = _section_of(field.annotation)
+        if section is not None:
+            yield from known_keys(section, f"{prefix}{name}.")
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    for kind in (annotation, *getattr(annotation, "__args__", ())):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def _parse(text: str, origin: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or _line(error)
+        raise InputError(f"{origin}{line}: not YAML ({problem}); correct the line") from None
+
+
+def _override(tree: dict[str, Any], override: str) -> str:
+    key, equals, value = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise InputError(f"override '{override}': expected key=value, such as train.epochs=10")
+    for part in parts[:-1]:
+        below = tree.get(part)
+        if below is None:
+            below = tree[part] = {}
+        if not isinstance(below, dict):
+            raise InputError(f"override '{override}': '{part}' is {_shown(below)}, not a section")
+        tree = below
+    try:
+        tree[parts[-1]] = json.loads(
+            json.dumps(_parse(value, f"override '{override}'"), default=str)
+        )
+    except TypeError as error:
+        raise InputError(f"override '{override}': {_line(error)}; give plain YAML") from None
+    return ".".join(parts)
+
+
+def _explain(error: ValidationError, origin: str, places: Mapping[str, str]) -> str:
+    # an unknown key is often why another one is missing, so it is told first
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    key = ".".join(str(part) for part in first["loc"])
+    place = next(
+        (text for known, text in places.items() if f"{key}.".startswith(f"{known}.")), origin
+    )
+    if first["type"] == "extra_forbidden":
+        return f"{place}: unknown key '{key}'; {_nearest(key)}"
+    if first["type"] == "missing":
+        return f"{place}: '{key}' is missing; add it to the file or give {key}=VALUE"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{place}: '{key}' {message}"
+    expected = message[:1].lower() + message[1:]
+    return f"{place}: '{key}' is {_shown(first['input'])}; {expected}"
+
+
+def _nearest(key: str) -> str:
+    keys = list(known_keys())
+    section, _, name = key.rpartition(".")
+    names = [one.rpartition(".")[2] for one in keys]
+    siblings = [one.rpartition(".")[2] for one in keys if one.rpartition(".")[0] == section]
+    if name not in names:
+        near = difflib.get_close_matches(name, siblings, 1)
+        if near:
+            return f"did you mean '{'.'.join(filter(None, (section, near[0])))}'?"
+        name = "".join(difflib.get_close_matches(name, names, 1))
+    close = [f"'{one}'" for one, last in zip(keys, names, strict=True) if last == name]
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"known here are: {', '.join(siblings)}"
+
+
+def _shown(value: Any) -> str:
+    text = "empty" if value is None else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,16 @@
+"""Triples and texts in, one immutable `KnowledgeGraph` out."""
+
+from relgnn.data.folder import check_folder
+from relgnn.data.graph import STRATA, KnowledgeGraph, Sentence, Text
+from relgnn.data.registry import list_datasets, load, load_default
+
+__all__ = [
+    "STRATA",
+    "KnowledgeGraph",
+    "Sentence",
+    "Text",
+    "check_folder",
+    "list_datasets",
+    "load",
+    "load_default",
+]

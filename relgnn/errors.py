@@ -1,0 +1,24 @@
+"""Errors that a user sees: one line that says what was given, what was expected and what to do."""
+
+from __future__ import annotations
+
+
+class RelgnnError(Exception):
+    """Base of the errors that the command line prints as one line.
+
+    `exit_code` is the process's exit status.
+    """
+
+    exit_code = 1
+
+
+class InputError(RelgnnError):
+    """The user's input is wrong: a file, a name, a configuration key."""
+
+    exit_code = 2
+
+
+class MachineError(RelgnnError):
+    """The machine failed: a full disk, no memory, a missing device."""
+
+    exit_code = 3

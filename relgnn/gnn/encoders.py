@@ -1,0 +1,152 @@
+"""Graph encoders: a stack of layers that never starts worse than no layer at all."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from relgnn.errors import InputError
+from relgnn.gnn.graph import MessageGraph
+from relgnn.gnn.layers import CompGCNLayer, RGCNLayer
+
+INITIAL_GATE = 0.1
+
+
+class GraphEncoder(nn.Module, ABC):
+    """Vectors of nodes and relations that have seen their neighbourhood.
+
+    x ← x + γ_l · layer_l(x), with a learned scalar γ_l that starts small, so that training starts
+    from the features themselves and the graph must earn its say. CompGCN's relation vectors z are
+    updated in the same way.
+
+    Args:
+        dim: d, the same in every layer.
+        num_relations: 2R, inverses included.
+        num_layers: L; 0 gives the features back.
+        text_dim: width of the relations' encodings; 0 leaves them out.
+        evidence_dim: width of the edges' evidence; 0 leaves it out.
+        dropout: share of each layer's output that is dropped.
+    """
+
+    def __init__(self, dim: int, num_layers: int) -> None:
+        super().__init__()
+        self.dim, self.num_layers = dim, num_layers
+        self.gates = nn.Parameter(torch.full((num_layers,), INITIAL_GATE))
+
+    @abstractmethod
+    def forward(
+        self, x: Tensor, z: Tensor, graph: MessageGraph, relation_text: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Pass messages.
+
+        Args:
+            x: node features [N, d].
+            z: relation features [2R, d], inverses included.
+            graph: the message graph on the same nodes and relations.
+            relation_text: [R, text_dim], where the encoder was built with a text_dim.
+
+        Returns:
+            x' [N, d] and z' [2R, d].
+        """
+
+
+class RGCNEncoder(GraphEncoder):
+    """Stack of `RGCNLayer`; relation features pass unchanged.
+
+    Args:
+        num_bases: B.
+        alpha: False leaves the relations' own coefficients out, for relations never seen; needs
+            text_dim.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_relations: int,
+        num_layers: int = 1,
+        text_dim: int = 0,
+        evidence_dim: int = 0,
+        dropout: float = 0.0,
+        num_bases: int = 4,
+        alpha: bool = True,
+    ) -> None:
+        super().__init__(dim, num_layers)
+        self.layers = nn.ModuleList(
+            RGCNLayer(
+                dim,
+                dim,
+                num_relations,
+                num_bases,
+                text_dim,
+                evidence_dim,
+                dropout,
+                torch.tanh,
+                alpha,
+            )
+            for _ in range(num_layers)
+        )
+
+    def forward(
+        self, x: Tensor, z: Tensor, graph: MessageGraph, relation_text: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        for layer, gate in zip(self.layers, self.gates, strict=True):
+            x = x + gate * layer(x, graph, relation_text)
+        return x, z
+
+
+class CompGCNEncoder(GraphEncoder):
+    """Stack of `CompGCNLayer`; relation features are updated with the nodes.
+
+    Args:
+        composition: "sub", "mult" or "corr".
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_relations: int,
+        num_layers: int = 1,
+        text_dim: int = 0,
+        evidence_dim: int = 0,
+        dropout: float = 0.0,
+        composition: str = "mult",
+    ) -> None:
+        super().__init__(dim, num_layers)
+        self.num_relations = num_relations
+        self.layers = nn.ModuleList(
+            CompGCNLayer(dim, dim, composition, text_dim, evidence_dim, dropout, torch.tanh)
+            for _ in range(num_layers)
+        )
+
+    def forward(
+        self, x: Tensor, z: Tensor, graph: MessageGraph, relation_text: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        for layer, gate in zip(self.layers, self.gates, strict=True):
+            messages, relations = layer(x, z, graph, relation_text)
+            x, z = x + gate * messages, z + gate * relations
+        return x, z
+
+
+GRAPH_ENCODERS: dict[str, type[GraphEncoder]] = {"rgcn": RGCNEncoder, "compgcn": CompGCNEncoder}
+
+
+def make_encoder(kind: str, dim: int, num_relations: int, **options: Any) -> GraphEncoder:
+    """Build a graph encoder by name.
+
+    Args:
+        kind: a key of GRAPH_ENCODERS.
+        dim: d.
+        num_relations: 2R, inverses included.
+        options: the encoder's own arguments.
+
+    Raises:
+        InputError: no encoder has that name.
+    """
+    if kind not in GRAPH_ENCODERS:
+        raise InputError(f"graph encoder '{kind}': expected one of {', '.join(GRAPH_ENCODERS)}")
+    constructor: Any = GRAPH_ENCODERS[kind]
+    encoder: GraphEncoder = constructor(dim, num_relations, **options)
+    return encoder

@@ -1,0 +1,155 @@
+"""Losses over scores, and the regulariser that goes with them. Each returns a scalar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def one_vs_all_cross_entropy(
+    scores: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    weights: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    normalise: bool = False,
+    known: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Cross-entropy of every candidate against a query's weighted targets.
+
+    L = 1/B Σ_q Σ_j w_qj [ (1 − ε) (−log P(j | q)) + ε/N Σ_k (−log P(k | q)) ],  P(· | q) =
+    softmax(scores_q)
+
+    Lacroix et al., Canonical Tensor Decomposition for Knowledge Base Completion, ICML 2018, is one
+    target a row.
+
+    Args:
+        scores: [B, N].
+        rows, columns: int64 [M], the query and the candidate of each target; a query may have
+            several, or none.
+        weights: w [M]; 1 where None.
+        label_smoothing: ε.
+        normalise: True divides a query's weights by their sum, so that every query with a target
+            counts the same; False counts every target.
+        known: (rows, columns) of positives that are no wrong answers: each target competes with
+            itself and with the candidates that are not known. May contain the targets.
+    """
+    weights = _target_weights(scores, rows, weights, normalise)
+    target_scores = scores[rows, columns]
+    if known is None:
+        log_total = scores.logsumexp(1)[rows]
+    else:
+        others = _without(scores, (rows, columns), known)
+        log_total = torch.logaddexp(others.logsumexp(1)[rows], target_scores)
+    loss = (weights * (log_total - target_scores)).sum()
+    if label_smoothing:
+        smooth = (weights * (log_total - scores.mean(1)[rows])).sum()
+        loss = (1 - label_smoothing) * loss + label_smoothing * smooth
+    return loss / max(scores.shape[0], 1)
+
+
+def _target_weights(
+    scores: Tensor, rows: Tensor, weights: Tensor | None, normalise: bool
+) -> Tensor:
+    if weights is None:
+        weights = scores.new_ones(rows.shape[0])
+    if not normalise:
+        return weights
+    total = weights.new_zeros(scores.shape[0]).index_add_(0, rows, weights)
+    return weights / total[rows].clamp(min=torch.finfo(total.dtype).tiny)
+
+
+def _without(scores: Tensor, *pairs: tuple[Tensor, Tensor]) -> Tensor:
+    mask = torch.zeros_like(scores, dtype=torch.bool)
+    for rows, columns in pairs:
+        mask[rows, columns] = True
+    # Not −inf: a row with nothing left would have no gradient but NaN.
+    return scores.masked_fill(mask, torch.finfo(scores.dtype).min)
+
+
+def bce_one_vs_all(
+    scores: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    weights: Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Binary cross-entropy of every candidate, each a question of its own.
+
+    L = 1/(B N) [ Σ_targets w · bce(s, 1 − ε + ε/N) + Σ_others bce(s, ε/N) ]
+
+    Dettmers et al., AAAI 2018 (1-N scoring).
+
+    Args:
+        scores: [B, N].
+        rows, columns: int64 [M], distinct (query, candidate) pairs that are positive.
+        weights: w [M], how much a positive counts; 1 where None.
+        label_smoothing: ε.
+    """
+    if weights is None:
+        weights = scores.new_ones(rows.shape[0])
+    low = label_smoothing / scores.shape[1]
+    high = 1 - label_smoothing + low
+    positive = scores[rows, columns]
+    as_negative = functional.softplus(positive) - low * positive
+    as_positive = functional.softplus(positive) - high * positive
+    everywhere = functional.softplus(scores).sum() - low * scores.sum()
+    return (everywhere + (weights * as_positive - as_negative).sum()) / max(scores.numel(), 1)
+
+
+def margin_ranking(
+    positive: Tensor, negative: Tensor, margin: float = 1.0, weights: Tensor | None = None
+) -> Tensor:
+    """Hinge between a triple and each of its corruptions: mean of w · max(0, γ − s⁺ + s⁻).
+
+    Bordes et al., NIPS 2013.
+
+    Args:
+        positive: s⁺ [B].
+        negative: s⁻ [B, K].
+        margin: γ.
+        weights: w [B]; 1 where None.
+    """
+    loss = functional.relu(margin - positive[:, None] + negative).mean(1)
+    return (loss if weights is None else loss * weights).mean()
+
+
+def self_adversarial(
+    positive: Tensor,
+    negative: Tensor,
+    margin: float = 9.0,
+    temperature: float = 1.0,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Negative sampling where hard corruptions count more: mean over triples of
+    −w [ log σ(γ + s⁺) + Σ_k softmax_k(τ s⁻) log σ(−s⁻_k − γ) ], no gradient through the softmax.
+
+    Sun et al., ICLR 2019; s is minus a distance.
+
+    Args:
+        positive: s⁺ [B].
+        negative: s⁻ [B, K].
+        margin: γ.
+        temperature: τ.
+        weights: w [B]; 1 where None.
+    """
+    share = (temperature * negative).softmax(1).detach()
+    loss = functional.softplus(-margin - positive)
+    loss = loss + (share * functional.softplus(negative + margin)).sum(1)
+    return (loss if weights is None else loss * weights).mean()
+
+
+def n3(factors: Iterable[Tensor]) -> Tensor:
+    """Nuclear 3-norm regulariser: the sum of cubed moduli, mean over the batch: 1/B Σ_f Σ_bi
+    |f_bi|³.
+
+    Lacroix et al., ICML 2018.
+
+    Args:
+        factors: moduli [B, ·] as given by `Decoder.factors`.
+    """
+    total = torch.stack([factor.pow(3).sum() / max(factor.shape[0], 1) for factor in factors])
+    return total.sum()

@@ -1,0 +1,11 @@
+"""Which precision sums are made in."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def widen(value: Tensor) -> Tensor:
+    """A real tensor in float32 at least: half-precision input is widened, float64 stays."""
+    return value if value.dtype == torch.float64 else value.float()

@@ -1,0 +1,1 @@
+"""Link predictors that use text and graph."""

@@ -1,0 +1,137 @@
+"""The link predictor: text features and embeddings, a graph encoder, a decoder."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from relgnn.config import Config
+from relgnn.gnn.decoders import Decoder, make_decoder
+from relgnn.gnn.encoders import GraphEncoder, make_encoder
+from relgnn.gnn.graph import MessageGraph
+from relgnn.linkpred.features import TextFeatures
+
+INITIAL_SCALE = 0.1
+
+
+class LinkPredictor(nn.Module):
+    """Scores tails of (head, relation, ?); heads are tails of the inverse relation r + R.
+
+    x_v = e_v + g · W T(text of v),  z_r = e_r + g · W_dir T(text of r);  (x, z) go through the
+    graph encoder, then through the decoder. g is a learned gate for each dimension, so that text
+    can be left out where it does not help.
+
+    Args:
+        num_entities: N.
+        num_relations: R, inverses not counted.
+        decoder: scores.
+        encoder: passes messages; None leaves the features as they are.
+        features: encodings of texts, kept as buffers outside the checkpoint (they can always be
+            made again); None for a model without text.
+        feature_dropout: share of a text encoding that is dropped in training.
+    """
+
+    node_text: Tensor | None
+    relation_text: Tensor | None
+
+    def __init__(
+        self,
+        num_entities: int,
+        num_relations: int,
+        decoder: Decoder,
+        encoder: GraphEncoder | None,
+        features: TextFeatures | None,
+        feature_dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.num_relations = num_relations
+        self.decoder, self.encoder = decoder, encoder
+        self.entity = nn.Parameter(torch.randn(num_entities, decoder.dim) * INITIAL_SCALE)
+        self.relation = nn.Parameter(
+            torch.randn(2 * num_relations, decoder.relation_dim) * INITIAL_SCALE
+        )
+        self.feature_dropout = nn.Dropout(feature_dropout)
+        nodes = features.nodes if features else None
+        # Unit-length encodings have entries near d^-1/2: scaled, so that one learning rate fits.
+        self.register_buffer("node_text", _scaled(nodes), persistent=False)
+        relations = _padded(features.relations, num_relations) if features else None
+        self.register_buffer("relation_text", _scaled(relations), persistent=False)
+        self.node_projection: nn.Linear | None = None
+        if nodes is not None:
+            self.node_projection = nn.Linear(nodes.shape[1], decoder.dim, bias=False)
+            self.node_gate = nn.Parameter(torch.ones(decoder.dim))
+        if encoder is not None and decoder.relation_dim != decoder.dim:
+            # CompGCN composes nodes with relations; RotatE's relations are half as wide.
+            self.relation_lift: nn.Module = nn.Linear(decoder.relation_dim, decoder.dim)
+            self.relation_drop: nn.Module = nn.Linear(decoder.dim, decoder.relation_dim)
+        else:
+            self.relation_lift = self.relation_drop = nn.Identity()
+
+    def node_features(self) -> Tensor:
+        """x [N, d] before any message."""
+        if self.node_projection is None:
+            return self.entity
+        text = self.node_projection(self.feature_dropout(self.node_text))
+        return self.entity + self.node_gate * text
+
+    def encode(self, graph: MessageGraph | None) -> tuple[Tensor, Tensor]:
+        """Vectors of nodes [N, d] and relations [2R, d_r] after the messages of `graph`."""
+        x, z = self.node_features(), self.relation
+        if self.encoder is None or graph is None:
+            return x, z
+        x, passed = self.encoder(x, self.relation_lift(z), graph, self.relation_text)
+        if isinstance(self.relation_drop, nn.Identity):
+            return x, passed
+        return x, z + self.relation_drop(passed - self.relation_lift(z))
+
+    def score_tails(
+        self, encoded: tuple[Tensor, Tensor], heads: Tensor, relations: Tensor
+    ) -> Tensor:
+        """Scores [B, N] of every tail for heads [B] and relations [B] in [0, 2R)."""
+        x, z = encoded
+        return self.decoder.score_all(x[heads], z[relations], x)
+
+
+def build_predictor(
+    config: Config, num_entities: int, num_relations: int, features: TextFeatures | None
+) -> LinkPredictor:
+    """Build the model that a configuration describes.
+
+    Args:
+        config: sections gnn and decoder are read.
+        num_entities: N.
+        num_relations: R; may be larger than the data set's where a control adds a relation.
+        features: encodings, or None.
+    """
+    decoder = make_decoder(config.decoder.kind, config.decoder.dim, config.decoder.dropout)
+    encoder = None
+    gnn = config.gnn
+    if gnn.kind != "none":
+        text_dim = features.relations.shape[1] if features else 0
+        own: dict[str, dict[str, int | str]] = {
+            "rgcn": {"num_bases": gnn.bases},
+            "compgcn": {"composition": gnn.composition},
+        }
+        encoder = make_encoder(
+            gnn.kind,
+            config.decoder.dim,
+            2 * num_relations,
+            num_layers=gnn.layers,
+            text_dim=text_dim,
+            evidence_dim=text_dim if gnn.evidence else 0,
+            dropout=gnn.dropout,
+            **own[gnn.kind],
+        )
+    return LinkPredictor(
+        num_entities, num_relations, decoder, encoder, features, config.text.feature_dropout
+    )
+
+
+def _scaled(encoding: Tensor | None) -> Tensor | None:
+    return None if encoding is None else encoding * encoding.shape[1] ** 0.5
+
+
+def _padded(relations: Tensor, num_relations: int) -> Tensor:
+    """Zero rows for relations that a control added: they have no text."""
+    missing = num_relations - relations.shape[0]
+    return torch.cat([relations, relations.new_zeros(missing, relations.shape[1])])

@@ -1,0 +1,215 @@
+"""Training and ranking of a link predictor: what the one trainer and the ranking house ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from relgnn.config import Config, TrainConfig
+from relgnn.gnn.graph import MessageGraph
+from relgnn.gnn.losses import (
+    bce_one_vs_all,
+    margin_ranking,
+    n3,
+    one_vs_all_cross_entropy,
+    self_adversarial,
+)
+from relgnn.gnn.negatives import NEGATIVE_SAMPLERS
+from relgnn.linkpred.model import LinkPredictor
+from relgnn.ranking.metrics import rank_metrics
+from relgnn.ranking.ranks import FilterIndex, Ranks, concatenate, evaluate_ranks
+from relgnn.training.task import Task
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """What a link predictor is trained on and what it passes messages over.
+
+    Args:
+        targets: int64 [T, 3], triples to be predicted.
+        target_weight: float [T]; gold weighs 1.
+        context: int64 [E, 3], triples that carry messages.
+        context_weight: float [E] in (0, 1].
+        evidence: float [E, d_t], the encoding of each context triple's sentences, zero where it
+            has none; None where no triple has any.
+    """
+
+    targets: Tensor
+    target_weight: Tensor
+    context: Tensor
+    context_weight: Tensor
+    evidence: Tensor | None = None
+
+    @classmethod
+    def gold(cls, triples: np.ndarray) -> Supervision:
+        """Given triples only, as targets and as context."""
+        rows = torch.from_numpy(np.array(triples, dtype=np.int64))
+        return cls(rows, torch.ones(len(rows)), rows, torch.ones(len(rows)))
+
+    def message_graph(self, num_entities: int, num_relations: int) -> MessageGraph:
+        """The context as a message graph."""
+        return MessageGraph.build(
+            self.context, num_entities, num_relations, self.context_weight, self.evidence
+        )
+
+    def context_rows(self) -> Tensor:
+        """int64 [T]: each target's row in `context`, E where it is not there."""
+        rows = {tuple(triple): row for row, triple in enumerate(self.context.tolist())}
+        none = len(self.context)
+        return torch.tensor([rows.get(tuple(t), none) for t in self.targets.tolist()])
+
+
+class LinkPredictionTask(Task[Tensor]):
+    """Predict both ends of every target; a batch holds the numbers of its queries.
+
+    While a triple is a target, its own edge is dropped from the context with probability
+    `target_dropout` and its own evidence is masked always: either would give the answer away.
+    Further edges and evidence are dropped at random, so that their presence alone says little.
+
+    Args:
+        model: what is trained.
+        supervision: targets and context.
+        valid: int64 [V, 3]; selects.
+        known: int64 [K, 3], what filters at valid (given and valid).
+        config: section train, and gnn.edge_dropout.
+        name: shown in progress and log.
+    """
+
+    def __init__(
+        self,
+        model: LinkPredictor,
+        supervision: Supervision,
+        valid: np.ndarray,
+        known: np.ndarray,
+        config: Config,
+        name: str = "link prediction",
+    ) -> None:
+        self.name = name
+        self._model = model
+        self.train: TrainConfig = config.train
+        self.edge_dropout = config.gnn.edge_dropout
+        self.target_dropout = config.gnn.target_dropout
+        device = model.entity.device
+        relations = model.num_relations
+        head, relation, tail = supervision.targets.to(device).unbind(1)
+        self.head = torch.cat([head, tail])
+        self.relation = torch.cat([relation, relation + relations])
+        self.tail = torch.cat([tail, head])
+        self.weight = supervision.target_weight.to(device).repeat(2)
+        self.context_row = supervision.context_rows().to(device).repeat(2)
+        self.graph = supervision.message_graph(model.entity.shape[0], relations).to(device)
+        self.valid = valid
+        self.filter = FilterIndex.build(known, relations)
+        self.negatives = NEGATIVE_SAMPLERS[config.train.negative_sampler](
+            supervision.targets, model.entity.shape[0], relations
+        )
+
+    @property
+    def model(self) -> nn.Module:
+        return self._model
+
+    def num_batches(self, epoch: int) -> int:
+        return -(-len(self.head) // self.train.batch_size)
+
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterable[Tensor]:
+        order = torch.randperm(len(self.head), generator=generator)
+        return iter(order.split(self.train.batch_size))
+
+    def items(self, batch: Tensor) -> int:
+        return len(batch)
+
+    def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        batch = batch.to(self.head.device)
+        model = self._model
+        x, z = model.encode(self._training_graph(batch, generator))
+        heads, relations, tails = self.head[batch], self.relation[batch], self.tail[batch]
+        h, r, t = x[heads], z[relations], x[tails]
+        weight = self.weight[batch]
+        if self.train.loss in ("cross_entropy", "bce"):
+            scores = model.decoder.score_all(h, r, x)
+            rows = torch.arange(len(batch), device=scores.device)
+            one_vs_all = (
+                one_vs_all_cross_entropy if self.train.loss == "cross_entropy" else bce_one_vs_all
+            )
+            loss = one_vs_all(scores, rows, tails, weight, self.train.label_smoothing)
+        else:
+            wrong = self._wrong_tails(relations, generator)
+            positive = model.decoder.score(h, r, t)
+            negative = model.decoder.score(h[:, None], r[:, None], x[wrong])
+            sampled = margin_ranking if self.train.loss == "margin" else self_adversarial
+            loss = sampled(positive, negative, weights=weight)
+        if self.train.relation_prediction:
+            loss = loss + self.train.relation_prediction * self._relation_loss(h, z, t, batch)
+        if self.train.n3:
+            loss = loss + self.train.n3 * n3(model.decoder.factors(h, r, t))
+        return loss
+
+    def _relation_loss(self, h: Tensor, z: Tensor, t: Tensor, batch: Tensor) -> Tensor:
+        """Cross-entropy of the relation given both ends (Chen et al., AKBC 2021)."""
+        scores = self._model.decoder.score(h[:, None], z[None], t[:, None])
+        losses = functional.cross_entropy(scores, self.relation[batch], reduction="none")
+        return (losses * self.weight[batch]).mean()
+
+    def _wrong_tails(self, relations: Tensor, generator: torch.Generator) -> Tensor:
+        """Corrupt tails [B, K]; the tail of an inverse query is the head of its triple."""
+        repeated = relations.repeat_interleave(self.train.negatives).cpu()
+        plain = repeated % self._model.num_relations
+        at_head = repeated >= self._model.num_relations
+        drawn = self.negatives.draw(plain, at_head, generator)
+        return drawn.view(len(relations), -1).to(relations.device)
+
+    def _training_graph(self, batch: Tensor, generator: torch.Generator) -> MessageGraph | None:
+        """The context as this batch may see it."""
+        if self._model.encoder is None:
+            return None
+        edges, device = self.graph.num_edges, self.head.device
+        target = torch.zeros(edges + 1, dtype=torch.bool, device=device)
+        target[self.context_row[batch]] = True
+        target = target[:edges]
+        draws = torch.rand(3, edges, generator=generator, device=device)
+        dropped = (draws[0] < self.edge_dropout) | (target & (draws[1] < self.target_dropout))
+        silent = target | (draws[2] < self.edge_dropout)
+        return self.graph.drop(~dropped).mask_evidence(~silent)
+
+    def evaluate(self) -> dict[str, float]:
+        return rank_metrics(concatenate(list(self.rank(self.valid, self.filter).values())))
+
+    def rank(self, triples: np.ndarray, known: FilterIndex) -> dict[str, Ranks]:
+        """Filtered ranks of both ends of `triples` [M, 3], by side."""
+        return rank_triples(self._model, self.graph, triples, known)
+
+
+def rank_triples(
+    model: LinkPredictor,
+    graph: MessageGraph,
+    triples: np.ndarray,
+    known: FilterIndex,
+    read: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> dict[str, Ranks]:
+    """Filtered ranks of both ends of triples, by side.
+
+    Args:
+        model: in evaluation mode or not: it is left as it was.
+        graph: the full context.
+        triples: int64 [M, 3].
+        known: what is filtered.
+        read: heads [B], relations [B] in [0, 2R) -> scores [B, N] that are added (the text's say).
+    """
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        encoded = model.encode(graph)
+
+        def score(heads: Tensor, relations: Tensor) -> Tensor:
+            device = model.entity.device
+            scores = model.score_tails(encoded, heads.to(device), relations.to(device))
+            return scores if read is None else scores + read(heads, relations).to(device)
+
+        ranks = evaluate_ranks(score, triples, known, model.num_relations)
+    model.train(was_training)
+    return ranks

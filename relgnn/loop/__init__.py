@@ -1,0 +1,1 @@
+"""The alternation: candidates, E step, M step, ledger, rounds."""

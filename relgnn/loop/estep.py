@@ -1,0 +1,331 @@
+"""E step: both views judge every candidate, neither having seen what it judges."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from relgnn.linkpred.fit import Fitted
+from relgnn.loop.candidates import (
+    Candidates,
+    candidates_from_pairs,
+    graph_log_probabilities,
+    pair_folds,
+    propose_pairs,
+)
+from relgnn.loop.controls import supervise
+from relgnn.loop.pseudo import Pseudo
+from relgnn.loop.views import Fused, fuse
+from relgnn.loop.world import World
+from relgnn.posterior.selectors import Posteriors
+from relgnn.text.evidence import (
+    Evidence,
+    PairFeatures,
+    add_implied,
+    encode_corpus,
+    find_evidence,
+    pool_evidence,
+)
+from relgnn.text.extractor import (
+    ExtractorSettings,
+    RelationExtractor,
+    cross_fit_extractor,
+    pool_rows,
+    save_extractor,
+)
+from relgnn.text.layers import SplitEncoder
+from relgnn.text.linking import IMPLIED
+from relgnn.text.marking import occurrences
+from relgnn.text.pairs import PairLabels, PairSettings, cross_fit_pairs
+
+ROWS_PER_PAIR = 2
+"""Sentences of one pair that the extractor reads."""
+
+ANSWERS = 5
+"""Top answers of each open query that the graph proposes."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What an E step found.
+
+    Args:
+        candidates: triples that are not in train, [C]; those of valid are here to be read, never
+            to be accepted (`selectable`).
+        posteriors: the views' probabilities, row for row.
+        evidence, features: the pairs that were read.
+        selectable: bool [C].
+        report: label frequencies and calibration, by view.
+    """
+
+    candidates: Candidates
+    posteriors: Posteriors
+    evidence: Evidence
+    features: PairFeatures
+    selectable: np.ndarray
+    report: dict[str, Any]
+
+
+class EStep:
+    """Labels the unlabelled text with both views.
+
+    Every model that judges is cross-fitted over folds of entity pairs: what is given or was
+    accepted between two entities, in whatever relation and direction, never reaches the model
+    that judges anything between them.
+
+    Args:
+        world: graph, texts, language model.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.linked = find_evidence(world.graph, world.sentences)
+        self.vectors = encode_corpus(world.graph, world.sentences, self.linked, world.encoder)
+        self.split_encoder: SplitEncoder | None = None
+        self._extractor: deque[RelationExtractor] = deque(maxlen=1)
+
+    def run(self, round_: int, pseudo: Pseudo) -> Judgement:
+        """Judge all candidates, knowing the given triples and the last round's accepted ones.
+
+        Args:
+            round_: the round's number, from 1.
+            pseudo: accepted in the round before.
+        """
+        world, loop = self.world, self._loop
+        graph = world.graph
+        judges = self._judges(round_, pseudo)
+        evidence = self._with_proposals(judges)
+        features = pool_evidence(world.sentences, evidence, self.vectors)
+        folds = pair_folds(evidence.pair_head, evidence.pair_tail, loop.folds)
+        known = np.concatenate([graph.train, pseudo.triples])
+        weight = np.concatenate([np.ones(len(graph.train)), pseudo.weight])
+        labels = PairLabels.match(features, known, weight, graph.num_relations)
+        logits = cross_fit_pairs(
+            features,
+            labels,
+            folds,
+            graph.num_relations,
+            PairSettings(unlabelled_weight=loop.unlabelled_weight),
+            world.runtime.seed,
+        )
+        implied = np.zeros(evidence.num_pairs, dtype=bool)
+        implied[evidence.pair[evidence.kind == IMPLIED]] = True
+        found = candidates_from_pairs(features, logits, implied, folds, loop.candidates)
+        read = self._extractor_votes(evidence, features, logits, labels, folds, found)
+        votes = np.column_stack([found.text, read, self._graph_votes(judges, found)])
+        return self._fused(found, votes, evidence, features)
+
+    def _extractor_votes(
+        self,
+        evidence: Evidence,
+        features: PairFeatures,
+        logits: np.ndarray,
+        labels: PairLabels,
+        folds: np.ndarray,
+        found: Candidates,
+    ) -> np.ndarray:
+        """The fine-tuned language model's logit [C] of each candidate; nan where it did not read.
+
+        It is dear, so it reads the sentences of labelled pairs, to learn, and of the pairs that
+        the pair model finds likeliest, to judge.
+        """
+        world, loop = self.world, self._loop
+        if not loop.extractor.max_candidates:
+            return np.full(len(found), np.nan)
+        rows, judged = rows_to_read(evidence, logits, labels, folds, loop.extractor.max_candidates)
+        if self.split_encoder is None:
+            self.split_encoder = SplitEncoder(
+                world.config.text.model,
+                layers=loop.extractor.layers,
+                device=world.runtime.device,
+                dtype=torch.bfloat16 if world.runtime.precision == "bf16" else torch.float32,
+            )
+        states = self.split_encoder.read(occurrences(world.graph, world.sentences, evidence, rows))
+        pair = evidence.pair[rows]
+        row_logits = cross_fit_extractor(
+            self.split_encoder, states, pair, labels, folds, world.graph.num_relations,
+            self._extractor_settings, world.runtime.seed, autocast=world.runtime.autocast,
+            keep=self._extractor.append,
+        )  # fmt: skip
+        pooled = pool_rows(row_logits, pair, evidence.num_pairs)
+        pooled[~judged] = np.nan
+        forward = features.head.numpy()[found.pair] == found.head
+        output = np.where(forward, found.relation, found.relation + world.graph.num_relations)
+        votes: np.ndarray = pooled[found.pair, output].astype(float)
+        return votes
+
+    def save_extractor(self, folder: Path) -> None:
+        """Write the extractor that judged the last fold, where the round had one.
+
+        It has seen as much as those that the fusion was fitted on, and costs no further training.
+
+        Raises:
+            MachineError: a file cannot be written.
+        """
+        if self._extractor and self.split_encoder is not None:
+            model = self._extractor[0]
+            save_extractor(folder, self.split_encoder, model, self._extractor_settings)
+
+    @property
+    def _extractor_settings(self) -> ExtractorSettings:
+        loop = self._loop
+        return ExtractorSettings(
+            epochs=loop.extractor.epochs,
+            lr=loop.extractor.lr,
+            layers=loop.extractor.layers,
+            unlabelled_weight=loop.unlabelled_weight,
+        )
+
+    @property
+    def _loop(self) -> Any:
+        return self.world.config.loop
+
+    @property
+    def _given_fold(self) -> np.ndarray:
+        train = self.world.graph.train
+        return pair_folds(train[:, 0], train[:, 2], self._loop.folds)
+
+    def _judges(self, round_: int, pseudo: Pseudo) -> list[Fitted]:
+        """One graph model for each fold, trained without it."""
+        graph, loop = self.world.graph, self._loop
+        fold = pair_folds(pseudo.triples[:, 0], pseudo.triples[:, 2], loop.folds)
+        judges = []
+        for k in range(loop.folds):
+            others = Pseudo(pseudo.triples[fold != k], pseudo.weight[fold != k])
+            given = graph.train[self._given_fold != k]
+            judge = self.world.fit(
+                supervise(given, others, loop), f"round {round_} judge {k}",
+                known=np.concatenate([given, graph.valid]),
+            )  # fmt: skip
+            judges.append(judge)
+        return judges
+
+    def _with_proposals(self, judges: list[Fitted]) -> Evidence:
+        """The linked evidence and the pairs that the graph proposes.
+
+        A pair is proposed only by the judge that knows nothing of it, so whether a pair is here
+        says nothing of whether it is given.
+        """
+        world, limit = self.world, self._loop.implied
+        if not limit:
+            return self.linked
+        heads, tails = [], []
+        for k, judge in enumerate(judges):
+            seen = world.graph.train[self._given_fold != k]
+            head, tail = propose_pairs(judge.model, judge.graph, seen, ANSWERS, limit)
+            own = pair_folds(head, tail, len(judges)) == k
+            heads.append(head[own])
+            tails.append(tail[own])
+        return add_implied(
+            self.linked, world.graph, world.sentences, self.vectors,
+            np.concatenate(heads), np.concatenate(tails),
+        )  # fmt: skip
+
+    def _graph_votes(self, judges: list[Fitted], found: Candidates) -> np.ndarray:
+        """log P(t | h, r) and log P(h | r, t), [C, 2], by the judge of each candidate's fold."""
+        votes = np.zeros((len(found), 2))
+        for k, judge in enumerate(judges):
+            own = found.fold == k
+            votes[own] = graph_log_probabilities(judge.model, judge.graph, found.triples[own])
+        return votes
+
+    def _fused(
+        self, found: Candidates, votes: np.ndarray, evidence: Evidence, features: PairFeatures
+    ) -> Judgement:
+        graph = self.world.graph
+        given = _is_in(found.triples, graph.train)
+        # Of the other folds: a rare relation's own count would tell that a candidate is given.
+        frequency = np.stack(
+            [
+                np.bincount(graph.train[self._given_fold != k, 1], minlength=graph.num_relations)
+                for k in range(self._loop.folds)
+            ]
+        )[found.fold, found.relation]
+        extra = np.column_stack([np.log1p(frequency), found.implied])
+        method = self._loop.label_frequency
+        views: dict[str, Fused] = {
+            "fused": fuse(votes, extra, given, found.fold, method),
+            "text": fuse(votes[:, :-2], extra, given, found.fold, method),
+            "graph": fuse(votes[:, -2:], extra, given, found.fold, method),
+        }
+        new = ~given
+        silent = np.full(len(found), np.nan)
+        posteriors = Posteriors(
+            found.head, found.relation, found.tail,
+            views["fused"].p, views["text"].p, views["graph"].p, silent, found.fold,
+        )  # fmt: skip
+        return Judgement(
+            found.subset(new),
+            posteriors.subset(new),
+            evidence,
+            features,
+            ~_is_in(found.triples[new], graph.valid),
+            {name: view.report(given) for name, view in views.items()},
+        )
+
+
+def rows_to_read(
+    evidence: Evidence, logits: np.ndarray, labels: PairLabels, folds: np.ndarray, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Evidence rows for the extractor, a few of each pair, and the pairs that it judges.
+
+    Half of the rows are there to be judged: in each fold those of the likeliest pairs, labelled
+    or not, so that whether a pair is judged says nothing of whether it is given. The rest, of
+    other labelled pairs, are there to be learned from. Pairs that no sentence names have nothing
+    to mark and are left out.
+
+    Args:
+        evidence: who is where.
+        logits: [P, 2R], cross-fitted.
+        labels: what is known.
+        folds: int64 [P].
+        limit: rows read in all; the last judged pair of a fold is read whole.
+
+    Returns:
+        rows [M], and bool [P].
+    """
+    rows = np.flatnonzero(evidence.kind != IMPLIED)
+    rows = rows[np.lexsort((evidence.kind[rows], evidence.pair[rows]))]
+    starts = np.flatnonzero(np.diff(evidence.pair[rows], prepend=-1))
+    place = np.arange(len(rows)) - np.repeat(starts, np.diff(np.append(starts, len(rows))))
+    rows = rows[place < ROWS_PER_PAIR]
+    pair, names = evidence.pair[rows], np.unique(folds)
+    judged = np.zeros(evidence.num_pairs, dtype=bool)
+    for fold in names:
+        own = pair[folds[pair] == fold]
+        likeliest = np.argsort(-logits.max(1)[own], kind="stable")[: limit // (2 * len(names))]
+        judged[own[likeliest]] = True
+    kept = judged[pair]
+    learned = np.flatnonzero(np.isin(pair, labels.pair) & ~kept)
+    kept[learned[: max(0, limit - int(kept.sum()))]] = True
+    return rows[kept], judged
+
+
+def edge_evidence(features: PairFeatures, triples: np.ndarray) -> Tensor:
+    """t_e [T, d_t]: mean vector of the sentences that name both ends; zero where none does.
+
+    A pair that one page and the other speak of takes the sentences of the head's page.
+    """
+    named = features.tail_mention.abs().sum(1) > 0
+    rows = {
+        pair: row
+        for row, pair in enumerate(zip(features.head.tolist(), features.tail.tolist(), strict=True))
+        if named[row]
+    }
+    out = torch.zeros(len(triples), features.sentence.shape[1])
+    for i, (h, _, t) in enumerate(triples.tolist()):
+        row = rows.get((h, t), rows.get((t, h)))
+        if row is not None:
+            out[i] = features.sentence[row]
+    return out
+
+
+def _is_in(triples: np.ndarray, known: np.ndarray) -> np.ndarray:
+    keys = {tuple(t) for t in known.tolist()}
+    return np.array([tuple(t) in keys for t in triples.tolist()], dtype=bool)

@@ -1,0 +1,224 @@
+"""A finished run opened for use: metrics again, scores, answers with reasons, triples of a text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from relgnn.config import Config, load_config
+from relgnn.data import KnowledgeGraph
+from relgnn.errors import InputError
+from relgnn.linkpred.evaluate import evaluate
+from relgnn.linkpred.features import encode_features
+from relgnn.linkpred.fit import Fitted, new_predictor
+from relgnn.linkpred.task import Supervision
+from relgnn.loop.calibrate import raw_scores
+from relgnn.loop.controls import supervise
+from relgnn.loop.pseudo import Pseudo
+from relgnn.loop.records import read_round
+from relgnn.loop.run import cache_folder, load_graph
+from relgnn.loop.textmodel import FOLDER, FUSION, Extraction, TextModel
+from relgnn.loop.why import Explainer, Reason, label
+from relgnn.loop.world import World, make_encoder
+from relgnn.posterior.calibration import calibrator_from_json
+from relgnn.ranking.ranks import Ranks
+from relgnn.runtime import Runtime
+from relgnn.training import load_json, load_tensors, restore_module
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer to an open query.
+
+    Args:
+        entity, name: the data set's id, and what people call it.
+        score: log P(answer | query) among all entities; what ranks are made of.
+        probability: of the triple being true, None for a run without valid triples.
+        known: whether the triple was given for training.
+        why: reasons, the strongest first.
+    """
+
+    entity: str
+    name: str
+    score: float
+    probability: float | None
+    known: bool
+    why: tuple[Reason, ...]
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run's final model with its surroundings.
+
+    Args:
+        world: configuration, runtime, graph and language model.
+        fitted: the final graph model and its context.
+        calibrate: raw scores [C] -> probabilities [C], None for a run without valid triples.
+    """
+
+    world: World
+    fitted: Fitted
+    calibrate: Callable[[np.ndarray], np.ndarray] | None
+
+    @property
+    def graph(self) -> KnowledgeGraph:
+        """The given graph."""
+        return self.world.graph
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        assert self.world.folder is not None
+        return self.world.folder
+
+    @cached_property
+    def text_model(self) -> TextModel:
+        """What reads texts; an InputError for a run that was trained without a loop."""
+        return TextModel(self.folder, self.world.runtime)
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        """What finds reasons."""
+        fusion, table = self.folder / FOLDER / FUSION, None
+        if fusion.exists():
+            number = load_json(fusion)["round"]
+            table = read_round(self.folder / "rounds" / str(number), self.graph)
+        return Explainer(self.graph, table)
+
+    def evaluate(self, split: str) -> tuple[dict[str, Ranks], dict[str, Any]]:
+        """Ranks by side and metrics [stratum][side][kind] of a split, "valid" or "test".
+
+        Raises:
+            InputError: the split is empty.
+        """
+        if not len(getattr(self.graph, split)):
+            raise InputError(f"{self.folder}: {self.graph.name} has no {split} triples to evaluate")
+        return evaluate(self.fitted, self.graph, split)
+
+    def score(self, triples: np.ndarray) -> list[tuple[float, float | None]]:
+        """log P(t | h, r) + log P(h | r, t) and the calibrated probability of triples [C, 3]."""
+        if not len(triples):
+            return []
+        scores = raw_scores(self.fitted, triples)
+        if self.calibrate is None:
+            return [(float(score), None) for score in scores]
+        probabilities = self.calibrate(scores)
+        return [(float(s), float(p)) for s, p in zip(scores, probabilities, strict=True)]
+
+    @torch.inference_mode()
+    def predict(
+        self, relation: int, *, head: int | None = None, tail: int | None = None, k: int = 10
+    ) -> list[Answer]:
+        """The k likeliest answers of (head, relation, ?) or (?, relation, tail), likeliest first.
+
+        They come in the order of their ranks. A probability also weighs how well the known end
+        answers the reverse question, so it need not fall from one answer to the next.
+
+        Args:
+            relation: number of the relation.
+            head, tail: number of the known end; exactly one is given.
+            k: how many.
+        """
+        known = head if head is not None else tail
+        if known is None or (head is not None and tail is not None):
+            raise InputError("give exactly one of head and tail: the other one is asked for")
+        model, backward = self.fitted.model, head is None
+        device = model.entity.device
+        asked = relation + model.num_relations if backward else relation
+        scores = model.score_tails(
+            model.encode(self.fitted.graph),
+            torch.tensor([known], device=device), torch.tensor([asked], device=device),
+        )[0].log_softmax(0)  # fmt: skip
+        best = scores.topk(min(k, len(scores)))
+        triples = [
+            (e, relation, known) if backward else (known, relation, e)
+            for e in best.indices.tolist()
+        ]
+        probabilities = [p for _, p in self.score(np.array(triples, dtype=np.int64))]
+        given = {tuple(t) for t in self.graph.train[self.graph.train[:, 1] == relation].tolist()}
+        return [
+            Answer(
+                self.graph.entities[entity],
+                label(self.graph.entities, self.graph.entity_names, entity),
+                score,
+                probability,
+                triple in given,
+                tuple(self.explainer.reasons(*triple)),
+            )  # fmt: skip
+            for entity, score, probability, triple in zip(
+                best.indices.tolist(), best.values.tolist(), probabilities, triples, strict=True
+            )
+        ]
+
+    def extract(self, text: str, about: int | None = None) -> list[Extraction]:
+        """Triples that a text states, surest first; see `TextModel.read`."""
+        return self.text_model.read(text, self.graph, self.world.encoder, self.fitted, about)
+
+
+def open_run(folder: Path) -> OpenRun:
+    """Open a finished run.
+
+    Raises:
+        InputError: it is no run folder, the run is not finished, or its data are gone or changed.
+    """
+    config = _finished_config(folder)
+    graph = _same_graph(config, folder)
+    runtime = Runtime.from_config(config.runtime)
+    world = World(
+        config, runtime, graph, make_encoder(config, runtime, cache_folder(config)), folder
+    )
+    features = encode_features(graph, world.encoder, config.text.node_features)
+    model = new_predictor(config, runtime, graph, features)
+    path = folder / "checkpoint.safetensors"
+    restore_module(model, load_tensors(path, runtime.device)[0], path)
+    supervision = _supervision(config, graph, folder)
+    context = supervision.message_graph(graph.num_entities, graph.num_relations)
+    calibration = load_json(folder / "calibration.json")
+    calibrate = calibrator_from_json(calibration["calibrator"]) if calibration else None
+    return OpenRun(world, Fitted(model.eval(), context.to(runtime.device)), calibrate)
+
+
+def _finished_config(folder: Path) -> Config:
+    if not (folder / "config.yaml").is_file():
+        raise InputError(
+            f"{folder}: is no run folder (it has no config.yaml); give a folder that "
+            "`relgnn run` wrote"
+        )
+    if not (folder / "metrics.json").is_file():
+        raise InputError(
+            f"{folder}: the run is not finished; go on with `relgnn run --resume {folder}`"
+        )
+    return load_config(folder / "config.yaml")
+
+
+def _same_graph(config: Config, folder: Path) -> KnowledgeGraph:
+    path = config.data.path
+    if path is not None and not path.is_dir():
+        raise InputError(
+            f"{folder}: its data were in {path}, which is no folder here; go to where the run was "
+            f"started, or correct data.path in {folder / 'config.yaml'}"
+        )
+    graph = load_graph(config)
+    trained = list(load_json(folder / "environment.json")["data"].values())
+    if trained != [graph.checksum]:
+        raise InputError(
+            f"{folder}: the data {graph.name} have changed since the run was trained (checksum "
+            f"{graph.checksum[:8]}, was {', '.join(c[:8] for c in trained)}); put the former data "
+            "back or train again"
+        )
+    return graph
+
+
+def _supervision(config: Config, graph: KnowledgeGraph, folder: Path) -> Supervision:
+    if config.loop is None:
+        return Supervision.gold(graph.train)
+    tensors = load_tensors(folder / "context.safetensors")[0]
+    pseudo = Pseudo(tensors["triples"].numpy(), tensors["weight"].double().numpy())
+    edge_text = tensors["edge_text"].float() if "edge_text" in tensors else None
+    return supervise(graph.train, pseudo, config.loop, edge_text)

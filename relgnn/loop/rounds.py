@@ -1,0 +1,194 @@
+"""Rounds: E labels the text with both views, M updates the graph model, and so on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from relgnn.linkpred.fit import Fitted
+from relgnn.loop.controls import supervise
+from relgnn.loop.estep import EStep, Judgement, edge_evidence
+from relgnn.loop.ledger import Ledger
+from relgnn.loop.pseudo import Pseudo
+from relgnn.loop.records import RoundTable, ledger_events, read_round, write_round
+from relgnn.loop.textmodel import FOLDER as TEXT_MODEL
+from relgnn.loop.textmodel import fit_text_model
+from relgnn.loop.world import World
+from relgnn.posterior.selectors import Accepted, BudgetSelector, PrecisionSelector, Selector
+from relgnn.ranking.statistics import paired_bootstrap
+from relgnn.text.pairs import save_pairs
+from relgnn.training import load_tensors, save_tensors
+
+LEDGER_FLOOR = 0.1
+"""Rejected candidates below this posterior are left out of the ledger."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """A finished round.
+
+    Args:
+        number: 0 for the model before any text was read.
+        fitted: the graph model after its M step.
+        pseudo: what its E step accepted.
+        edge_text: t_e of given and accepted triples, [G + A, d_t]; None in round 0.
+    """
+
+    number: int
+    fitted: Fitted
+    pseudo: Pseudo
+    edge_text: torch.Tensor | None = None
+
+
+class MStep:
+    """Updates the graph model on gold and accepted triples.
+
+    Args:
+        world: the run's surroundings.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def run(
+        self, number: int, pseudo: Pseudo, edge_text: torch.Tensor | None, start: Fitted | None
+    ) -> Round:
+        """Fit round `number`'s model.
+
+        Args:
+            number: 0 trains on gold alone.
+            pseudo: accepted triples.
+            edge_text: t_e of given and accepted triples, or None.
+            start: the model to warm-start from, or None.
+        """
+        world, loop = self.world, self.world.config.loop
+        assert loop is not None
+        supervision = supervise(world.graph.train, pseudo, loop, edge_text)
+        weights = start.model.state_dict() if start is not None else None
+        fitted = world.fit(supervision, f"round {number}", start=weights)
+        return Round(number, fitted, pseudo, edge_text)
+
+
+def valid_reciprocal(world: World, fitted: Fitted, believed: np.ndarray) -> np.ndarray:
+    """Reciprocal realistic ranks on valid, [2V], tail side first.
+
+    Args:
+        world: the run's surroundings.
+        fitted: the model.
+        believed: int64 [B, 3], triples that are no wrong answers, beside given and valid ones.
+    """
+    graph = world.graph
+    known = np.concatenate([graph.filter_triples("valid"), believed])
+    ranks = fitted.ranks(graph.valid, known)
+    return np.concatenate([1 / ranks[side].realistic for side in ("tail", "head")])
+
+
+class Loop:
+    """Runs rounds until there are enough, or valid gets worse beyond chance.
+
+    Args:
+        world: the run's surroundings; its folder holds the ledger and the rounds.
+    """
+
+    def __init__(self, world: World) -> None:
+        assert world.folder is not None and world.config.loop is not None
+        self.world, self.config = world, world.config.loop
+        self.folder = world.folder
+        self.ledger = Ledger(world.folder / "ledger")
+        self.m_step = MStep(world)
+        self._e_step: EStep | None = None
+
+    @property
+    def e_step(self) -> EStep:
+        """Made when first needed: a resumed run may have every judgement on disk."""
+        if self._e_step is None:
+            self._e_step = EStep(self.world)
+        return self._e_step
+
+    def run(self) -> list[Round]:
+        """All rounds, the first the model before any text was read.
+
+        The loop stops early after `patience` rounds that are worse on valid than the best by more
+        than chance (the 95 % interval of the paired difference lies below 0); those rounds are
+        dropped, so the last round returned is the loop's result.
+        """
+        rounds = [self.m_step.run(0, Pseudo.none(), None, None)]
+        best, bad = rounds[0], 0
+        for number in range(1, self.config.rounds + 1):
+            previous = rounds[-1]
+            pseudo, edge_text = self._judge(number, previous.pseudo)
+            start = previous.fitted if self.config.warm_start else None
+            current = self.m_step.run(number, pseudo, edge_text, start)
+            rounds.append(current)
+            if self._worse(current, best):
+                bad += 1
+                if bad >= self.config.patience:
+                    return rounds[: best.number + 1]
+            else:
+                best, bad = current, 0
+        return rounds[: best.number + 1]
+
+    def table(self, number: int) -> RoundTable:
+        """A round's candidates and posteriors from disk."""
+        return read_round(self.round_folder(number), self.world.graph)
+
+    def round_folder(self, number: int) -> Path:
+        """`rounds/<n>` of the run."""
+        return self.folder / "rounds" / str(number)
+
+    def _judge(self, number: int, previous: Pseudo) -> tuple[Pseudo, torch.Tensor | None]:
+        """A round's accepted triples and their evidence, from disk where the round is there."""
+        text_path = self.round_folder(number) / "edge_text.safetensors"
+        if not (self.world.resume and number in self.ledger.rounds):
+            judgement = self.e_step.run(number, previous)
+            accepted = self._select(judgement)
+            write_round(
+                self.round_folder(number), self.world.graph, self.world.sentences,
+                judgement, accepted,
+            )  # fmt: skip
+            table = self.table(number)
+            given = np.concatenate([self.world.graph.train, table.pseudo.triples])
+            edge_text = edge_evidence(judgement.features, given).half()
+            save_tensors(text_path, {"edge_text": edge_text})
+            reader = fit_text_model(self.world, judgement.features, previous)
+            save_pairs(self.round_folder(number) / TEXT_MODEL, reader)
+            self.e_step.save_extractor(self.round_folder(number) / TEXT_MODEL)
+            self.ledger.append(
+                number,
+                list(ledger_events(self.world.graph, table, judgement, accepted, LEDGER_FLOOR)),
+            )
+        pseudo = self.table(number).pseudo
+        if not self.world.config.gnn.evidence:
+            return pseudo, None
+        return pseudo, load_tensors(text_path)[0]["edge_text"].float()
+
+    def _select(self, judgement: Judgement) -> Accepted:
+        rows = np.flatnonzero(judgement.selectable)
+        taken = self._selector().select(judgement.posteriors.subset(rows))
+        reason = np.full(len(judgement.posteriors), "given in valid", dtype=object)
+        reason[rows] = taken.reason
+        return Accepted(rows[taken.index], taken.weight, reason)
+
+    def _selector(self) -> Selector:
+        if self.config.selector == "precision":
+            return PrecisionSelector(self.config.precision, self.config.min_probability)
+        gold = len(self.world.graph.train)
+        return BudgetSelector(self.config.budget, gold, self.config.min_probability)
+
+    def _worse(self, current: Round, best: Round) -> bool:
+        """Whether a round's valid ranks are worse than the best's, beyond chance.
+
+        Both are filtered by what either accepted: at a fraction most true answers are hidden, and a
+        model that found them must not be counted wrong for ranking them above the valid one.
+        """
+        if not len(self.world.graph.valid):
+            return False
+        believed = np.concatenate([current.pseudo.triples, best.pseudo.triples])
+        ours, theirs = (
+            valid_reciprocal(self.world, r.fitted, believed)[None] for r in (current, best)
+        )
+        units = np.tile(np.arange(len(self.world.graph.valid)), 2)
+        return paired_bootstrap(ours, theirs, units).high < 0

@@ -1,0 +1,264 @@
+"""A run from a configuration to a run folder: train, alternate, evaluate once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from relgnn.config import Config
+from relgnn.data import KnowledgeGraph, load
+from relgnn.errors import InputError
+from relgnn.linkpred.evaluate import evaluate
+from relgnn.linkpred.features import encode_features
+from relgnn.linkpred.fit import Fitted
+from relgnn.linkpred.task import Supervision
+from relgnn.loop.calibrate import score_calibration
+from relgnn.loop.controls import comention, oracle, random_pairs, shuffled, supervise
+from relgnn.loop.pseudo import Pseudo
+from relgnn.loop.reading import TextReader
+from relgnn.loop.rounds import Loop, Round
+from relgnn.loop.textmodel import publish_text_model
+from relgnn.loop.world import World, make_encoder
+from relgnn.posterior.calibration import calibration_report
+from relgnn.ranking.metrics import write_ranks
+from relgnn.runtime import Runtime, environment, peak_memory_mb
+from relgnn.training import module_tensors, save_json, save_tensors
+from relgnn.training.checkpoint import atomic_file
+
+Row = tuple[Fitted, Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None]
+
+
+def load_graph(config: Config) -> KnowledgeGraph:
+    """The configuration's graph, cut to its fraction."""
+    data = config.data
+    graph = load(str(data.name if data.name is not None else data.path))
+    return graph.at_fraction(data.fraction, data.split_seed)
+
+
+def cache_folder(config: Config) -> Path:
+    """Where encodings are kept: text.cache, RELGNN_CACHE or the user's cache folder."""
+    if config.text.cache is not None:
+        return config.text.cache
+    home = os.environ.get("RELGNN_CACHE")
+    return Path(home) if home else Path.home() / ".cache" / "relgnn"
+
+
+def run(config: Config, folder: Path, resume: bool = False) -> dict[str, Any]:
+    """Train as configured, evaluate, and leave a run folder.
+
+    Args:
+        config: what to do.
+        folder: made here; must not hold a run yet, unless `resume`.
+        resume: go on with the interrupted run in `folder`, to the same numbers.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        InputError: the folder holds a run already, or the data are not as they should be.
+    """
+    started = time.perf_counter()
+    if (folder / "config.yaml").exists() and not resume:
+        raise InputError(
+            f"{folder}: holds a run already; give another --out, or go on with "
+            f"`relgnn run --resume {folder}`"
+        )
+    runtime = Runtime.from_config(config.runtime)
+    graph = load_graph(config)
+    _require(config, graph)
+    encoder = make_encoder(config, runtime, cache_folder(config))
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_surroundings(config, graph, folder)
+    world = World(config, runtime, graph, encoder, folder, resume)
+    if config.loop is None:
+        final = world.fit(Supervision.gold(graph.train), "link prediction")
+        rounds: list[Round] = []
+        rows: dict[str, Row] = {"final": (final, None)}
+        reader = None
+    else:
+        loop = Loop(world)
+        rounds = loop.run()
+        final = rounds[-1].fitted
+        reader = _reader(loop, rounds, graph)
+        rows = {"round0": (rounds[0].fitted, None), "loop": (final, None)}
+        rows |= _controls(world, rounds, reader)
+    _write_model(world, final, rounds)
+    metrics = _metrics(world, rows, rounds, final)
+    metrics["calibration"]["score"] = score_calibration(final, graph)
+    save_json(folder / "calibration.json", metrics["calibration"]["score"])
+    metrics["seconds"] = time.perf_counter() - started
+    metrics["peak_memory_mb"] = peak_memory_mb()
+    save_json(folder / "metrics.json", metrics)
+    shutil.rmtree(folder / "resume", ignore_errors=True)
+    return metrics
+
+
+def _require(config: Config, graph: KnowledgeGraph) -> None:
+    if config.loop is None:
+        return
+    if not graph.texts:
+        raise InputError(
+            f"{graph.name}: the loop needs unlabelled text and there is none; add texts.jsonl "
+            "(see README, 'Your own data') or set loop=null"
+        )
+    if "oracle" in config.loop.controls and graph.strata is None:
+        raise InputError(
+            f"loop.controls: 'oracle' needs strata.tsv, which {graph.name} has not; leave it out"
+        )
+
+
+def _write_surroundings(config: Config, graph: KnowledgeGraph, folder: Path) -> None:
+    with atomic_file(folder / "config.yaml") as path:
+        path.write_text(config.to_yaml(), encoding="utf-8")
+    save_json(folder / "environment.json", environment() | {"data": {graph.name: graph.checksum}})
+    sizes = {split: len(getattr(graph, split)) for split in ("train", "valid", "test", "hidden")}
+    data = config.data
+    save_json(
+        folder / "splits.json",
+        {"data": graph.name, "fraction": data.fraction, "split_seed": data.split_seed} | sizes,
+    )
+    for name in ("entities", "relations"):
+        kind = "entity" if name == "entities" else "relation"
+        columns = [getattr(graph, name), getattr(graph, f"{kind}_names")]
+        lines = ["\t".join(row) + "\n" for row in zip(*columns, strict=True)]
+        with atomic_file(folder / "vocab" / f"{name}.tsv") as path:
+            path.write_text("".join(lines), encoding="utf-8")
+
+
+def _reader(loop: Loop, rounds: list[Round], graph: KnowledgeGraph) -> TextReader | None:
+    """What the text said in the last round that counts."""
+    if len(rounds) < 2:
+        return None
+    table = loop.table(rounds[-1].number)
+    return TextReader(table.triples, table.p_text, graph.num_entities, graph.num_relations)
+
+
+def _controls(world: World, rounds: list[Round], reader: TextReader | None) -> dict[str, Row]:
+    """The other rows of the loop table: same model, split, initialisation and budget."""
+    config, graph = world.config.loop, world.graph
+    assert config is not None
+    pseudo, edge_text = rounds[-1].pseudo, rounds[-1].edge_text
+    relations = graph.num_relations
+    rows: dict[str, Row] = {}
+
+    def fit(name: str, triples: Pseudo, **options: Any) -> Row:
+        # The evidence of an edge belongs to its pair: a control that moves edges has none.
+        return world.fit(supervise(graph.train, triples, config), name, **options), None
+
+    for control in config.controls:
+        if control == "alltext":
+            page = encode_features(graph, world.encoder, "page")
+            gold = Supervision.gold(graph.train)
+            rows["alltext"] = (world.fit(gold, "alltext", features=page), None)
+        elif control == "comention":
+            untyped = comention(pseudo, relations)
+            supervision = supervise(graph.train, untyped, config, edge_text)
+            fitted = world.fit(supervision, "comention", num_relations=relations + 1)
+            rows["comention"] = (fitted, None)
+        elif control == "shuffled":
+            supervision = supervise(
+                graph.train, shuffled(pseudo, graph, world.runtime.rng("shuffled")), config,
+                edge_text,
+            )  # fmt: skip
+            rows["shuffled"] = (world.fit(supervision, "shuffled"), None)
+        elif control == "random_pairs":
+            rows["random_pairs"] = fit(
+                "random pairs", random_pairs(pseudo, world.runtime.rng("random pairs"))
+            )
+        elif control == "oracle":
+            rows["oracle"] = fit("oracle", oracle(graph, graph.train))
+        elif control == "read" and reader is not None:
+            for name, fitted in (("round0", rounds[0].fitted), ("loop", rounds[-1].fitted)):
+                weight = reader.choose_weight(fitted, graph.valid, graph.filter_triples("valid"))
+                rows[f"{name}+read"] = (fitted, reader.scores(weight))
+    return rows
+
+
+def _write_model(world: World, final: Fitted, rounds: list[Round]) -> None:
+    folder = world.folder
+    assert folder is not None
+    models = {f"rounds/{r.number}": r.fitted for r in rounds}
+    for name, fitted in {**models, ".": final}.items():
+        save_tensors(folder / name / "checkpoint.safetensors", module_tensors(fitted.model))
+    save_tensors(
+        folder / "context.safetensors",
+        _context_tensors(world.graph, rounds[-1] if rounds else None),
+    )
+    if world.config.loop is not None:
+        # Where the loop fell back on round 0, round 1's is the only one that was trained.
+        publish_text_model(folder, max(1, rounds[-1].number), world.config.loop.folds)
+
+
+def _context_tensors(graph: KnowledgeGraph, last: Round | None) -> dict[str, torch.Tensor]:
+    """What the final model passes messages over: accepted triples, weights, evidence."""
+    pseudo = last.pseudo if last else Pseudo.none()
+    tensors = {
+        "triples": torch.from_numpy(pseudo.triples.copy()),
+        "weight": torch.from_numpy(pseudo.weight.copy()).float(),
+    }
+    if last is not None and last.edge_text is not None:
+        tensors["edge_text"] = last.edge_text.half()
+    return tensors
+
+
+def _metrics(
+    world: World, rows: dict[str, Row], rounds: list[Round], final: Fitted
+) -> dict[str, Any]:
+    """Everything that metrics.json holds but time and memory; the one place that reads test."""
+    graph, folder = world.graph, world.folder
+    assert folder is not None
+    metrics: dict[str, Any] = {"rows": {}, "rounds": [], "calibration": {}, "extraction": {}}
+    if len(graph.valid):
+        metrics["valid"] = evaluate(final, graph, "valid")[1]
+    if not len(graph.test):
+        return metrics
+    for name, (fitted, read) in rows.items():
+        ranks, by_stratum = evaluate(fitted, graph, "test", read)
+        metrics["rows"][name] = by_stratum
+        write_ranks(
+            folder / "ranks" / f"{name}.tsv", ranks, graph.test, graph.entities, graph.relations
+        )
+        if fitted is final and read is None:
+            metrics["test"] = by_stratum
+    for round_ in rounds:
+        entry: dict[str, Any] = {
+            "round": round_.number,
+            "accepted": len(round_.pseudo),
+            "test": evaluate(round_.fitted, graph, "test")[1],
+        }
+        if len(graph.valid):
+            entry["valid"] = evaluate(round_.fitted, graph, "valid")[1]
+        if round_.number:
+            entry["precision"] = _precision(graph, round_.pseudo)
+        metrics["rounds"].append(entry)
+    if len(rounds) > 1:
+        metrics["calibration"]["posterior"] = _promise(world, rounds[-1])
+        metrics["extraction"] = metrics["rounds"][-1]["precision"]
+    return metrics
+
+
+def _truth(graph: KnowledgeGraph, triples: np.ndarray) -> np.ndarray:
+    """Which triples the whole data set holds, hidden and test included: only to report."""
+    everything = {tuple(t) for t in graph.filter_triples("test").tolist()}
+    return np.array([tuple(t) in everything for t in triples.tolist()], dtype=bool)
+
+
+def _precision(graph: KnowledgeGraph, pseudo: Pseudo) -> dict[str, float]:
+    """Promised and real precision of the accepted; real counts what the data set holds as true."""
+    if not len(pseudo):
+        return {"accepted": 0}
+    real = float(_truth(graph, pseudo.triples).mean())
+    return {"accepted": len(pseudo), "promised": float(pseudo.weight.mean()), "real": real}
+
+
+def _promise(world: World, last: Round) -> dict[str, Any]:
+    assert world.folder is not None
+    table = Loop(world).table(last.number)
+    return calibration_report(table.p, _truth(world.graph, table.triples).astype(float))

@@ -1,0 +1,120 @@
+"""Why a run believes a triple: what it read of it, and what the given graph says around it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from relgnn.data import KnowledgeGraph
+from relgnn.loop.records import RoundTable
+
+LEAST_TEXT = 0.05
+"""A text that finds a triple less likely is no reason to believe it."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One reason for a triple.
+
+    Args:
+        kind: "accepted" (read in text and taken by the loop), "text" (read and not taken), "path"
+            (given triples that link both ends).
+        text: the reason in one line.
+        sentence: what was read, None of a path.
+        p, p_text, p_graph: the loop's probability and its views', None of a path.
+    """
+
+    kind: str
+    text: str
+    sentence: str | None = None
+    p: float | None = None
+    p_text: float | None = None
+    p_graph: float | None = None
+
+
+class Explainer:
+    """Finds reasons in a graph and in the last round's judgements.
+
+    Args:
+        graph: given triples and texts.
+        table: what the last round judged, None where the run did not read.
+    """
+
+    def __init__(self, graph: KnowledgeGraph, table: RoundTable | None) -> None:
+        self.graph, self.table = graph, table
+        # Neighbour -> relations; relation + R where the edge comes from the neighbour.
+        self.links: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for head, relation, tail in graph.train.tolist():
+            self.links[head][tail].append(relation)
+            self.links[tail][head].append(relation + graph.num_relations)
+        triples = table.triples.tolist() if table is not None else []
+        self.rows = {tuple(triple): row for row, triple in enumerate(triples)}
+        self.texts = {text.id: text.text for text in graph.texts}
+
+    def reasons(self, head: int, relation: int, tail: int, limit: int = 3) -> list[Reason]:
+        """At most `limit` reasons for a triple: what was read first, then paths, shortest first."""
+        return [*self._read(head, relation, tail), *self._paths(head, relation, tail)][:limit]
+
+    def _read(self, head: int, relation: int, tail: int) -> list[Reason]:
+        row = self.rows.get((head, relation, tail))
+        if row is None or self.table is None:
+            return []
+        taken = self.table.accepted[row] > 0
+        p, p_text, p_graph = (
+            _number(column[row]) for column in (self.table.p, self.table.p_text, self.table.p_graph)
+        )
+        if not taken and (p_text is None or p_text < LEAST_TEXT):
+            return []
+        sentence = self._sentence(self.table.evidence[row])
+        votes = [f"{n} {v:.2f}" for n, v in (("text", p_text), ("graph", p_graph)) if v is not None]
+        verb = "read and accepted" if taken else "read, not accepted"
+        line = f"{verb} at {p or 0:.2f} ({', '.join(votes)})"
+        if sentence is not None:
+            line += f": “{sentence}”"
+        kind = "accepted" if taken else "text"
+        return [Reason(kind, line, sentence, p, p_text, p_graph)]
+
+    def _sentence(self, evidence: list[str]) -> str | None:
+        for name in evidence:
+            text_id, _, span = name.rpartition(":")
+            start, end = map(int, span.split("-"))
+            if text_id in self.texts:
+                return self.texts[text_id][start:end]
+        return None
+
+    def _paths(self, head: int, relation: int, tail: int) -> list[Reason]:
+        if head == tail:
+            return []
+        none: dict[int, list[int]] = {}
+        near_head, near_tail = self.links.get(head, none), self.links.get(tail, none)
+        direct = [r for r in near_head.get(tail, ()) if r != relation]
+        lines = [self._path([head, tail], [r]) for r in direct]
+        # Whoever has few neighbours says more: everybody is linked to "human".
+        middle = sorted(
+            near_head.keys() & near_tail.keys() - {head, tail},
+            key=lambda node: (len(self.links[node]), node),
+        )
+        for node in middle:
+            first, second = near_head[node][0], self.links[node][tail][0]
+            lines.append(self._path([head, node, tail], [first, second]))
+        return [Reason("path", f"given: {line}") for line in lines]
+
+    def _path(self, nodes: list[int], relations: list[int]) -> str:
+        line = label(self.graph.entities, self.graph.entity_names, nodes[0])
+        for node, relation in zip(nodes[1:], relations, strict=True):
+            backward, number = divmod(relation, self.graph.num_relations)
+            name = label(self.graph.relations, self.graph.relation_names, number)
+            end = label(self.graph.entities, self.graph.entity_names, node)
+            line += f" ←{name}– {end}" if backward else f" –{name}→ {end}"
+        return line
+
+
+def label(ids: tuple[str, ...], names: tuple[str, ...], number: int) -> str:
+    """The name, or the id where there is none."""
+    return names[number] or ids[number]
+
+
+def _number(value: np.float64) -> float | None:
+    return None if np.isnan(value) else float(value)

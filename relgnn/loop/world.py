@@ -1,0 +1,89 @@
+"""What every step of a run works with: the given graph, its texts, the language model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from relgnn.config import Config
+from relgnn.data import KnowledgeGraph, Sentence
+from relgnn.linkpred.features import TextFeatures, encode_features
+from relgnn.linkpred.fit import Fitted, fit_predictor
+from relgnn.linkpred.task import Supervision
+from relgnn.runtime import Runtime
+from relgnn.text.encoder import TextEncoder
+
+
+@dataclass(frozen=True)
+class World:
+    """A run's fixed surroundings.
+
+    Args:
+        config: the resolved configuration.
+        runtime: device, precision, seed.
+        graph: cut to the configuration's fraction.
+        encoder: the frozen language model.
+        folder: the run folder, or None for a run that leaves nothing.
+        resume: go on from what the folder holds.
+    """
+
+    config: Config
+    runtime: Runtime
+    graph: KnowledgeGraph
+    encoder: TextEncoder
+    folder: Path | None = None
+    resume: bool = False
+
+    @cached_property
+    def sentences(self) -> list[Sentence]:
+        """The unlabelled corpus."""
+        return self.graph.sentences()
+
+    @cached_property
+    def features(self) -> TextFeatures:
+        """Encodings of the graph's nodes and relations."""
+        return encode_features(self.graph, self.encoder, self.config.text.node_features)
+
+    def fit(
+        self,
+        supervision: Supervision,
+        name: str,
+        *,
+        features: TextFeatures | None = None,
+        num_relations: int | None = None,
+        start: dict[str, torch.Tensor] | None = None,
+        known: np.ndarray | None = None,
+    ) -> Fitted:
+        """Train a predictor under this world's configuration; see `fit_predictor`."""
+        folder = self.folder
+        return fit_predictor(
+            self.config,
+            self.runtime,
+            self.graph,
+            features or self.features,
+            supervision,
+            name=name,
+            num_relations=num_relations,
+            start=start,
+            known=known,
+            folder=folder / "resume" / name.replace(" ", "-") if folder else None,
+            resume=self.resume,
+            log=folder / "log.jsonl" if folder else None,
+            resume_command=f"relgnn run --resume {folder}" if folder else None,
+        )
+
+
+def make_encoder(config: Config, runtime: Runtime, cache: Path | None) -> TextEncoder:
+    """The language model of a configuration, in the run's precision."""
+    return TextEncoder(
+        config.text.model,
+        max_tokens=config.text.max_tokens,
+        batch_tokens=config.text.batch_tokens,
+        device=runtime.device,
+        dtype=torch.bfloat16 if runtime.precision == "bf16" else torch.float32,
+        cache=cache,
+    )

@@ -1,0 +1,1 @@
+"""Calibration, positive-unlabelled estimation, fusion of views and selectors: pure functions."""

@@ -1,0 +1,1 @@
+"""Filtered ranks, classification metrics and statistics over seeds: pure functions."""

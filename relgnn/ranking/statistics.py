@@ -1,0 +1,131 @@
+"""Means over seeds and paired comparisons of two models on the same queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from relgnn.errors import InputError
+from relgnn.runtime import rng
+
+# Resamples drawn at once: memory is CHUNK x units.
+CHUNK = 500
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean difference with the bounds of its confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def mean_std(values: Iterable[float]) -> tuple[float, float]:
+    """Return mean and sample standard deviation (n - 1) of one value a seed; nan for one seed."""
+    array = np.asarray(list(values), dtype=float)
+    if not len(array):
+        raise InputError("there is no value to average; give one for each seed")
+    return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else float("nan")
+
+
+def paired_bootstrap(
+    a: np.ndarray,
+    b: np.ndarray,
+    units: np.ndarray | None = None,
+    samples: int = 10_000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Return the mean of a - b with its percentile interval over seeds and test units.
+
+    Seeds and units are crossed, since every seed answers the same queries: each resample draws
+    seeds with replacement and, independently, units with replacement, the same units for all
+    seeds (Owen 2007, "The pigeonhole bootstrap").
+
+    Args:
+        a, b: float [S, N], one value (a reciprocal rank) per seed and query, paired.
+        units: int [N], the test triple of each query: both its sides are drawn together.
+            None: every query is a unit.
+        samples: resamples.
+        seed: of the resampling.
+        level: coverage of the interval.
+
+    Raises:
+        InputError: shapes differ or nothing is there.
+    """
+    total, count = _unit_sums(a, b, units)
+    num_seeds, num_units = total.shape
+    means = np.concatenate(
+        [
+            np.einsum("ks,sc,kc->k", seeds, total, drawn, optimize=True)
+            / (seeds.sum(1) * (drawn @ count))
+            for seeds, drawn in _resamples(num_seeds, num_units, samples, seed)
+        ]
+    )
+    tail = (1 - level) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(float(total.sum() / (len(total) * count.sum())), float(low), float(high))
+
+
+def sign_flip_test(
+    a: np.ndarray,
+    b: np.ndarray,
+    units: np.ndarray | None = None,
+    samples: int = 10_000,
+    seed: int = 0,
+) -> float:
+    """Return the two-sided p value of "a and b are exchangeable on every unit".
+
+    The sign of each unit's summed difference is flipped at random; the p value is the share of
+    flips (the identity counted once) at least as extreme as what was seen (Phipson & Smyth 2010).
+
+    Args:
+        a, b, units, samples, seed: as in `paired_bootstrap`; seeds are averaged first.
+    """
+    unit = _unit_sums(a, b, units)[0].sum(0)
+    generator = rng("sign_flip_test", seed)
+    # Summation order differs between flips, so an equal flip may differ in the last bits.
+    seen = abs(unit.sum()) - 1e-9 * np.abs(unit).sum()
+    extreme = 0
+    for size in _chunks(samples):
+        signs = generator.integers(0, 2, size=(size, len(unit)), dtype=np.int8) * 2 - 1
+        extreme += int((np.abs(signs @ unit) >= seen).sum())
+    return (extreme + 1) / (samples + 1)
+
+
+def _unit_sums(
+    a: np.ndarray, b: np.ndarray, units: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the summed difference [S, C] and the number of queries [C] of each unit."""
+    if a.ndim != 2 or a.shape != b.shape or not a.size:
+        raise InputError(
+            f"paired values have shapes {a.shape} and {b.shape}; expected the same [seeds, queries]"
+        )
+    if units is None:
+        return np.asarray(a - b, dtype=float), np.ones(a.shape[1])
+    if units.shape != a.shape[1:]:
+        raise InputError(f"units have shape {units.shape}; expected one per query, {a.shape[1:]}")
+    unit, count = np.unique(units, return_inverse=True, return_counts=True)[1:]
+    total = np.stack([np.bincount(unit, weights=row, minlength=len(count)) for row in a - b])
+    return total, count.astype(float)
+
+
+def _resamples(
+    seeds: int, units: int, samples: int, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield how often each seed [K, S] and each unit [K, C] is drawn, a chunk at a time."""
+    generator = rng("paired_bootstrap", seed)
+    for size in _chunks(samples):
+        drawn = generator.integers(0, units, size=(size, units))
+        drawn += np.arange(size)[:, None] * units
+        often = np.bincount(drawn.ravel(), minlength=size * units).reshape(size, units)
+        which = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=size)
+        yield which.astype(float), often.astype(float)
+
+
+def _chunks(samples: int) -> Iterator[int]:
+    for start in range(0, samples, CHUNK):
+        yield min(CHUNK, samples - start)

@@ -1,0 +1,1 @@
+"""The language-model side: encodings, mention linking, evidence, pair model, relation extractor."""

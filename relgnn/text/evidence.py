@@ -1,0 +1,311 @@
+"""Which pairs of entities the sentences speak of, and where: the text side's candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from relgnn.data import KnowledgeGraph, Sentence
+from relgnn.text.encoder import Span, TextEncoder
+from relgnn.text.linking import EXACT, IMPLIED, KINDS, Mention, MentionLinker
+from relgnn.training.progress import track
+
+NO_SPAN = (-1, -1)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Every sentence that speaks of a pair, in columns; one row a (sentence, head, tail).
+
+    The head is the entity whose page the sentence is on, which the sentence need not name ("He
+    was born in Bonn"), or the one of two names in one sentence with the smaller id.
+
+    Args:
+        head, tail: int64 [M], entities.
+        sentence: int64 [M], sentence ids.
+        head_span, tail_span: int64 [M, 2], characters in the sentence; (-1, -1) where unnamed.
+        kind: int64 [M], how surely the tail is named; indexes `linking.KINDS`.
+        pair: int64 [M], the row's pair.
+        pair_head, pair_tail: int64 [P], each pair's entities.
+    """
+
+    head: np.ndarray
+    tail: np.ndarray
+    sentence: np.ndarray
+    head_span: np.ndarray
+    tail_span: np.ndarray
+    kind: np.ndarray
+    pair: np.ndarray
+    pair_head: np.ndarray
+    pair_tail: np.ndarray
+
+    @property
+    def num_pairs(self) -> int:
+        """P."""
+        return len(self.pair_head)
+
+    def rows_of(self, pairs: np.ndarray) -> np.ndarray:
+        """Rows of the given pairs, in order."""
+        return np.flatnonzero(np.isin(self.pair, pairs))
+
+
+def find_evidence(
+    graph: KnowledgeGraph, sentences: Sequence[Sentence], linker: MentionLinker | None = None
+) -> Evidence:
+    """Link every sentence and list the pairs that it may speak of.
+
+    Pairs are (page's entity, mention) for every mention of any kind, and (mention, mention) where
+    both are named exactly and with a capital: common words that are entities ("actor") would pair
+    with everything.
+
+    Args:
+        graph: names and aliases.
+        sentences: the unlabelled corpus.
+        linker: the default links `graph`'s names and aliases.
+    """
+    linker = linker or MentionLinker(graph.entity_names, graph.aliases or None)
+    rows: list[tuple[int, int, int, Span, Span, int]] = []
+    for sentence in track(sentences, "linking mentions"):
+        mentions = linker.link(sentence.text)
+        page = sentence.entity
+        own = next((m for m in mentions if m.entity == page), None)
+        own_span = (own.start, own.end) if own else NO_SPAN
+        if page is not None:
+            for m in mentions:
+                if m.entity != page:
+                    rows.append((page, m.entity, sentence.id, own_span, (m.start, m.end), m.kind))
+        names = [m for m in mentions if m.entity != page and _is_name(m, sentence.text)]
+        for i, first in enumerate(names):
+            for second in names[i + 1 :]:
+                a, b = sorted((first, second), key=lambda m: m.entity)
+                spans = (a.start, a.end), (b.start, b.end)
+                rows.append((a.entity, b.entity, sentence.id, *spans, EXACT))
+    return _columns(rows, graph.num_entities)
+
+
+def _is_name(mention: Mention, text: str) -> bool:
+    return mention.kind == EXACT and text[mention.start].isupper()
+
+
+def _columns(rows: list[tuple[int, int, int, Span, Span, int]], num_entities: int) -> Evidence:
+    head, tail, sentence, head_span, tail_span, kind = (
+        (np.array(column, dtype=np.int64) for column in zip(*rows, strict=True))
+        if rows
+        else (np.zeros(shape, dtype=np.int64) for shape in (0, 0, 0, (0, 2), (0, 2), 0))
+    )
+    keys, pair = np.unique(head * num_entities + tail, return_inverse=True)
+    return Evidence(
+        head, tail, sentence, head_span, tail_span, kind, pair,
+        keys // num_entities, keys % num_entities,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SentenceVectors:
+    """Encodings of a corpus, made once and pooled for whatever pairs are asked for.
+
+    Args:
+        whole: [S, d], of the sentences; position = sentence id.
+        spans: [T, d], of the spans that name entities.
+        rows: for each sentence the row of each of its spans.
+        node, name: [N, d], of the entities' node texts and of their names alone.
+    """
+
+    whole: Tensor
+    spans: Tensor
+    rows: list[dict[Span, int]]
+    node: Tensor
+    name: Tensor
+
+
+def encode_corpus(
+    graph: KnowledgeGraph,
+    sentences: Sequence[Sentence],
+    evidence: Evidence,
+    encoder: TextEncoder,
+) -> SentenceVectors:
+    """Encode every sentence once, pooled whole and over each span that `evidence` names.
+
+    Args:
+        graph: node texts and names.
+        sentences: the corpus that `evidence` was found in; position = id.
+        evidence: who is where.
+        encoder: the language model, frozen.
+    """
+    rows: list[dict[Span, int]] = [{} for _ in sentences]
+    for column in (evidence.head_span, evidence.tail_span):
+        for sentence, span in zip(evidence.sentence.tolist(), column.tolist(), strict=True):
+            if tuple(span) != NO_SPAN:
+                rows[sentence].setdefault(tuple(span), 0)
+    whole, spans = encoder.encode_spans(
+        [(s.text, tuple(rows[s.id])) for s in sentences], "encoding sentences"
+    )
+    numbers = count()
+    rows = [{span: next(numbers) for span in group} for group in rows]
+    return SentenceVectors(
+        whole,
+        spans,
+        rows,
+        encoder.encode(graph.node_texts(), "encoding nodes"),
+        encoder.encode(graph.entity_names, "encoding names"),
+    )
+
+
+def add_implied(
+    evidence: Evidence,
+    graph: KnowledgeGraph,
+    sentences: Sequence[Sentence],
+    vectors: SentenceVectors,
+    heads: np.ndarray,
+    tails: np.ndarray,
+) -> Evidence:
+    """Let the text judge pairs that the graph proposes and no sentence names.
+
+    Each pair gets the one sentence of the head's own page that is nearest to the tail's name
+    (cosine of their encodings), with both ends unnamed. Pairs that are there already, in this
+    order or the other, and heads without a page are left out.
+
+    Args:
+        evidence: what linking found.
+        graph, sentences: names and corpus.
+        vectors: their encodings, which compare sentence and name.
+        heads, tails: int64 [Q], proposed pairs.
+    """
+    size = graph.num_entities
+    known = np.concatenate(
+        [
+            evidence.pair_head * size + evidence.pair_tail,
+            evidence.pair_tail * size + evidence.pair_head,
+        ]
+    )
+    keys = np.unique(heads * size + tails)
+    keys = keys[~np.isin(keys, known) & (keys // size != keys % size)]
+    by_page: dict[int, list[int]] = {}
+    for sentence in sentences:
+        if sentence.entity is not None:
+            by_page.setdefault(sentence.entity, []).append(sentence.id)
+    rows = []
+    for head, group in _groups(keys // size, keys % size):
+        page = by_page.get(head)
+        if page:
+            nearest = (vectors.name[group] @ vectors.whole[page].T).argmax(1).tolist()
+            for tail, best in zip(group.tolist(), nearest, strict=True):
+                rows.append((head, tail, page[best], NO_SPAN, NO_SPAN, IMPLIED))
+    old = zip(
+        evidence.head.tolist(),
+        evidence.tail.tolist(),
+        evidence.sentence.tolist(),
+        map(tuple, evidence.head_span.tolist()),
+        map(tuple, evidence.tail_span.tolist()),
+        evidence.kind.tolist(),
+        strict=True,
+    )
+    return _columns([*old, *rows], size)
+
+
+def _groups(keys: np.ndarray, values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """(key, its values) for sorted keys."""
+    cuts = np.flatnonzero(np.diff(keys)) + 1
+    for group_keys, group in zip(np.split(keys, cuts), np.split(values, cuts), strict=True):
+        if len(group):
+            yield int(group_keys[0]), group
+
+
+@dataclass(frozen=True)
+class PairFeatures:
+    """What a pair model reads of each pair, pooled over its sentences.
+
+    Args:
+        sentence: [P, d], mean vector of the pair's sentences.
+        head_mention, tail_mention: [P, d], mean vectors of the spans; zero where unnamed.
+        shape: [P, 2·kinds + 5], counts: kinds seen (flags and logs), number of sentences, whether
+            the head is named, whether the pair is met in a page's first sentence, how early.
+        head, tail: int64 [P].
+        node, name: [N, d], encodings of node texts and of names alone.
+    """
+
+    sentence: Tensor
+    head_mention: Tensor
+    tail_mention: Tensor
+    shape: Tensor
+    head: Tensor
+    tail: Tensor
+    node: Tensor
+    name: Tensor
+
+    def __len__(self) -> int:
+        return len(self.head)
+
+
+def pool_evidence(
+    sentences: Sequence[Sentence], evidence: Evidence, vectors: SentenceVectors
+) -> PairFeatures:
+    """Pool the corpus's encodings for every pair.
+
+    Args:
+        sentences: the corpus that `evidence` was found in; position = id.
+        evidence: who is where; its spans are among those that were encoded.
+        vectors: the corpus's encodings.
+    """
+    pair = torch.from_numpy(evidence.pair)
+    whole = _mean(vectors.whole, torch.from_numpy(evidence.sentence), pair, evidence.num_pairs)
+    mentions = []
+    for column in (evidence.head_span, evidence.tail_span):
+        rows = torch.tensor(
+            [
+                -1 if (key := tuple(span)) == NO_SPAN else vectors.rows[sentence][key]
+                for sentence, span in zip(evidence.sentence.tolist(), column.tolist(), strict=True)
+            ],
+            dtype=torch.long,
+        )
+        named = rows >= 0
+        mentions.append(_mean(vectors.spans, rows[named], pair[named], evidence.num_pairs))
+    return PairFeatures(
+        sentence=whole,
+        head_mention=mentions[0],
+        tail_mention=mentions[1],
+        shape=_shape(sentences, evidence),
+        head=torch.from_numpy(evidence.pair_head),
+        tail=torch.from_numpy(evidence.pair_tail),
+        node=vectors.node,
+        name=vectors.name,
+    )
+
+
+def _mean(vectors: Tensor, rows: Tensor, group: Tensor, groups: int) -> Tensor:
+    """Mean [groups, d] of vectors[rows] in each group; zero where a group is empty."""
+    total = torch.zeros(groups, vectors.shape[1])
+    # In chunks: a copy of every mention's vector at once would be the largest thing in memory.
+    for some, where in zip(rows.split(65536), group.split(65536), strict=True):
+        total.index_add_(0, where, vectors[some])
+    return total / torch.bincount(group, minlength=groups).clamp(min=1)[:, None]
+
+
+def _shape(sentences: Sequence[Sentence], evidence: Evidence) -> Tensor:
+    order: dict[str, int] = {}
+    place = np.zeros(len(sentences))
+    for s in sentences:
+        place[s.id] = order[s.text_id] = order.get(s.text_id, -1) + 1
+    on_page = np.array([s.entity is not None for s in sentences], dtype=bool)
+    pairs = evidence.num_pairs
+    kinds = np.zeros((pairs, len(KINDS)))
+    np.add.at(kinds, (evidence.pair, evidence.kind), 1)
+    named = np.bincount(evidence.pair, evidence.head_span[:, 0] >= 0, minlength=pairs)
+    earliest = np.full(pairs, np.inf)
+    np.minimum.at(earliest, evidence.pair, place[evidence.sentence])
+    paged = np.bincount(evidence.pair, on_page[evidence.sentence], minlength=pairs)
+    columns = [
+        kinds > 0,
+        np.log1p(kinds),
+        np.log1p(kinds.sum(1, keepdims=True)),
+        (named > 0)[:, None],
+        (paged > 0)[:, None],
+        (earliest == 0)[:, None],
+        np.log1p(earliest)[:, None],
+    ]
+    return torch.from_numpy(np.concatenate(columns, axis=1)).float()

@@ -1,0 +1,155 @@
+"""Wide, cheap mention linking: names, parts of names (surnames), stems, demonyms."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+WORD = re.compile(r"[^\W_]+(?:['’.&-][^\W_]+)*\.?", re.UNICODE)
+EXACT, PART, STEM, IMPLIED = 0, 1, 2, 3
+KINDS = ("exact", "part", "stem", "implied")
+
+_SUFFIXES = (
+    "ologists ologist ological ology ographers ographer ography ically ations ation ators ator "
+    "istics istic icians ician icist ianism ians ian ists ist isms ism ings ing ions ion ives ive "
+    "ally als al ers er ors or ese ish ans an ics ic ies ied ity ments ment ed es s y e a o i"
+).split()
+_STOP = frozenset(
+    "the of and in for on at to a an by with from as de la le van von der den del di da and or its"
+    " united states new people party university institute academy college national international "
+    "association organization society school church language languages person human member first "
+    "republic union kingdom empire world great south north east west central american".split()
+)
+
+
+@dataclass(frozen=True)
+class Mention:
+    """Characters [start, end) of a sentence that may name `entity`; `kind` indexes `KINDS`."""
+
+    start: int
+    end: int
+    entity: int
+    kind: int
+
+
+@cache
+def related_words() -> dict[str, tuple[str, ...]]:
+    """Words that stand for a name no stem leads to: demonyms, activities ("french": "france")."""
+    related: dict[str, tuple[str, ...]] = {}
+    text = files("relgnn.text").joinpath("related_words.tsv").read_text(encoding="utf-8")
+    for line in text.splitlines():
+        word, name = line.split("\t")
+        related[word] = (*related.get(word, ()), name)
+    return related
+
+
+@cache
+def stem(word: str) -> str:
+    """The word without its longest known ending, at least four letters; lower case.
+
+    Deliberately crude ("painter" and "painting" meet at "paint", "Italian" and "Italy" at
+    "ital"): whoever scores the pair decides, linking only has to reach it.
+    """
+    word = _norm(word)
+    for suffix in _SUFFIXES:
+        if word.endswith(suffix) and len(word) - len(suffix) >= 4:
+            return word[: -len(suffix)]
+    return word
+
+
+def plain_name(name: str) -> str:
+    """The name without what stands in brackets at its end: "Selena (film)" -> "Selena"."""
+    return re.sub(r"\s*\([^)]*\)\s*$", "", name).strip() or name
+
+
+class MentionLinker:
+    """Finds which entities a sentence may mention, generously: a later judge weeds out.
+
+    A word or run of words links to an entity when it is the entity's name or alias (`exact`), one
+    telling word of a longer name, such as a surname (`part`), or shares its stem with a
+    telling word of the name or is related to the name, as a demonym is (`stem`).
+
+    Args:
+        names: one name for each entity; empty names never link.
+        aliases: further names for each entity.
+        limit: a word that would link to more entities than this links to none of them by part or
+            stem: it tells nothing.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        aliases: Sequence[Iterable[str]] | None = None,
+        *,
+        limit: int = 40,
+    ) -> None:
+        self.exact: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        parts: dict[tuple[str, bool], list[int]] = defaultdict(list)
+        stems: dict[tuple[str, bool], list[int]] = defaultdict(list)
+        for entity, name in enumerate(names):
+            for form in (name, *(aliases[entity] if aliases else ())):
+                words = _words(plain_name(form))
+                if not words:
+                    continue
+                _add(self.exact, tuple(words), entity)
+                for match in WORD.finditer(plain_name(form)):
+                    word, proper = _norm(match.group()), match.group()[0].isupper()
+                    if len(word) > 2 and word not in _STOP:
+                        if len(words) > 1:
+                            _add(parts, (word, proper), entity)
+                        _add(stems, (stem(word), proper), entity)
+        self.parts = {k: v for k, v in parts.items() if len(v) <= limit}
+        self.stems = {k: v for k, v in stems.items() if len(v) <= limit}
+        self.longest = max((len(words) for words in self.exact), default=0)
+
+    def link(self, sentence: str) -> list[Mention]:
+        """Mentions in `sentence`, one for each entity (the surest and earliest), by position."""
+        found = list(WORD.finditer(sentence))
+        spans = [(m.start(), m.start() + len(_bare(m.group())), _norm(m.group())) for m in found]
+        best: dict[int, Mention] = {}
+        for i, (start, end, word) in enumerate(spans):
+            for length in range(1, min(self.longest, len(spans) - i) + 1):
+                words = tuple(w for _, _, w in spans[i : i + length])
+                for entity in self.exact.get(words, ()):
+                    _keep(best, Mention(start, spans[i + length - 1][1], entity, EXACT))
+            for name in related_words().get(word, ()):
+                for entity in self.exact.get(tuple(name.split()), ()):
+                    _keep(best, Mention(start, end, entity, STEM))
+            if len(word) < 3 or word in _STOP:
+                continue
+            # A word of a proper name must be written with a capital; a common noun may be.
+            for proper in (False, True) if found[i].group()[0].isupper() else (False,):
+                for entity in self.parts.get((word, proper), ()):
+                    _keep(best, Mention(start, end, entity, PART))
+                for entity in self.stems.get((stem(word), proper), ()):
+                    _keep(best, Mention(start, end, entity, STEM))
+        return sorted(best.values(), key=lambda m: (m.start, m.end, m.entity))
+
+
+def _bare(word: str) -> str:
+    """The word without a full stop or an apostrophe-s at its end."""
+    word = word.rstrip(".")
+    return word[:-2] if word[-2:].lower() in ("'s", "’s") else word
+
+
+def _norm(word: str) -> str:
+    return _bare(word).lower()
+
+
+def _words(text: str) -> list[str]:
+    return [_norm(m.group()) for m in WORD.finditer(text)]
+
+
+def _add(index: dict, key: object, entity: int) -> None:
+    if entity not in index[key]:
+        index[key].append(entity)
+
+
+def _keep(best: dict[int, Mention], mention: Mention) -> None:
+    known = best.get(mention.entity)
+    if known is None or (mention.kind, mention.start) < (known.kind, known.start):
+        best[mention.entity] = mention

@@ -1,0 +1,36 @@
+"""The one trainer: precision, accumulation, schedules, checkpoints, early stopping and log."""
+
+from relgnn.training.checkpoint import (
+    atomic_file,
+    load_json,
+    load_tensors,
+    module_tensors,
+    restore_module,
+    save_json,
+    save_tensors,
+)
+from relgnn.training.interrupt import Interrupted, stop_signals
+from relgnn.training.progress import set_quiet, track
+from relgnn.training.resume import EpochRecord
+from relgnn.training.schedule import TrainSettings
+from relgnn.training.task import Task
+from relgnn.training.trainer import FitResult, Trainer
+
+__all__ = [
+    "EpochRecord",
+    "FitResult",
+    "Interrupted",
+    "Task",
+    "TrainSettings",
+    "Trainer",
+    "atomic_file",
+    "load_json",
+    "load_tensors",
+    "module_tensors",
+    "restore_module",
+    "save_json",
+    "save_tensors",
+    "set_quiet",
+    "stop_signals",
+    "track",
+]

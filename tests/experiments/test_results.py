@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import claims, reproduce, results, tables
+from experiments.results import Line, append, latest, load_ranks, read_lines, rendered
+from relgnn.config import make_config
+from relgnn.errors import InputError
+from relgnn.ranking.metrics import metrics_by_stratum, write_ranks
+from relgnn.ranking.ranks import Ranks
+from relgnn.training import save_json
+
+TABLE = "loop_toy"
+LINE = Line(
+    table=TABLE, row="loop", fraction=0.1, seed=0, metrics={"mrr": 0.25, "hits@10": 0.4},
+    expected={}, command="python -m experiments.reproduce", config_sha256="a" * 64,
+    git_commit="c" * 40, dirty=False, split_seed=0, seconds=60.0, peak_memory_mb=900.0,
+    hardware="two cores", versions={"python": "3.11"},
+)  # fmt: skip
+
+
+def test_lines_come_back_as_they_were_written(tmp_path: Path) -> None:
+    lines = [LINE, replace(LINE, row="oracle", expected={"mrr": 0.5, "source": "a book"})]
+    append(TABLE, lines, tmp_path)
+    assert read_lines(TABLE, tmp_path) == lines
+    assert results.tables(tmp_path) == [TABLE]
+    assert read_lines("loop_other", tmp_path) == []
+
+
+def test_appending_keeps_what_is_there(tmp_path: Path) -> None:
+    append(TABLE, [LINE], tmp_path)
+    before = (tmp_path / f"{TABLE}.jsonl").read_bytes()
+    append(TABLE, [replace(LINE, seed=1)], tmp_path)
+    assert (tmp_path / f"{TABLE}.jsonl").read_bytes().startswith(before)
+
+
+def test_last_line_of_a_key_wins() -> None:
+    later = replace(LINE, metrics={"mrr": 0.3})
+    other = replace(LINE, config_sha256="b" * 64)
+    assert latest([LINE, other, later]) == {LINE.key: later, other.key: other}
+    # a table shows one line a seed: the last configuration that was run
+    assert rendered([LINE, later, other]) == [other]
+
+
+def test_dirty_lines_are_never_rendered(tmp_path: Path) -> None:
+    dirty = replace(LINE, dirty=True, metrics={"mrr": 0.9, "hits@10": 0.9})
+    assert rendered([LINE, dirty]) == [LINE]
+    append(TABLE, [LINE, dirty], tmp_path)
+    assert ".900" not in tables.render_results(tmp_path)
+    append("lp_toy", [replace(dirty, table="lp_toy")], tmp_path)
+    assert "lp_toy" not in tables.render_results(tmp_path)
+    assert tables.render_table("lp_toy", tmp_path).startswith("No results yet")
+
+
+def test_a_broken_line_is_named(tmp_path: Path) -> None:
+    (tmp_path / f"{TABLE}.jsonl").write_text('{"table": "loop_toy"}\n')
+    with pytest.raises(InputError, match=r"loop_toy\.jsonl:1: no line of results"):
+        read_lines(TABLE, tmp_path)
+
+
+def toy_ranks(factor: float, seed: int) -> dict[str, Ranks]:
+    random = np.random.default_rng(seed)
+    ranks = {}
+    for side in ("head", "tail"):
+        rank = 1 + np.floor(factor * random.random(40) * 9).astype(np.int64)
+        ranks[side] = Ranks(rank, rank + 1, np.full(40, 20))
+    return ranks
+
+
+STRATA = {"feature": np.arange(40) % 3 == 0, "none": np.arange(40) % 3 != 0}
+FACTORS = {"round0": 1.0, "alltext": 0.8, "loop": 0.3, "loop+read": 0.1, "oracle": 0.05}
+
+
+@pytest.fixture
+def fake_runner(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Leaves a run folder with made-up ranks in place of training."""
+
+    def runner(config: object, folder: Path, resume: bool) -> None:
+        save_json(folder / "environment.json", {"hardware": "two cores", "versions": {}})
+        (folder / "config.yaml").write_text(config.to_yaml())  # type: ignore[attr-defined]
+        (folder / "ranks").mkdir(exist_ok=True)
+        seed = config.runtime.seed  # type: ignore[attr-defined]
+        triples = np.zeros((40, 3), dtype=np.int64)
+        rows = {}
+        for row, factor in FACTORS.items():
+            ranks = toy_ranks(factor, seed)
+            write_ranks(folder / "ranks" / f"{row}.tsv", ranks, triples, ["e"], ["r"])
+            rows[row] = metrics_by_stratum(ranks, STRATA)
+        save_json(folder / "metrics.json", {"rows": rows, "seconds": 9.0, "peak_memory_mb": 5.0})
+
+    monkeypatch.setattr(reproduce, "tree_is_dirty", lambda: False)
+    monkeypatch.setattr(reproduce, "_differs", lambda commit: False)
+    return runner
+
+
+def toy_job(seed: int) -> reproduce.Job:
+    content = {
+        "data": {"name": "codex_s", "fraction": 0.1, "split_seed": seed},
+        "runtime": {"seed": seed},
+        "loop": {"controls": ["alltext", "oracle", "read"]},
+        "expected": {"mrr": 0.2, "round0/mrr": 0.9}, "source": "a book",
+    }  # fmt: skip
+    return reproduce.Job(TABLE, "rgcn", seed, make_config(content))
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, fake_runner: Callable[..., None]) -> Path:
+    for seed in (0, 1, 2):
+        reproduce.execute(
+            toy_job(seed), tmp_path / "runs", tmp_path / "results", runner=fake_runner
+        )
+    return tmp_path / "results"
+
+
+def test_a_run_is_recorded_once(recorded: Path) -> None:
+    lines = read_lines(TABLE, recorded)
+    # as of a loop that kept round 0, the run has no row `round0+read`
+    assert [line.row for line in lines[:5]] == ["round0", "loop", "alltext", "oracle", "loop+read"]
+    assert lines[0].expected == {"mrr": 0.9, "source": "a book"}
+    assert lines[1].expected == {"mrr": 0.2, "source": "a book"}
+    assert lines[1].metrics.keys() >= {"mrr", "hits@1", "hits@3", "mrr_feature", "mrr_none"}
+    job = toy_job(0)
+    assert not reproduce.missing(job, lines, dirty=False)
+    assert reproduce.missing(toy_job(3), lines, dirty=False)
+    spoiled = [replace(line, dirty=True) for line in lines]
+    assert reproduce.missing(job, spoiled, dirty=False)
+    assert not reproduce.missing(job, spoiled, dirty=True)
+
+
+def test_ranks_are_kept_exactly_and_small(recorded: Path) -> None:
+    path = results.ranks_path(TABLE, "rgcn", 0.1, 0, recorded)
+    kept = load_ranks(path)
+    assert kept.keys() == FACTORS.keys()
+    ranks = toy_ranks(1.0, 0)
+    np.testing.assert_array_equal(kept["round0"][0], ranks["head"].realistic)
+    np.testing.assert_array_equal(kept["round0"][1], ranks["tail"].realistic)
+    with pytest.raises(InputError, match="no ranks"):
+        load_ranks(path.with_name("rgcn-10-9.parquet"))
+
+
+def test_an_interrupted_run_needs_resume(tmp_path: Path, fake_runner: Callable[..., None]) -> None:
+    runs, root, job = tmp_path / "runs", tmp_path / "results", toy_job(0)
+    folder = runs / TABLE / "rgcn-10-0"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(job.config.to_yaml())
+    save_json(folder / "provenance.json", {"git_commit": "c" * 40, "dirty": False})
+    with pytest.raises(InputError, match="add --resume"):
+        reproduce.execute(job, runs, root, runner=fake_runner)
+    seen = []
+
+    def runner(config: object, folder: Path, resume: bool) -> None:
+        seen.append(resume)
+        fake_runner(config, folder, resume)
+
+    reproduce.execute(job, runs, root, resume=True, runner=runner)
+    # it has ended now: only recorded, not run
+    reproduce.execute(job, runs, root, resume=True, runner=runner)
+    assert seen == [True]
+    assert {line.git_commit for line in read_lines(TABLE, root)} == {"c" * 40}
+
+
+def test_a_dirty_run_leaves_the_ranks_alone(
+    tmp_path: Path, fake_runner: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reproduce, "tree_is_dirty", lambda: True)
+    lines = reproduce.execute(toy_job(0), tmp_path / "runs", tmp_path, runner=fake_runner)
+    assert all(line.dirty for line in lines)
+    assert not (tmp_path / "ranks").exists()
+
+
+def test_summary_compares_with_what_was_expected(recorded: Path) -> None:
+    table = reproduce.summary(TABLE, read_lines(TABLE, recorded), ["loop", "round0"])
+    cells = {
+        row: [str(column._cells[i]) for column in table.columns]
+        for i, row in enumerate(table.columns[0]._cells)
+    }
+    assert cells["loop"][-1] == "reached" and cells["round0"][-1] == "below"
+    assert cells["loop"][2] == "3" and "±" in cells["loop"][3]
+    assert reproduce.verdict(0.19, 0.02, 0.2) == "within spread"
+
+
+def write_claims(root: Path) -> list[claims.Claim]:
+    masks = {"all": np.ones(40, dtype=bool), **STRATA}
+    found = claims.table_claims(TABLE, masks, root)
+    save_json(root / claims.FILE, [claims.asdict(claim) for claim in found])
+    return found
+
+
+def test_claims_are_paired_with_the_best_row_that_neither_reads_nor_knows(recorded: Path) -> None:
+    found = write_claims(recorded)
+    assert {claim.against for claim in found if claim.best} == {"alltext"}
+    assert {claim.against for claim in found} == {"alltext", "round0"}
+    whole = next(claim for claim in found if claim.best and claim.stratum == "all")
+    means = {
+        row: np.mean([x.metrics["mrr"] for x in read_lines(TABLE, recorded) if x.row == row])
+        for row in ("loop", "alltext")
+    }
+    assert whole.mean == pytest.approx(means["loop"] - means["alltext"])
+    assert whole.low < whole.mean < whole.high and whole.seeds == [0, 1, 2]
+    assert claims.read_claims(recorded) == found
+    assert claims.stale(found, recorded) == []
+
+
+def test_tables_and_readme_are_checked_against_results(recorded: Path, tmp_path: Path) -> None:
+    write_claims(recorded)
+    output, readme = tmp_path / "RESULTS.md", tmp_path / "README.md"
+    text = f"# Toy\n\n<!-- table:{TABLE} -->\nold\n<!-- /table -->\n\nThe end.\n"
+    readme.write_text(text)
+    assert len(tables.differences(recorded, output, readme)) == 2
+    output.write_text(tables.render_results(recorded))
+    readme.write_text(tables.render_readme(text, recorded))
+    assert tables.differences(recorded, output, readme) == []
+    shown = readme.read_text()
+    assert shown.startswith("# Toy\n") and shown.endswith("The end.\n")
+    assert f"python -m experiments.reproduce {TABLE}" in shown
+    assert "`loop` − `alltext` (the best row" in shown and "stratum none" in shown
+    loop = next(line for line in shown.splitlines() if line.startswith("| `loop` |"))
+    readme.write_text(shown.replace(loop, loop.replace(" ± ", " ± 9", 1)))
+    (problem,) = tables.differences(recorded, output, readme)
+    assert problem.startswith("README.md:") and "experiments.tables" in problem
+
+
+def test_claims_that_results_no_longer_bear_out_are_stale(recorded: Path, tmp_path: Path) -> None:
+    found = write_claims(recorded)
+    line = next(x for x in read_lines(TABLE, recorded) if x.row == "loop" and x.seed == 1)
+    append(TABLE, [replace(line, metrics=line.metrics | {"mrr": 0.01})], recorded)
+    assert any("claims.json" in problem for problem in claims.stale(found, recorded))
+
+
+def test_picture_of_a_table(recorded: Path) -> None:
+    image = tables.picture(TABLE, recorded)
+    assert image is not None and image.startswith(b"\x89PNG")
+    assert tables.picture("loop_nothing", recorded) is None
+
+
+def test_rows_are_in_the_order_of_readers() -> None:
+    rows = ["oracle", "compgcn/loop", "loop", "compgcn/round0", "round0"]
+    groups = tables.grouped([replace(LINE, row=row) for row in rows])
+    assert list(groups) == ["round0", "loop", "oracle", "compgcn/round0", "compgcn/loop"]
+
+
+def test_committed_tables_say_what_the_results_say() -> None:
+    assert tables.differences() == []
+
+
+def test_unknown_table_and_row_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert reproduce.main(["loop_nothing"]) == 2
+    assert "loop_codex_s" in capsys.readouterr().err
+    assert reproduce.main(["loop_codex_s", "--rows", "lop"]) == 2
+    assert "--rows lop: not in loop_codex_s" in capsys.readouterr().err

@@ -1,0 +1,75 @@
+"""Metrics of a fitted predictor by stratum."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from relgnn.data import KnowledgeGraph
+from relgnn.linkpred.evaluate import evaluate, stratum_masks
+from relgnn.linkpred.features import TextFeatures
+from relgnn.linkpred.fit import Fitted, new_predictor
+from relgnn.linkpred.task import Supervision
+from tests.linkpred.toy import RUNTIME, toy_config
+
+
+def untrained(graph: KnowledgeGraph, features: TextFeatures) -> Fitted:
+    model = new_predictor(toy_config(), RUNTIME, graph, features)
+    context = Supervision.gold(graph.train)
+    return Fitted(model, context.message_graph(graph.num_entities, graph.num_relations))
+
+
+def test_strata_divide_a_split(graph: KnowledgeGraph) -> None:
+    masks = stratum_masks(graph, "test")
+    assert list(masks) == ["feature", "corpus", "none", "unseen"]
+    total = np.sum([masks[name] for name in ("feature", "corpus", "none")], axis=0)
+    assert (total == 1).all()
+    assert graph.strata is not None
+    assert (masks["corpus"] == (graph.strata["test"] == 1)).all()
+
+
+def test_unseen_triples_have_an_end_that_nothing_given_has(graph: KnowledgeGraph) -> None:
+    few = replace(graph, train=graph.train[:3], strata=None)
+    masks = stratum_masks(few, "test")
+    assert list(masks) == ["unseen"]
+    seen = set(few.train[:, [0, 2]].ravel().tolist())
+    assert masks["unseen"].tolist() == [
+        h not in seen or t not in seen for h, _, t in graph.test.tolist()
+    ]
+    assert 0 < masks["unseen"].sum() < len(graph.test) or masks["unseen"].all()
+
+
+def test_metrics_have_the_strata_that_occur(graph: KnowledgeGraph, features: TextFeatures) -> None:
+    ranks, metrics = evaluate(untrained(graph, features), graph, "test")
+    masks = stratum_masks(graph, "test")
+    assert set(metrics) == {"all"} | {name for name, mask in masks.items() if mask.any()}
+    assert metrics["all"]["both"]["realistic"]["queries"] == 2 * len(graph.test)
+    for name, mask in masks.items():
+        if mask.any():
+            mrr = np.mean(1 / ranks["tail"].realistic[mask])
+            assert np.isclose(metrics[name]["tail"]["realistic"]["mrr"], mrr)
+
+
+def test_each_split_has_its_filter(graph: KnowledgeGraph, features: TextFeatures) -> None:
+    """Hidden triples filter at test, and never at valid."""
+    fitted = untrained(graph, features)
+    candidates = {}
+    for split in ("valid", "test"):
+        ranks, _ = evaluate(fitted, graph, split)
+        bare, _ = evaluate(fitted, replace(graph, hidden=graph.hidden[:0], strata=None), split)
+        candidates[split] = (ranks["head"].candidates.sum(), bare["head"].candidates.sum())
+    assert candidates["valid"][0] == candidates["valid"][1]
+    assert candidates["test"][0] < candidates["test"][1]
+
+
+def test_reading_joins_the_score(graph: KnowledgeGraph, features: TextFeatures) -> None:
+    def flat(heads: Tensor, relations: Tensor) -> Tensor:
+        return torch.zeros(len(heads), graph.num_entities)
+
+    fitted = untrained(graph, features)
+    plain, _ = evaluate(fitted, graph, "test")
+    read, _ = evaluate(fitted, graph, "test", flat)
+    assert (plain["head"].realistic == read["head"].realistic).all()

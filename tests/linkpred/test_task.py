@@ -1,0 +1,257 @@
+"""Training of a link predictor: what a batch may see, how targets weigh, what valid gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from relgnn.data import KnowledgeGraph
+from relgnn.gnn.graph import MessageGraph
+from relgnn.linkpred.features import TextFeatures
+from relgnn.linkpred.fit import new_predictor
+from relgnn.linkpred.task import LinkPredictionTask, Supervision, rank_triples
+from relgnn.ranking.ranks import FilterIndex
+from tests.linkpred.toy import RUNTIME, toy_config
+
+LOSSES = ("cross_entropy", "bce", "margin", "self_adversarial")
+CALM = ("gnn.edge_dropout=0", "text.feature_dropout=0")
+
+
+def make_task(
+    graph: KnowledgeGraph,
+    features: TextFeatures,
+    *overrides: str,
+    supervision: Supervision | None = None,
+) -> LinkPredictionTask:
+    config = toy_config(*overrides)
+    model = new_predictor(config, RUNTIME, graph, features)
+    supervision = supervision or with_evidence(graph)
+    return LinkPredictionTask(
+        model, supervision, graph.valid, graph.filter_triples("valid"), config
+    )
+
+
+def with_evidence(graph: KnowledgeGraph) -> Supervision:
+    gold = Supervision.gold(graph.train)
+    return replace(gold, evidence=torch.ones(len(graph.train), 16))
+
+
+def training_graph(task: LinkPredictionTask, batch: list[int]) -> MessageGraph:
+    graph = task._training_graph(torch.tensor(batch), torch.Generator().manual_seed(0))
+    assert graph is not None
+    return graph
+
+
+def silent(graph: MessageGraph) -> list[int]:
+    """Edges whose evidence is masked."""
+    assert graph.evidence is not None and graph.evidence_index is not None
+    return (graph.evidence_index == len(graph.evidence)).nonzero().flatten().tolist()
+
+
+def test_a_query_is_both_directions_of_a_triple(
+    graph: KnowledgeGraph, features: TextFeatures
+) -> None:
+    task = make_task(graph, features)
+    given = len(graph.train)
+    assert len(task.head) == 2 * given
+    head, relation, tail = graph.train[3].tolist()
+    queries = torch.stack([task.head, task.relation, task.tail], 1)
+    assert queries[3].tolist() == [head, relation, tail]
+    assert queries[given + 3].tolist() == [tail, relation + graph.num_relations, head]
+
+
+def test_a_targets_own_edge_goes_and_its_evidence_too(
+    graph: KnowledgeGraph, features: TextFeatures
+) -> None:
+    task = make_task(graph, features, "gnn.target_dropout=1", "gnn.edge_dropout=0")
+    given = len(graph.train)
+    seen = training_graph(task, [2, given + 5])
+    assert (seen.edge_weight == 0).nonzero().flatten().tolist() == [2, 5]
+    assert silent(seen) == [2, 5]
+
+
+def test_evidence_is_masked_even_where_the_edge_stays(
+    graph: KnowledgeGraph, features: TextFeatures
+) -> None:
+    task = make_task(graph, features, "gnn.target_dropout=0", "gnn.edge_dropout=0")
+    seen = training_graph(task, [2])
+    assert (seen.edge_weight == 1).all()
+    assert silent(seen) == [2]
+    assert (task.graph.edge_weight == 1).all() and not silent(task.graph)
+
+
+def test_other_edges_and_their_evidence_are_dropped_at_random(
+    graph: KnowledgeGraph, features: TextFeatures
+) -> None:
+    task = make_task(graph, features, "gnn.target_dropout=0", "gnn.edge_dropout=0.5")
+    seen = training_graph(task, [0])
+    dropped = set((seen.edge_weight == 0).nonzero().flatten().tolist())
+    mute = set(silent(seen))
+    assert 4 < len(dropped) < 22 and 4 < len(mute) < 22
+    assert dropped != mute
+
+
+def test_a_target_that_carries_no_message_masks_nothing(
+    graph: KnowledgeGraph, features: TextFeatures
+) -> None:
+    gold = Supervision.gold(graph.train)
+    supervision = replace(gold, context=gold.context[5:], context_weight=torch.ones(21))
+    assert supervision.context_rows()[:6].tolist() == [21] * 5 + [0]
+    task = make_task(
+        graph, features, "gnn.target_dropout=1", "gnn.edge_dropout=0", supervision=supervision
+    )
+    assert (training_graph(task, [0, 1]).edge_weight == 1).all()
+    assert (training_graph(task, [5]).edge_weight == 0).nonzero().flatten().tolist() == [0]
+
+
+def test_the_answer_cannot_be_read_from_the_targets_evidence(
+    graph: KnowledgeGraph, features: TextFeatures
+) -> None:
+    """Planted: the loss of a batch is the same whatever its own targets' evidence says."""
+    losses = []
+    for value in (1.0, -3.0):
+        supervision = with_evidence(graph)
+        assert supervision.evidence is not None
+        supervision.evidence[4] = value
+        task = make_task(graph, features, *CALM, supervision=supervision)
+        task.model.eval()
+        # Edge coefficients start without a say of the evidence.
+        with torch.no_grad():
+            for name, parameter in task.model.named_parameters():
+                if name.endswith("text.q"):
+                    parameter.fill_(0.1)
+        own, others = torch.tensor([4]), torch.tensor([5, 6])
+        generator = torch.Generator()
+        losses.append(
+            [task.loss(batch, generator.manual_seed(0)).item() for batch in (own, others)]
+        )
+    assert losses[0][0] == losses[1][0]
+    assert losses[0][1] != losses[1][1]
+
+
+def gradients(task: LinkPredictionTask, batch: Tensor) -> Tensor:
+    task.model.zero_grad()
+    task.loss(batch, torch.Generator().manual_seed(0)).backward()
+    return torch.cat([p.grad.flatten() for p in task.model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "margin", "self_adversarial"])
+def test_a_target_of_weight_zero_is_as_if_absent(
+    graph: KnowledgeGraph, features: TextFeatures, loss: str
+) -> None:
+    weight = torch.ones(len(graph.train))
+    weight[3:6] = 0
+    supervision = replace(Supervision.gold(graph.train), target_weight=weight)
+    task = make_task(
+        graph, features, "gnn.kind=none", f"train.loss={loss}", *CALM,
+        "train.relation_prediction=0.5", supervision=supervision,
+    )  # fmt: skip
+    kept, all_ = torch.tensor([0, 1, 2]), torch.arange(6)
+    torch.testing.assert_close(3 * gradients(task, kept), 6 * gradients(task, all_))
+
+
+def test_weight_scales_a_target(graph: KnowledgeGraph, features: TextFeatures) -> None:
+    gold = Supervision.gold(graph.train)
+    half = replace(gold, target_weight=gold.target_weight / 2)
+    tasks = [
+        make_task(graph, features, "gnn.kind=none", *CALM, supervision=s) for s in (gold, half)
+    ]
+    one, other = (gradients(task, torch.arange(8)) for task in tasks)
+    torch.testing.assert_close(one, 2 * other)
+
+
+@pytest.mark.parametrize("sampler", ["uniform", "typed"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_trains(
+    graph: KnowledgeGraph, features: TextFeatures, loss: str, sampler: str
+) -> None:
+    task = make_task(
+        graph, features, f"train.loss={loss}", f"train.negative_sampler={sampler}",
+        "train.n3=0.01", "train.relation_prediction=0.1", *CALM,
+    )  # fmt: skip
+    optimizer = torch.optim.Adam(task.model.parameters(), lr=0.02)
+    batch, generator = torch.arange(len(task.head)), torch.Generator()
+    losses = []
+    for _ in range(8):
+        optimizer.zero_grad()
+        value = task.loss(batch, generator.manual_seed(0))
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    assert losses[-1] < losses[0]
+
+
+def test_wrong_answers_of_an_inverse_query_are_heads(
+    graph: KnowledgeGraph, features: TextFeatures
+) -> None:
+    task = make_task(
+        graph, features, "train.loss=margin", "train.negative_sampler=typed", "train.negatives=20"
+    )
+    relations = torch.tensor([0, 0 + graph.num_relations])
+    wrong = task._wrong_tails(relations, torch.Generator().manual_seed(0))
+    of_relation = graph.train[graph.train[:, 1] == 0]
+    assert wrong.shape == (2, 20)
+    assert set(wrong[0].tolist()) <= set(of_relation[:, 2].tolist())
+    assert set(wrong[1].tolist()) <= set(of_relation[:, 0].tolist())
+
+
+def test_batches_repeat_and_hold_every_query_once(
+    graph: KnowledgeGraph, features: TextFeatures
+) -> None:
+    task = make_task(graph, features)
+    drawn = [list(task.batches(0, torch.Generator().manual_seed(seed))) for seed in (1, 1, 2)]
+    assert all(torch.equal(a, b) for a, b in zip(drawn[0], drawn[1], strict=True))
+    assert not torch.equal(drawn[0][0], drawn[2][0])
+    assert len(drawn[0]) == task.num_batches(0) == 2
+    assert [task.items(batch) for batch in drawn[0]] == [32, 20]
+    assert torch.equal(torch.cat(drawn[0]).sort().values, torch.arange(52))
+
+
+def test_valid_metrics_are_those_of_the_naive_ranks(
+    graph: KnowledgeGraph, features: TextFeatures
+) -> None:
+    task = make_task(graph, features)
+    model = task._model.eval()
+    known = {tuple(t) for t in graph.filter_triples("valid").tolist()}
+    reciprocal = []
+    with torch.no_grad():
+        encoded = model.encode(task.graph)
+        for h, r, t in graph.valid.tolist():
+            for query, relation, answer in ((h, r, t), (t, r + graph.num_relations, h)):
+                scores = model.score_tails(
+                    encoded, torch.tensor([query]), torch.tensor([relation])
+                )[0].tolist()
+                better = 0
+                for e, score in enumerate(scores):
+                    triple = (query, r, e) if relation == r else (e, r, query)
+                    better += triple not in known and score > scores[answer]
+                reciprocal.append(1 / (1 + better))
+    metrics = task.evaluate()
+    assert metrics["mrr"] == pytest.approx(np.mean(reciprocal))
+    assert metrics["queries"] == 2 * len(graph.valid)
+
+
+def test_ranking_leaves_the_model_in_its_mode_and_reads_what_it_is_told(
+    graph: KnowledgeGraph, features: TextFeatures
+) -> None:
+    task = make_task(graph, features)
+    answers: dict[tuple[int, int], list[int]] = {}
+    for h, r, t in graph.test.tolist():
+        answers.setdefault((h, r), []).append(t)
+        answers.setdefault((t, r + graph.num_relations), []).append(h)
+
+    def read(heads: Tensor, relations: Tensor) -> Tensor:
+        out = torch.zeros(len(heads), graph.num_entities)
+        for row, query in enumerate(zip(heads.tolist(), relations.tolist(), strict=True)):
+            out[row, answers[query]] = 1000.0
+        return out
+
+    index = FilterIndex.build(graph.filter_triples("test"), graph.num_relations)
+    task.model.train()
+    ranks = rank_triples(task._model, task.graph, graph.test, index, read)
+    assert task.model.training
+    assert all((side.realistic == 1).all() for side in ranks.values())

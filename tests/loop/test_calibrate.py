@@ -1,0 +1,73 @@
+"""A probability for any triple, from the score."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from relgnn.data import KnowledgeGraph
+from relgnn.linkpred.features import encode_features
+from relgnn.linkpred.fit import Fitted, fit_predictor
+from relgnn.linkpred.task import Supervision
+from relgnn.loop.calibrate import raw_scores, score_calibration
+from relgnn.loop.candidates import graph_log_probabilities
+from relgnn.posterior.calibration import calibrator_from_json
+from tests.linkpred.toy import RUNTIME, HashEncoder, toy_config, toy_facts, toy_graph
+
+
+@pytest.fixture(scope="module")
+def graph() -> KnowledgeGraph:
+    """All facts are given, valid among them, so that there is something to be sure of."""
+    return toy_graph(train=toy_facts()[0])
+
+
+@pytest.fixture(scope="module")
+def fitted(graph: KnowledgeGraph) -> Fitted:
+    return fit_predictor(
+        toy_config("train.epochs=30", "train.patience=null"), RUNTIME, graph,
+        encode_features(graph, HashEncoder()), Supervision.gold(graph.train), name="toy",
+    )  # fmt: skip
+
+
+def test_a_score_is_the_log_probability_of_both_ends(fitted: Fitted, graph: KnowledgeGraph) -> None:
+    both = graph_log_probabilities(fitted.model, fitted.graph, graph.valid)
+    assert (raw_scores(fitted, graph.valid) == both.sum(1)).all()
+
+
+def test_valid_is_told_from_corruptions(fitted: Fitted, graph: KnowledgeGraph) -> None:
+    made = score_calibration(fitted, graph)
+    assert made is not None
+    probability = calibrator_from_json(made["calibrator"])
+    true = probability(raw_scores(fitted, graph.valid))
+    assert true.mean() > 0.6
+    everything = np.array([(p, 0, t) for p in range(20) for t in range(20, 26)])
+    known = {tuple(t) for t in graph.train.tolist()}
+    false = np.array([t for t in everything.tolist() if tuple(t) not in known])
+    assert probability(raw_scores(fitted, false)).mean() < true.mean() - 0.2
+    scores = np.linspace(-15, 0, 30)
+    assert (np.diff(probability(scores)) >= 0).all()
+
+
+def test_the_report_is_at_even_odds(fitted: Fitted, graph: KnowledgeGraph) -> None:
+    made = score_calibration(fitted, graph)
+    assert made is not None
+    bins = made["report"]["bins"]
+    count = sum(b["count"] for b in bins)
+    assert sum(b["true"] * b["count"] for b in bins) / count == pytest.approx(0.5, abs=0.05)
+    assert made["report"]["ece"] < 0.3
+
+
+def test_a_calibration_repeats(fitted: Fitted, graph: KnowledgeGraph) -> None:
+    assert score_calibration(fitted, graph) == score_calibration(fitted, graph)
+
+
+def test_without_valid_there_is_none(fitted: Fitted, graph: KnowledgeGraph) -> None:
+    assert score_calibration(fitted, replace(graph, valid=graph.valid[:0], strata=None)) is None
+
+
+def test_without_a_false_triple_there_is_none(fitted: Fitted, graph: KnowledgeGraph) -> None:
+    """One entity in each place of the relation: every corruption is the triple itself."""
+    lone = np.array([[0, 2, 1]])
+    assert score_calibration(fitted, replace(graph, train=lone, valid=lone, strata=None)) is None

@@ -1,0 +1,123 @@
+"""Controls keep what they say and lose the rest; accepted triples are used as configured."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from relgnn.config import LoopConfig
+from relgnn.data import KnowledgeGraph
+from relgnn.loop.controls import comention, entity_kinds, oracle, random_pairs, shuffled, supervise
+from relgnn.loop.pseudo import Pseudo
+from relgnn.runtime import rng
+from tests.linkpred.toy import PEOPLE, toy_facts, toy_graph
+
+
+@pytest.fixture(scope="module")
+def graph() -> KnowledgeGraph:
+    return toy_graph()
+
+
+@pytest.fixture(scope="module")
+def pseudo(graph: KnowledgeGraph) -> Pseudo:
+    triples = np.concatenate([graph.hidden, graph.test])
+    return Pseudo(triples, np.linspace(0.3, 1, len(triples)))
+
+
+def signature(triple: list[int]) -> tuple[bool, bool]:
+    return triple[0] < len(PEOPLE), triple[2] < len(PEOPLE)
+
+
+def test_shuffled_keeps_pairs_and_counts_of_relations_by_signature(
+    graph: KnowledgeGraph, pseudo: Pseudo
+) -> None:
+    other = shuffled(pseudo, graph, rng("test", 0))
+    assert (other.triples[:, [0, 2]] == pseudo.triples[:, [0, 2]]).all()
+    assert (other.weight == pseudo.weight).all()
+    assert (other.triples[:, 1] != pseudo.triples[:, 1]).any()
+
+    def counts(of: Pseudo) -> Counter[tuple[object, int]]:
+        return Counter((signature(t), t[1]) for t in of.triples.tolist())
+
+    assert counts(other) == counts(pseudo)
+
+
+def test_shuffled_without_types_keeps_counts_overall(graph: KnowledgeGraph, pseudo: Pseudo) -> None:
+    untyped = replace(graph, types=())
+    other = shuffled(pseudo, untyped, rng("test", 0))
+    assert Counter(other.triples[:, 1].tolist()) == Counter(pseudo.triples[:, 1].tolist())
+
+
+def test_a_kind_is_the_commonest_type_and_rare_types_are_none(graph: KnowledgeGraph) -> None:
+    fine = [("rare", "person", "human")] + [("human", "person")] * 14 + [("human",)] * 5
+    types = (*fine, *[("town",)] * 5, ("lone",))
+    kinds = entity_kinds(replace(graph, types=types))
+    assert kinds == ["human"] * 20 + ["town"] * 5 + [""]
+    assert entity_kinds(replace(graph, types=())) == [""] * 26
+
+
+def test_random_pairs_keep_degrees_by_relation(pseudo: Pseudo) -> None:
+    other = random_pairs(pseudo, rng("test", 0))
+    for column in (0, 2):
+        before = Counter(map(tuple, pseudo.triples[:, [1, column]].tolist()))
+        assert Counter(map(tuple, other.triples[:, [1, column]].tolist())) == before
+    assert (other.triples[:, 2] != pseudo.triples[:, 2]).any()
+
+
+def test_controls_repeat_with_their_stream(graph: KnowledgeGraph, pseudo: Pseudo) -> None:
+    for control in (lambda g: shuffled(pseudo, graph, g), lambda g: random_pairs(pseudo, g)):
+        one, two = control(rng("test", 0)), control(rng("test", 0))
+        assert (one.triples == two.triples).all()
+
+
+def test_comention_has_one_relation_of_its_own(pseudo: Pseudo, graph: KnowledgeGraph) -> None:
+    other = comention(pseudo, graph.num_relations)
+    assert set(other.triples[:, 1].tolist()) == {graph.num_relations}
+    assert (other.triples[:, [0, 2]] == pseudo.triples[:, [0, 2]]).all()
+
+
+def test_the_oracle_has_all_that_some_text_says_and_is_not_given(graph: KnowledgeGraph) -> None:
+    facts, strata = toy_facts()
+    given = {tuple(t) for t in graph.train.tolist()}
+    told = {tuple(t) for t, s in zip(facts.tolist(), strata.tolist(), strict=True) if s < 2} - given
+    found = oracle(graph, graph.train)
+    assert {tuple(t) for t in found.triples.tolist()} == told
+    assert len(found) == len(told) and (found.weight == 1).all()
+
+
+def test_the_oracle_needs_strata(graph: KnowledgeGraph) -> None:
+    with pytest.raises(ValueError, match="strata"):
+        oracle(replace(graph, strata=None), graph.train)
+
+
+@pytest.mark.parametrize("context", [True, False])
+@pytest.mark.parametrize("targets", [True, False])
+def test_switches_of_context_and_targets(
+    graph: KnowledgeGraph, pseudo: Pseudo, context: bool, targets: bool
+) -> None:
+    loop = LoopConfig(context=context, targets=targets, target_weight=0.5)
+    gold, all_ = len(graph.train), len(graph.train) + len(pseudo)
+    evidence = torch.arange(all_, dtype=torch.float32)[:, None]
+    made = supervise(graph.train, pseudo, loop, evidence)
+    both = np.concatenate([graph.train, pseudo.triples])
+    accepted = torch.from_numpy(pseudo.weight).float()
+    assert (made.targets.numpy() == (both if targets else graph.train)).all()
+    assert (made.context.numpy() == (both if context else graph.train)).all()
+    assert (made.target_weight[:gold] == 1).all() and (made.context_weight[:gold] == 1).all()
+    if targets:
+        torch.testing.assert_close(made.target_weight[gold:], accepted / 2)
+    if context:
+        torch.testing.assert_close(made.context_weight[gold:], accepted)
+    assert made.evidence is not None
+    assert torch.equal(made.evidence, evidence if context else evidence[:gold])
+    made.message_graph(graph.num_entities, graph.num_relations)
+
+
+def test_nothing_accepted_is_gold(graph: KnowledgeGraph) -> None:
+    made = supervise(graph.train, Pseudo.none(), LoopConfig())
+    assert (made.targets.numpy() == graph.train).all() and made.evidence is None
+    assert (made.target_weight == 1).all()

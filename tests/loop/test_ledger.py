@@ -1,0 +1,175 @@
+"""The ledger: append-only, chained, replayed, and whole on a full disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from relgnn.errors import InputError, MachineError
+from relgnn.loop.ledger import GENESIS, SCHEMA, Ledger, event_hash
+
+
+def event(head: str, decision: str = "accepted", p: float = 0.75) -> dict[str, Any]:
+    return {
+        "head": head, "relation": "born", "tail": "t", "evidence_ids": [f"page:{head}"],
+        "p_text": np.float64(p), "p_graph": 0.5, "p_rules": np.float64(np.nan), "p": p,
+        "decision": decision, "weight": p if decision == "accepted" else 0.0,
+        "reason": "because", "fold": np.int64(1),
+    }  # fmt: skip
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    ledger = Ledger(tmp_path / "ledger")
+    ledger.append(1, [event("a"), event("b"), event("c", "rejected", 0.2)])
+    ledger.append(2, [event("b", p=0.9), event("d", p=0.8)])
+    return ledger
+
+
+def rewrite(ledger: Ledger, round_: int, rows: list[dict[str, Any]]) -> None:
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), ledger.path(round_))
+
+
+def test_events_are_read_back_with_the_contracts_columns(ledger: Ledger) -> None:
+    assert pq.read_schema(ledger.path(1)).names == [
+        "event_id", "time", "round", "head", "relation", "tail", "evidence_ids", "p_text",
+        "p_graph", "p_rules", "p", "decision", "weight", "reason", "fold", "prev_hash",
+    ]  # fmt: skip
+    first, second, third = ledger.read(1)
+    assert (first["event_id"], first["round"], first["head"]) == ("1-0", 1, "a")
+    assert first["prev_hash"] == GENESIS and second["prev_hash"] == event_hash(first)
+    assert first["p_rules"] is None and first["evidence_ids"] == ["page:a"]
+    assert (third["decision"], third["weight"], third["fold"]) == ("rejected", 0.0, 1)
+    assert ledger.rounds == [1, 2]
+    ledger.verify()
+
+
+def test_an_empty_ledger_is_nothing(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "none")
+    assert ledger.rounds == [] and ledger.state() == {} and ledger.verdicts() == []
+    ledger.verify()
+
+
+@pytest.mark.parametrize("round_", [1, 2, 0])
+def test_what_is_recorded_never_changes(ledger: Ledger, round_: int) -> None:
+    before = ledger.path(2).read_bytes()
+    with pytest.raises(InputError, match=f"round {round_} is recorded already") as caught:
+        ledger.append(round_, [event("z")])
+    assert "\n" not in str(caught.value)
+    assert ledger.path(2).read_bytes() == before and ledger.rounds == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        lambda rows: [{**rows[0], "weight": 0.99}, *rows[1:]],
+        lambda rows: [rows[0], {**rows[1], "decision": "rejected"}, rows[2]],
+        lambda rows: rows[1:],
+        lambda rows: rows[:-1],
+        lambda rows: [rows[1], rows[0], rows[2]],
+        lambda rows: [*rows, {**rows[2], "event_id": "1-3"}],
+        lambda rows: [rows[0], rows[1], {**rows[2], "evidence_ids": []}],
+    ],
+    ids=["weight", "decision", "first gone", "last gone", "order", "added", "evidence"],
+)
+def test_a_change_to_the_past_shows(ledger: Ledger, tamper: Any) -> None:
+    rewrite(ledger, 1, tamper(ledger.read(1)))
+    with pytest.raises(InputError, match="the ledger was changed"):
+        ledger.verify()
+
+
+def test_a_lost_round_shows(ledger: Ledger) -> None:
+    ledger.path(1).unlink()
+    with pytest.raises(InputError, match=r"events-2\.parquet: event 2-0"):
+        ledger.verify()
+
+
+def test_a_round_without_events_keeps_the_chain(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.append(1, [event("a")])
+    ledger.append(2, [])
+    ledger.append(3, [event("b")])
+    ledger.verify()
+    assert ledger.read(3)[0]["prev_hash"] == event_hash(ledger.read(1)[0])
+
+
+def test_the_last_round_and_then_the_verdicts_count(ledger: Ledger) -> None:
+    b, d = ("b", "born", "t"), ("d", "born", "t")
+    assert ledger.state() == {b: 0.9, d: 0.8}
+    ledger.add_verdict(*d, "reject", by="me")
+    ledger.add_verdict("a", "born", "t", "accept", by="me")
+    assert ledger.state() == {b: 0.9, ("a", "born", "t"): 1.0}
+    ledger.append(3, [event("d"), event("e")])
+    assert ledger.state() == {("e", "born", "t"): 0.75, ("a", "born", "t"): 1.0}
+    ledger.add_verdict(*d, "accept", by="you")
+    assert ledger.state()[d] == 1.0
+    assert [v["by"] for v in ledger.verdicts()] == ["me", "me", "you"]
+    ledger.verify()
+
+
+def test_a_verdict_is_on_disk_before_the_call_returns(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, before = [], os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_size)
+        before(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    path = ledger.folder / "verdicts.jsonl"
+    for _ in range(2):
+        ledger.add_verdict("é", "born", "t", "accept", by="me")
+        assert synced[-1] == path.stat().st_size
+    assert [v["head"] for v in ledger.verdicts()] == ["é", "é"]
+
+
+def test_an_unknown_verdict_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(InputError, match="verdict 'maybe': expected one of accept, reject"):
+        ledger.add_verdict("a", "born", "t", "maybe", by="me")
+    assert ledger.verdicts() == []
+
+
+def test_a_full_disk_leaves_no_half_verdict(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.add_verdict("a", "born", "t", "accept", by="me")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(MachineError, match="the verdict is not recorded") as caught:
+            ledger.add_verdict("b", "born", "t", "accept", by="me")
+    assert caught.value.exit_code == 3 and "\n" not in str(caught.value)
+    ledger.add_verdict("c", "born", "t", "accept", by="me")
+    assert [v["head"] for v in ledger.verdicts()] == ["a", "c"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_verdict_on_a_full_device_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "verdicts.jsonl").symlink_to("/dev/full")
+    with pytest.raises(MachineError, match="No space left"):
+        Ledger(tmp_path).add_verdict("a", "born", "t", "accept", by="me")
+
+
+def test_a_full_disk_leaves_no_half_round(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(table: pa.Table, path: Path, **options: Any) -> None:
+        Path(path).write_bytes(b"PAR1")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "write_table", full)
+        with pytest.raises(MachineError, match=r"events-3\.parquet: no space left"):
+            ledger.append(3, [event("z")])
+    assert ledger.rounds == [1, 2] and len(list(ledger.folder.iterdir())) == 2
+    ledger.append(3, [event("z")])
+    ledger.verify()

@@ -1,0 +1,247 @@
+"""Rounds: one after the other, stopped by valid, resumed from disk to the same numbers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from relgnn.errors import InputError
+from relgnn.loop import rounds as module
+from relgnn.loop.estep import EStep
+from relgnn.loop.pseudo import Pseudo
+from relgnn.loop.rounds import LEDGER_FLOOR, Loop, MStep, Round
+from relgnn.loop.world import World
+from relgnn.runtime import rng
+from tests.linkpred.toy import toy_graph
+from tests.loop.toy import toy_world
+
+GENEROUS = ("loop.precision=0.01", "loop.min_probability=0.001")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Round]]:
+    folder = tmp_path_factory.mktemp("run")
+    return folder, Loop(toy_world(folder=folder)).run()
+
+
+def same(one: Sequence[Round], other: Sequence[Round]) -> bool:
+    return len(one) == len(other) and all(
+        (a.pseudo.triples == b.pseudo.triples).all()
+        and (a.pseudo.weight == b.pseudo.weight).all()
+        and all(
+            torch.equal(x, y)
+            for x, y in zip(
+                a.fitted.model.state_dict().values(), b.fitted.model.state_dict().values(),
+                strict=True,
+            )
+        )
+        for a, b in zip(one, other, strict=True)
+    )  # fmt: skip
+
+
+def test_a_loop_gives_its_rounds(finished: tuple[Path, list[Round]]) -> None:
+    folder, rounds = finished
+    loop = Loop(toy_world(folder=folder))
+    graph = loop.world.graph
+    assert [r.number for r in rounds] == list(range(len(rounds))) and len(rounds) >= 2
+    assert len(rounds[0].pseudo) == 0 and rounds[0].edge_text is None
+    given = {tuple(t) for t in graph.train.tolist()}
+    for round_ in rounds[1:]:
+        assert len(round_.pseudo) > 0
+        assert not given & {tuple(t) for t in round_.pseudo.triples.tolist()}
+        assert ((round_.pseudo.weight > 0) & (round_.pseudo.weight <= 1)).all()
+        assert round_.edge_text is not None
+        assert len(round_.edge_text) == len(graph.train) + len(round_.pseudo)
+        assert (loop.table(round_.number).pseudo.triples == round_.pseudo.triples).all()
+
+
+def test_the_ledger_holds_what_was_accepted(finished: tuple[Path, list[Round]]) -> None:
+    folder, rounds = finished
+    loop = Loop(toy_world(folder=folder))
+    loop.ledger.verify()
+    graph = loop.world.graph
+    for round_ in rounds[1:]:
+        events = loop.ledger.read(round_.number)
+        taken = {
+            (e["head"], e["relation"], e["tail"]): e["weight"]
+            for e in events
+            if e["decision"] == "accepted"
+        }
+        names = (
+            (graph.entities[h], graph.relations[r], graph.entities[t])
+            for h, r, t in round_.pseudo.triples.tolist()
+        )
+        assert taken == dict(zip(names, round_.pseudo.weight, strict=True))
+        rejected = [e["p"] for e in events if e["decision"] == "rejected"]
+        assert all(p >= LEDGER_FLOOR for p in rejected)
+
+
+def test_valid_triples_are_never_accepted(tmp_path: Path) -> None:
+    world = toy_world(*GENEROUS, "loop.rounds=1", folder=tmp_path)
+    loop = Loop(world)
+    loop.run()
+    taken = {tuple(t) for t in loop.table(1).pseudo.triples.tolist()}
+    valid = {tuple(t) for t in world.graph.valid.tolist()}
+    judged = {tuple(t) for t in loop.table(1).triples.tolist()}
+    assert len(taken) > 50 and valid & judged and not valid & taken
+    reasons = {(e["head"], e["relation"], e["tail"]): e["reason"] for e in loop.ledger.read(1)}
+    graph = world.graph
+    named = {(graph.entities[h], graph.relations[r], graph.entities[t]) for h, r, t in valid}
+    assert {reasons[t] for t in named & reasons.keys()} <= {"given in valid"}
+
+
+def test_a_budget_bounds_what_is_accepted(tmp_path: Path) -> None:
+    world = toy_world(
+        "loop.selector=budget", "loop.budget=0.25", "loop.min_probability=0.001",
+        "loop.rounds=1", folder=tmp_path,
+    )  # fmt: skip
+    loop = Loop(world)
+    loop.run()
+    assert len(loop.table(1).pseudo) == len(world.graph.train) // 4
+
+
+Planted = tuple[Loop, list[np.ndarray], list[int]]
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Planted:
+    """A loop that accepts nothing, the reciprocal ranks on valid that its models are to have, and
+    the rounds that it judged."""
+    ranks: list[np.ndarray] = []
+    judged: list[int] = []
+
+    def valid(world: World, fitted: Any, believed: np.ndarray) -> np.ndarray:
+        return ranks[fitted]
+
+    def nothing(self: Loop, number: int, previous: Pseudo) -> tuple[Pseudo, None]:
+        judged.append(number)
+        return Pseudo.none(), None
+
+    def untrained(self: MStep, number: int, *rest: object) -> Round:
+        return Round(number, number, Pseudo.none())  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "valid_reciprocal", valid)
+    monkeypatch.setattr(Loop, "_judge", nothing)
+    monkeypatch.setattr(MStep, "run", untrained)
+    return Loop(toy_world(folder=tmp_path)), ranks, judged
+
+
+@pytest.mark.parametrize(
+    ("valid", "kept"),
+    [((0.5, 0.6, 0.7), 3), ((0.5, 0.5, 0.5), 3), ((0.5, 0.9, 0.2), 2), ((0.5, 0.2, 0.9), 1)],
+)
+def test_the_last_round_that_is_not_worse_is_the_result(
+    planted: Planted, valid: tuple[float, ...], kept: int
+) -> None:
+    loop, ranks, _ = planted
+    ranks += [np.full(12, value) for value in valid]
+    assert [r.number for r in loop.run()] == list(range(kept))
+
+
+@pytest.mark.parametrize("patience", [1, 2])
+def test_the_loop_stops_when_valid_is_worse_beyond_chance(planted: Planted, patience: int) -> None:
+    loop, ranks, judged = planted
+    loop.config = loop.config.model_copy(update={"patience": patience})
+    ranks += [np.full(12, value) for value in (0.5, 0.4, 0.3)]
+    assert [r.number for r in loop.run()] == [0]
+    assert judged == list(range(1, patience + 1))
+
+
+@pytest.mark.parametrize(("drop", "kept"), [(0.01, 1), (0.0, 3)])
+def test_chance_is_no_reason_to_stop(planted: Planted, drop: float, kept: int) -> None:
+    loop, ranks, _ = planted
+    base = rng("base", 0).random(12)
+    noise = rng("noise", 0).normal(0, 0.0 if drop else 0.2, 12)
+    ranks += [base, base + noise - noise.mean() - 0.01, base]
+    assert len(loop.run()) == kept
+
+
+def test_what_was_accepted_is_no_wrong_answer_on_valid(finished: tuple[Path, list[Round]]) -> None:
+    folder, rounds = finished
+    world = toy_world(folder=folder)
+    none = np.zeros((0, 3), dtype=np.int64)
+    plain = module.valid_reciprocal(world, rounds[0].fitted, none)
+    ranks = rounds[0].fitted.ranks(world.graph.valid, world.graph.filter_triples("valid"))
+    sides = [1 / ranks[side].realistic for side in ("tail", "head")]
+    assert (plain == np.concatenate(sides)).all()
+    everything = np.array([(h, r, t) for h, r, _ in world.graph.valid for t in range(26)])
+    kind = module.valid_reciprocal(world, rounds[0].fitted, everything)
+    assert (kind[: len(world.graph.valid)] == 1).all() and (kind >= plain).all()
+
+
+def test_without_valid_no_round_is_worse(tmp_path: Path) -> None:
+    graph = toy_graph()
+    blind = replace(graph, valid=graph.valid[:0], strata=None)
+    loop = Loop(toy_world(graph=blind, folder=tmp_path))
+    round_ = Round(1, None, Pseudo.none())  # type: ignore[arg-type]
+    assert not loop._worse(round_, round_)
+
+
+def test_a_finished_loop_is_read_from_disk(
+    finished: tuple[Path, list[Round]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, rounds = finished
+    shutil.copytree(folder, tmp_path / "run")
+
+    def never(self: EStep, world: object) -> None:
+        raise AssertionError("judged again")
+
+    monkeypatch.setattr(EStep, "__init__", never)
+    again = Loop(toy_world(folder=tmp_path / "run", resume=True)).run()
+    assert same(rounds, again)
+
+
+@pytest.mark.parametrize("lost", ["a round", "an event file", "a model"])
+def test_an_interrupted_loop_resumes_to_the_same_numbers(
+    finished: tuple[Path, list[Round]], tmp_path: Path, lost: str
+) -> None:
+    """What an interrupt in the second round's E step, between its records, or in its M step
+    leaves."""
+    folder, rounds = finished
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    before = (copy / "ledger" / "events-1.parquet").read_bytes()
+    if lost != "a model":
+        (copy / "ledger" / "events-2.parquet").unlink()
+    if lost == "a round":
+        shutil.rmtree(copy / "rounds" / "2")
+    shutil.rmtree(copy / "resume" / "round-2")
+    loop = Loop(toy_world(folder=copy, resume=True))
+    assert same(rounds, loop.run())
+    assert loop.ledger.rounds == [1, 2]
+    assert (copy / "ledger" / "events-1.parquet").read_bytes() == before
+    loop.ledger.verify()
+
+
+def test_a_run_is_not_overwritten(finished: tuple[Path, list[Round]], tmp_path: Path) -> None:
+    shutil.copytree(finished[0], tmp_path / "run")
+    with pytest.raises(InputError, match="round 1 is recorded already"):
+        Loop(toy_world(folder=tmp_path / "run")).run()
+
+
+def test_without_evidence_edges_have_no_text(
+    finished: tuple[Path, list[Round]], tmp_path: Path
+) -> None:
+    shutil.copytree(finished[0], tmp_path / "run")
+    loop = Loop(toy_world("gnn.evidence=false", folder=tmp_path / "run", resume=True))
+    pseudo, edge_text = loop._judge(1, Pseudo.none())
+    assert edge_text is None and len(pseudo) == len(finished[1][1].pseudo)
+
+
+def test_a_warm_start_goes_on_from_the_last_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = toy_world(
+        "loop.warm_start=true", "train.epochs=1", "train.lr=1.0e-9", "train.patience=null",
+        folder=tmp_path,
+    )  # fmt: skip
+    monkeypatch.setattr(Loop, "_judge", lambda self, number, previous: (Pseudo.none(), None))
+    first, second, _ = Loop(world).run()
+    torch.testing.assert_close(first.fitted.model.entity, second.fitted.model.entity)

@@ -1,0 +1,110 @@
+"""Views become probabilities: out of fold, and right for what is true but not given."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from relgnn.loop.views import fuse
+from relgnn.posterior.calibration import expected_calibration_error
+from relgnn.posterior.fusion import LogisticFusion
+from relgnn.posterior.pu import LABEL_FREQUENCY
+from relgnn.runtime import rng
+
+GIVEN_SHARE = 0.4
+
+
+def planted(
+    count: int = 6000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Votes of three views, an extra, truth, "is given" (completely at random) and folds."""
+    generator = rng("planted votes", seed)
+    true = generator.random(count) < 0.3
+    votes = np.where(true, 3.0, -3.0)[:, None] + generator.normal(size=(count, 3)) * [2, 3, 4]
+    extra = generator.normal(size=(count, 1))
+    given = true & (generator.random(count) < GIVEN_SHARE)
+    return votes, extra, true, given, generator.integers(0, 4, count)
+
+
+@pytest.mark.parametrize("method", ["elkan_noto_mean", "best_bin"])
+def test_probabilities_are_those_of_the_truth(method: str) -> None:
+    votes, extra, true, given, folds = planted()
+    found = fuse(votes, extra, given, folds, method)
+    assert found.label_frequency == pytest.approx(GIVEN_SHARE, abs=0.04)
+    open_ = ~given
+    p, y = found.p[open_], true[open_].astype(float)
+    assert expected_calibration_error(p, y) < 0.05
+    assert p.mean() == pytest.approx(y.mean(), abs=0.03)
+    sure = p > 0.8
+    assert sure.sum() > 200 and y[sure].mean() > 0.95
+
+
+def test_the_quantile_promises_no_more_than_is_true() -> None:
+    """A logistic curve cannot level off at c, so a high quantile of it is above c."""
+    votes, extra, true, given, folds = planted()
+    found = fuse(votes, extra, given, folds, "elkan_noto_quantile")
+    assert found.label_frequency > GIVEN_SHARE
+    open_ = ~given
+    order = np.argsort(-found.p[open_])[:900]
+    assert found.p[open_][order].mean() < true[open_][order].mean()
+
+
+def test_given_is_predicted_well_calibrated() -> None:
+    votes, extra, _, given, folds = planted()
+    found = fuse(votes, extra, given, folds, "elkan_noto_quantile")
+    report = found.report(given)
+    assert report["given"]["ece"] < 0.05
+    assert report["label_frequency"] == found.label_frequency
+    rebuilt = LogisticFusion.from_json(json.loads(json.dumps(report))["calibrator"])
+    np.testing.assert_allclose(rebuilt(votes, extra), found.calibrator(votes, extra))
+
+
+def test_a_candidates_own_fold_never_fits_what_judges_it() -> None:
+    """Planted: labels of fold 2 are turned round, and no g of fold 2 moves."""
+    votes, extra, _, given, folds = planted(400)
+    one = fuse(votes, extra, given, folds, "elkan_noto_mean")
+    turned = np.where(folds == 2, ~given, given)
+    other = fuse(votes, extra, turned, folds, "elkan_noto_mean")
+    np.testing.assert_array_equal(one.g[folds == 2], other.g[folds == 2])
+    assert np.abs(one.g[folds != 2] - other.g[folds != 2]).max() > 0.05
+
+
+def test_g_is_the_naive_cross_fit() -> None:
+    votes, extra, _, given, folds = planted(300)
+    found = fuse(votes, extra, given, folds, "best_bin")
+    for k in range(4):
+        others = LogisticFusion().fit(
+            votes[folds != k], given[folds != k].astype(int), extra[folds != k]
+        )
+        np.testing.assert_allclose(
+            found.g[folds == k], others(votes[folds == k], extra[folds == k])
+        )
+
+
+@pytest.mark.parametrize("method", sorted(LABEL_FREQUENCY))
+def test_every_estimator_gives_probabilities(method: str) -> None:
+    votes, extra, _, given, folds = planted(400)
+    found = fuse(votes, extra, given, folds, method)
+    assert ((found.p >= 0) & (found.p <= 1)).all()
+    assert 0 < found.label_frequency <= 1
+
+
+def test_a_silent_view_is_no_half() -> None:
+    votes, extra, true, given, folds = planted()
+    quiet = votes.copy()
+    quiet[::2, 0] = np.nan
+    found = fuse(quiet, extra, given, folds, "elkan_noto_mean")
+    assert np.isfinite(found.p).all()
+    for rows in (~given & np.isnan(quiet[:, 0]), ~given & ~np.isnan(quiet[:, 0])):
+        assert expected_calibration_error(found.p[rows], true[rows].astype(float)) < 0.08
+
+
+def test_both_views_know_more_than_one() -> None:
+    votes, extra, true, given, folds = planted()
+    logloss = []
+    for columns in (votes, votes[:, -1:]):
+        p = np.clip(fuse(columns, extra, given, folds, "elkan_noto_quantile").p, 0.01, 0.99)
+        logloss.append(-np.log(np.where(true, p, 1 - p))[~given].mean())
+    assert logloss[0] < logloss[1]

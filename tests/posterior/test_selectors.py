@@ -1,0 +1,132 @@
+"""A contract suite for every selector, and what each promises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relgnn.errors import InputError
+from relgnn.posterior.selectors import SELECTORS, BudgetSelector, Posteriors, PrecisionSelector
+from relgnn.runtime import rng
+
+MADE = {
+    "precision": [PrecisionSelector(0.8, 0.3), PrecisionSelector(1.0, 0.5)],
+    "budget": [BudgetSelector(0.5, 20), BudgetSelector(2.0, 0), BudgetSelector(3.0, 100)],
+}
+
+
+def posteriors(p):
+    """Return posteriors of distinct triples, the middle of whose views is missing."""
+    p = np.asarray(p, dtype=float)
+    number = np.arange(len(p))
+    return Posteriors(
+        head=number // 3,
+        relation=number % 3,
+        tail=number,
+        p=p,
+        p_text=np.round(p, 1),
+        p_graph=np.where(number % 2, p, np.nan),
+        p_rules=np.full(len(p), np.nan),
+        fold=number % 2,
+    )
+
+
+probabilities = st.lists(st.sampled_from(np.linspace(0, 1, 11).tolist()), max_size=40)
+
+
+def test_every_registered_selector_is_in_the_suite():
+    assert set(MADE) == set(SELECTORS)
+    for name, selectors in MADE.items():
+        assert all(isinstance(one, SELECTORS[name]) for one in selectors)
+
+
+@pytest.mark.parametrize("selector", [one for made in MADE.values() for one in made], ids=repr)
+class TestEverySelector:
+    @settings(max_examples=40, deadline=None)
+    @given(p=probabilities)
+    def test_accepted_are_distinct_weighted_and_explained(self, selector, p):
+        found = selector.select(posteriors(p))
+        assert len(set(found.index.tolist())) == len(found.index) == len(found.weight)
+        assert ((found.weight > 0) & (found.weight <= 1)).all()
+        assert found.reason.shape == (len(p),)
+        assert all(isinstance(r, str) and 0 < len(r) < 80 and "\n" not in r for r in found.reason)
+        rejected = np.setdiff1d(np.arange(len(p)), found.index)
+        assert not set(found.reason[found.index]) & set(found.reason[rejected])
+
+    @settings(max_examples=40, deadline=None)
+    @given(p=probabilities)
+    def test_a_higher_probability_is_never_rejected_for_a_lower(self, selector, p):
+        found = selector.select(posteriors(p))
+        rejected = np.setdiff1d(np.arange(len(p)), found.index)
+        if len(found.index) and len(rejected):
+            assert np.asarray(p)[found.index].min() >= np.asarray(p)[rejected].max()
+
+    @settings(max_examples=40, deadline=None)
+    @given(p=probabilities, seed=st.integers(0, 99))
+    def test_the_order_of_rows_is_no_matter(self, selector, p, seed):
+        one = posteriors(p)
+        order = rng("rows", seed).permutation(len(p))
+        found, other = selector.select(one), selector.select(one.subset(order))
+        assert order[other.index].tolist() == found.index.tolist()
+
+    def test_nothing_gives_nothing(self, selector):
+        assert len(selector.select(posteriors([])).index) == 0
+
+    def test_the_impossible_is_never_accepted(self, selector):
+        assert len(selector.select(posteriors([0.0] * 5)).index) == 0
+
+
+def test_precision_accepts_down_to_its_target():
+    p = [1.0, 0.9, 0.8, 0.6, 0.4, 0.1]
+    found = PrecisionSelector(0.8, 0.3).select(posteriors(p))
+    assert found.index.tolist() == [0, 1, 2, 3]
+    assert found.weight.tolist() == p[:4]
+    assert found.reason[4] == "expected precision would fall below 0.8"
+    assert found.reason[5] == "p below 0.3"
+
+
+def test_precision_treats_equals_alike():
+    p = [1.0, 0.6, 0.6, 0.6]
+    assert len(PrecisionSelector(0.7, 0.5).select(posteriors(p)).index) == 4
+    assert len(PrecisionSelector(0.8, 0.5).select(posteriors(p)).index) == 1
+
+
+def test_the_promise_of_precision_is_kept_by_calibrated_probabilities():
+    generator = rng("promise", 0)
+    p = generator.random(20_000)
+    true = generator.random(20_000) < p
+    found = PrecisionSelector(0.85, 0.5).select(posteriors(p))
+    assert true[found.index].mean() == pytest.approx(0.85, abs=0.01)
+
+
+def test_the_budget_is_spent_on_the_most_probable():
+    found = BudgetSelector(0.5, 5).select(posteriors([0.2, 0.9, 0.5, 0.7]))
+    assert found.index.tolist() == [1, 3]
+    assert found.reason.tolist() == ["budget of 2 spent", "within the budget of 2"] * 2
+
+
+def test_a_tie_at_the_budget_goes_to_the_surer_text():
+    tied = posteriors([0.5, 0.5, 0.5])
+    tied.p_text[:] = [0.1, np.nan, 0.3]
+    assert BudgetSelector(1.0, 1).select(tied).index.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: PrecisionSelector(0.0),
+        lambda: PrecisionSelector(1.5),
+        lambda: PrecisionSelector(0.5, 0.0),
+        lambda: BudgetSelector(0.0, 5),
+        lambda: BudgetSelector(1.0, -1),
+        lambda: BudgetSelector(1.0, 5, 2.0),
+        lambda: posteriors([0.5, np.nan]),
+        lambda: posteriors([1.5]),
+        lambda: Posteriors(*[np.zeros(2)] * 7, np.zeros(3)),
+    ],
+)
+def test_bad_input_is_an_error(make):
+    with pytest.raises(InputError):
+        make()

@@ -1,0 +1,162 @@
+"""Ranks against a brute-force reference and under what must not change them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relgnn.errors import InputError
+from relgnn.ranking.ranks import SIDES, FilterIndex, Ranks, evaluate_ranks, filtered_ranks
+from relgnn.runtime import rng
+
+ENTITIES, RELATIONS = 7, 2
+
+triple = st.tuples(
+    st.integers(0, ENTITIES - 1), st.integers(0, RELATIONS - 1), st.integers(0, ENTITIES - 1)
+)
+triples = st.lists(triple, min_size=1, max_size=12).map(lambda rows: np.array(rows, dtype=np.int64))
+# few distinct scores, so that ties abound
+score_tables = st.lists(
+    st.integers(-2, 2), min_size=ENTITIES**2 * 2 * RELATIONS, max_size=ENTITIES**2 * 2 * RELATIONS
+).map(lambda v: torch.tensor(v, dtype=torch.float64).view(ENTITIES, 2 * RELATIONS, ENTITIES))
+
+
+def brute_force(table, test, known):
+    """Return side -> list of (optimistic, pessimistic, candidates), by sorting nothing at all."""
+    facts = {tuple(row) for row in known.tolist()}
+    result = {"head": [], "tail": []}
+    for h, r, t in test.tolist():
+        tails = [e for e in range(ENTITIES) if e == t or (h, r, e) not in facts]
+        heads = [e for e in range(ENTITIES) if e == h or (e, r, t) not in facts]
+        for side, row, target, options in (
+            ("tail", table[h, r], t, tails),
+            ("head", table[t, r + RELATIONS], h, heads),
+        ):
+            others = [float(row[e]) for e in options if e != target]
+            own = float(row[target])
+            better, equal = sum(s > own for s in others), sum(s == own for s in others)
+            result[side].append((better + 1, better + equal + 1, len(options)))
+    return result
+
+
+def rank(table, test, known, **options):
+    index = FilterIndex.build(known, RELATIONS)
+    return evaluate_ranks(lambda h, r: table[h, r], test, index, RELATIONS, **options)
+
+
+def assert_same(one, other):
+    for side in SIDES:
+        np.testing.assert_array_equal(one[side].optimistic, other[side].optimistic)
+        np.testing.assert_array_equal(one[side].pessimistic, other[side].pessimistic)
+        np.testing.assert_array_equal(one[side].candidates, other[side].candidates)
+
+
+@settings(max_examples=60, deadline=None)
+@given(score_tables, triples, triples, st.integers(1, 5))
+def test_equals_brute_force(table, test, known, batch_size):
+    ours = rank(table, test, known, batch_size=batch_size)
+    for side, expected in brute_force(table, test, known).items():
+        got = np.stack([ours[side].optimistic, ours[side].pessimistic, ours[side].candidates], 1)
+        np.testing.assert_array_equal(got, expected)
+        np.testing.assert_array_equal(ours[side].realistic, (got[:, 0] + got[:, 1]) / 2)
+
+
+@settings(max_examples=30, deadline=None)
+@given(score_tables, triples, triples, st.permutations(range(ENTITIES)))
+def test_renaming_entities_changes_nothing(table, test, known, new):
+    new = np.array(new)
+    renamed_table = torch.empty_like(table)
+    renamed_table[new[:, None], :, new[None, :]] = table.transpose(1, 2)
+
+    def rename(rows):
+        return np.stack([new[rows[:, 0]], rows[:, 1], new[rows[:, 2]]], 1)
+
+    assert_same(rank(table, test, known), rank(renamed_table, rename(test), rename(known)))
+
+
+@settings(max_examples=30, deadline=None)
+@given(score_tables, triples, triples, st.floats(-50, 50))
+def test_adding_a_constant_changes_nothing(table, test, known, constant):
+    assert_same(rank(table, test, known), rank(table + constant, test, known))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64])
+def test_any_score_type(dtype):
+    table = torch.from_numpy(rng("table", 0).integers(-3, 4, (ENTITIES, 4, ENTITIES))).to(dtype)
+    test = np.array([[0, 0, 1], [2, 1, 3]])
+    assert_same(rank(table, test, test), rank(table.double(), test, test))
+
+
+def test_differences_within_the_tolerance_tie():
+    scores = torch.tensor([[100.0, 100.00001, 99.99999, 100.1]], dtype=torch.float64)
+    ranks = filtered_ranks(scores, torch.tensor([0]))
+    assert (ranks.optimistic[0], ranks.pessimistic[0]) == (2, 4)
+    exact = filtered_ranks(scores, torch.tensor([0]), tolerance=0.0)
+    assert (exact.optimistic[0], exact.pessimistic[0]) == (3, 3)
+
+
+def test_constant_scores_rank_in_the_middle():
+    ranks = filtered_ranks(torch.zeros(1, 11), torch.tensor([4]))
+    assert ranks.realistic.tolist() == [6.0]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_scores_that_are_not_finite_are_an_error(bad):
+    scores = torch.zeros(3, 5)
+    scores[1, 2] = bad
+    with pytest.raises(InputError, match="1 of 3 queries are not finite"):
+        filtered_ranks(scores, torch.zeros(3, dtype=torch.int64))
+
+
+def test_huge_finite_scores_are_ranked():
+    scores = torch.full((2, 5), 3e38)
+    scores[:, 0] = -3e38
+    assert filtered_ranks(scores, torch.tensor([0, 1])).optimistic.tolist() == [5, 1]
+
+
+def test_known_answers_of_a_batch():
+    index = FilterIndex.build(np.array([[0, 0, 1], [0, 0, 2], [0, 0, 2], [3, 1, 2]]), RELATIONS)
+    rows, cols = index.known(torch.tensor([5, 0, 2, 2]), torch.tensor([0, 0, 2, 3]))
+    assert list(zip(rows.tolist(), cols.tolist(), strict=True)) == [(1, 1), (1, 2), (2, 0), (3, 3)]
+
+
+def test_an_empty_filter_knows_nothing():
+    index = FilterIndex.build(np.zeros((0, 3), dtype=np.int64), RELATIONS)
+    assert index.known(torch.tensor([0]), torch.tensor([0]))[0].tolist() == []
+
+
+def test_no_triples_give_no_ranks():
+    ranks = rank(torch.zeros(ENTITIES, 4, ENTITIES), np.zeros((0, 3)), np.zeros((0, 3)))
+    assert len(ranks["head"]) == len(ranks["tail"]) == 0
+
+
+def test_relations_outside_the_filter_are_an_error():
+    with pytest.raises(InputError, match="expected 0..1"):
+        FilterIndex.build(np.array([[0, 2, 1]]), RELATIONS)
+    index = FilterIndex.build(np.array([[0, 1, 1]]), RELATIONS)
+    with pytest.raises(InputError, match="query relation 4"):
+        index.known(torch.tensor([0]), torch.tensor([4]))
+
+
+def test_ranks_of_unequal_length_are_an_error():
+    with pytest.raises(InputError, match="one entry per query"):
+        Ranks(np.ones(2), np.ones(3), np.ones(2))
+    with pytest.raises(InputError, match="'best' is unknown"):
+        Ranks(np.ones(1), np.ones(1), np.ones(1)).of_kind("best")
+
+
+def test_scores_are_asked_without_gradients():
+    weight = torch.ones(ENTITIES, 4, ENTITIES, requires_grad=True)
+    seen = []
+
+    def score(heads, relations):
+        scores = weight[heads, relations]
+        seen.append(scores.requires_grad)
+        return scores
+
+    test = np.array([[0, 0, 1]])
+    evaluate_ranks(score, test, FilterIndex.build(test, RELATIONS), RELATIONS)
+    assert seen == [False, False]

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from relgnn.config import Config, known_keys, load_config, make_config
+from relgnn.errors import InputError
+
+MINIMAL = {"data": {"name": "codex_s"}}
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def failure(content: object, *overrides: str) -> str:
+    with pytest.raises(InputError) as caught:
+        make_config(content, overrides, origin="a.yaml")
+    message = str(caught.value)
+    assert caught.value.exit_code == 2
+    assert "\n" not in message
+    return message
+
+
+def test_every_knob_has_a_description() -> None:
+    def check(model: type[BaseModel]) -> None:
+        for name, field in model.model_fields.items():
+            assert field.description, f"{model.__name__}.{name}"
+            for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
+                if isinstance(kind, type) and issubclass(kind, BaseModel):
+                    check(kind)
+
+    check(Config)
+
+
+def test_known_keys_reach_the_deepest_section() -> None:
+    keys = list(known_keys())
+    assert {"data", "data.name", "loop.extractor.lr", "budget.hours"} <= set(keys)
+    assert len(keys) == len(set(keys))
+
+
+def test_defaults_and_no_loop() -> None:
+    config = make_config(MINIMAL)
+    assert config.loop is None
+    assert config.data.fraction == 1.0
+    assert config.runtime.device == "auto"
+
+
+def test_yaml_gives_back_an_equal_configuration(tmp_path: Path) -> None:
+    config = make_config(
+        {"data": {"path": "my/daten-ü"}, "loop": {}, "expected": {"mrr": 0.4}, "source": "a: b"}
+    )
+    again = load_config(write(tmp_path, config.to_yaml()))
+    assert again == config
+    assert again.sha256() == config.sha256()
+    assert again.data.path == Path("my/daten-ü")
+
+
+@given(st.floats(min_value=1e-12, max_value=1e3, exclude_min=True))
+def test_any_learning_rate_survives_yaml(lr: float) -> None:
+    config = make_config({**MINIMAL, "train": {"lr": lr}})
+    assert make_config(yaml.safe_load(config.to_yaml())) == config
+    assert make_config(MINIMAL, [f"train.lr={lr!r}"]) == config
+
+
+def test_file_and_overrides(tmp_path: Path) -> None:
+    path = write(tmp_path, "data: {name: codex_s, fraction: 0.1}\ntrain: {lr: 3e-4}\n")
+    config = load_config(path, ["train.epochs=7", "loop.extractor.lr=1e-5", "train.epochs=8"])
+    assert config.train.lr == 3e-4
+    assert config.train.epochs == 8
+    assert config.loop is not None and config.loop.extractor.lr == 1e-5
+    assert load_config(path, ["loop.rounds=3", "loop=null"]).loop is None
+
+
+def test_hash_leaves_out_what_does_not_change_the_result() -> None:
+    config = make_config(MINIMAL)
+    same = make_config(
+        MINIMAL, ["runtime.seed=4", "source=a paper", "expected.mrr=0.3", "budget.hours=2"]
+    )
+    assert same.sha256() == config.sha256()
+    for override in ("data.fraction=0.1", "train.lr=0.1", "loop={}", "data.split_seed=1"):
+        assert make_config(MINIMAL, [override]).sha256() != config.sha256()
+    assert make_config(MINIMAL, ["train.epochs=200"]).sha256() == config.sha256()
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("train.epoch", "train.epochs"),
+        ("trian", "train"),
+        ("fraction", "data.fraction"),
+        ("train.bases", "gnn.bases"),
+        ("train.precison", "loop.precision' or 'runtime.precision"),
+        ("train.dropout", "gnn.dropout' or 'decoder.dropout"),
+        ("loop.extractor.max_candidate", "loop.extractor.max_candidates"),
+    ],
+)
+def test_unknown_key_names_the_nearest(key: str, nearest: str) -> None:
+    message = failure(MINIMAL, f"{key}=1")
+    assert f"unknown key '{key}'" in message
+    assert f"did you mean '{nearest}'?" in message
+    assert message.startswith(f"override '{key}=1'")
+
+
+def test_unknown_key_without_a_near_one_lists_the_section() -> None:
+    message = failure({**MINIMAL, "decoder": {"zzzzzz": 1}})
+    assert message == "a.yaml: unknown key 'decoder.zzzzzz'; known here are: kind, dim, dropout"
+
+
+def test_unknown_key_is_told_before_the_one_it_leaves_missing() -> None:
+    assert "did you mean 'data'?" in failure({"dta": {"name": "codex_s"}})
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("train.epochs=many", "'train.epochs' is 'many'; input should be a valid integer"),
+        ("train.epochs=true", "'train.epochs' is True"),
+        ("train.epochs=0", "greater than or equal to 1"),
+        ("train.epochs='5'", "'train.epochs' is '5'"),
+        ("train.lr=.nan", "'train.lr' is nan"),
+        ("data.fraction=0", "greater than 0"),
+        ("data.fraction=2", "less than or equal to 1"),
+        ("decoder.kind=bilinear", "'distmult', 'complex'"),
+        ("decoder=", "'decoder' is empty"),
+        ("data.path=here", "'data' needs exactly one of data.name and data.path"),
+        ("data.name=null", "needs exactly one"),
+        ("data.name.more=1", "'name' is 'codex_s', not a section"),
+        ("data.name=2020-01-01x: [", "not YAML"),
+        ("budget={}", "'budget.hours' is missing"),
+        ("train.epochs", "expected key=value"),
+        (".epochs=3", "expected key=value"),
+        ("expected={1: 2, [1]: 3}", "a key must be a word"),
+        ("expected={2020-01-01: 2}", "give plain YAML"),
+    ],
+)
+def test_wrong_override_is_one_line(override: str, told: str) -> None:
+    message = failure(MINIMAL, override)
+    assert told in message
+    assert override.partition("=")[0] in message
+
+
+@pytest.mark.parametrize("content", [None, [], "data", 3])
+def test_content_that_is_no_mapping(content: object) -> None:
+    assert "expected sections" in failure(content)
+
+
+def test_missing_data_section() -> None:
+    assert "'data' is missing" in failure({})
+
+
+def test_a_long_value_is_cut() -> None:
+    assert len(failure(MINIMAL, "train.epochs=" + "x" * 5000).partition(": ")[2]) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("data: {name: codex_s\n", "not YAML"),
+        ("data:\n  name: codex_s\n  name: umls\n", "line 3: not YAML (key 'name' is given twice)"),
+        ("data: !!python/object:os.system {}\n", "not YAML"),
+        ("data: \x07\n", "not YAML"),
+        ("? [a, b]\n: 1\n", "a key must be a word"),
+        ("2020-01-01: 3\n", "keys are words"),
+        ("", "is empty"),
+    ],
+)
+def test_bad_file_is_one_line(tmp_path: Path, text: str, told: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(InputError) as caught:
+        load_config(path)
+    message = str(caught.value).replace(str(path), "a.yaml").replace("holds empty", "is empty")
+    assert told in message
+    assert "\n" not in message
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such configuration file"):
+        load_config(tmp_path / "absent.yaml")
+    with pytest.raises(InputError, match="cannot read"):
+        load_config(tmp_path)
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("data: {name: caf\xe9}".encode("latin-1"))
+    with pytest.raises(InputError, match="UTF-8"):
+        load_config(path)
+
+
+def test_a_date_is_a_text() -> None:
+    assert make_config(MINIMAL, ["source=2020-01-01"]).source == "2020-01-01"
+
+
+def test_sections_are_immutable() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        make_config(MINIMAL).train.epochs = 3

@@ -1,0 +1,183 @@
+"""The text encoder: batches, caches and pooling change nothing; bad input is named."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from relgnn.errors import InputError
+from relgnn.text import encoder as encoder_module
+from relgnn.text.cache import VectorCache
+from relgnn.text.encoder import TextEncoder, length_buckets, load_model
+
+TEXTS = ["Ada was born in Bonn .", "", "Ben", "Cleo lives now in York , far away from Oslo .", "  "]
+SPANS = [((0, 3), (16, 20)), (), ((0, 3),), ((0, 4), (21, 24), (40, 44)), ((0, 1),)]
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_bert: str) -> TextEncoder:
+    return TextEncoder(tiny_bert)
+
+
+def requests() -> list[tuple[str, tuple[tuple[int, int], ...]]]:
+    return list(zip(TEXTS, SPANS, strict=True))
+
+
+def test_minilm_knows_what_is_alike(minilm: TextEncoder) -> None:
+    a, b, c = minilm.encode(["a famous painter", "an artist of renown", "the price of steel"])
+    assert a @ b > a @ c + 0.2
+    assert minilm.dim == 384
+
+
+def test_vectors_have_length_one_and_empty_texts_are_zero(tiny: TextEncoder) -> None:
+    lengths = tiny.encode(TEXTS).norm(dim=1)
+    torch.testing.assert_close(lengths, torch.tensor([1.0, 0, 1, 1, 0]), atol=1e-3, rtol=0)
+
+
+def test_no_text_gives_no_vector(tiny: TextEncoder) -> None:
+    assert tiny.encode([]).shape == (0, 32)
+    assert tiny.encode_spans([("", ())])[1].shape == (0, 32)
+
+
+def test_batch_of_one_equals_batch_of_many(tiny: TextEncoder, tiny_bert: str) -> None:
+    single = TextEncoder(tiny_bert, batch_tokens=1)
+    for one, many in zip(
+        single.encode_spans(requests()), tiny.encode_spans(requests()), strict=True
+    ):
+        torch.testing.assert_close(one, many, atol=2e-3, rtol=0)
+
+
+def test_span_pooling_equals_means_by_hand(tiny: TextEncoder) -> None:
+    text, spans = TEXTS[3], SPANS[3]
+    whole, parts = tiny.encode_spans([(text, spans)])
+    tokens = tiny.tokenizer(text, return_tensors="pt", return_offsets_mapping=True)
+    with torch.inference_mode():
+        states = tiny.network(input_ids=tokens["input_ids"]).last_hidden_state[0]
+    expected = [states.mean(0)]
+    for start, end in spans:
+        inside = [
+            i for i, (a, b) in enumerate(tokens["offset_mapping"][0]) if a < end and b > start
+        ]
+        expected.append(states[inside].mean(0))
+    reference = nn.functional.normalize(torch.stack(expected), dim=1)
+    torch.testing.assert_close(torch.cat([whole, parts]), reference, atol=1e-3, rtol=0)
+
+
+def test_a_span_beyond_the_longest_text_is_zero(tiny_bert: str) -> None:
+    short = TextEncoder(tiny_bert, max_tokens=4)
+    _, parts = short.encode_spans([(TEXTS[0], SPANS[0])])
+    assert parts[0].norm() > 0.9
+    assert parts[1].norm() == 0
+
+
+def test_a_cached_run_computes_nothing_and_gives_the_same(
+    tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = TextEncoder(tiny_bert, cache=tmp_path).encode_spans(requests())
+    again = TextEncoder(tiny_bert, cache=tmp_path)
+    monkeypatch.setattr(again.network, "forward", lambda **_: pytest.fail("computed"))
+    for old, new in zip(fresh, again.encode_spans(requests()), strict=True):
+        assert torch.equal(old, new)
+    assert torch.equal(again.encode([TEXTS[2], TEXTS[0]]), fresh[0][[2, 0]])
+
+
+def test_new_texts_and_spans_join_the_cache(tiny_bert: str, tmp_path: Path) -> None:
+    cached = TextEncoder(tiny_bert, cache=tmp_path)
+    cached.encode(TEXTS[:1])
+    plain = TextEncoder(tiny_bert)
+    for _ in range(2):
+        for a, b in zip(
+            cached.encode_spans(requests()), plain.encode_spans(requests()), strict=True
+        ):
+            torch.testing.assert_close(a, b, atol=2e-3, rtol=0)
+
+
+def test_models_formats_and_lengths_have_caches_of_their_own(
+    tiny_bert: str, tmp_path: Path
+) -> None:
+    for options in ({}, {"max_tokens": 8}, {"dtype": torch.bfloat16}):
+        TextEncoder(tiny_bert, cache=tmp_path, **options).encode(TEXTS[:1])
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_two_writers_share_a_cache(tmp_path: Path) -> None:
+    def write(writer: int) -> None:
+        cache = VectorCache(tmp_path)
+        for n in range(20):
+            cache.put([f"{writer}/{n}"], torch.full((1, 3), float(writer * 20 + n)))
+            cache.get({f"{w}/{n}" for w in range(2)})
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, range(2)))
+    found = VectorCache(tmp_path).get({f"{w}/{n}" for w in range(2) for n in range(20)})
+    assert {key: float(value[0]) for key, value in found.items()} == {
+        f"{w}/{n}": float(w * 20 + n) for w in range(2) for n in range(20)
+    }
+
+
+@pytest.mark.parametrize("damage", [b"", b"no safetensors at all", None])
+def test_a_damaged_shard_is_passed_over(tmp_path: Path, damage: bytes | None) -> None:
+    cache = VectorCache(tmp_path)
+    cache.put(["a"], torch.ones(1, 3))
+    [lost] = tmp_path.glob("*.safetensors")
+    cache.put(["b"], torch.ones(1, 3))
+    lost.write_bytes(lost.read_bytes()[:-4] if damage is None else damage)
+    assert set(cache.get({"a", "b", "c"})) == {"b"}
+
+
+def test_an_absent_cache_is_empty(tmp_path: Path) -> None:
+    assert VectorCache(tmp_path / "none").get({"a"}) == {}
+
+
+def test_bfloat16_is_close_to_float32(minilm: TextEncoder) -> None:
+    texts = ["Ada Lovelace was born in London.", "steel"]
+    half = TextEncoder(dtype=torch.bfloat16).encode(texts)
+    assert ((half * minilm.encode(texts)).sum(1) > 0.999).all()
+
+
+def test_buckets_hold_everything_once_and_keep_to_the_limit() -> None:
+    lengths = [5, 1, 9, 3, 3, 20, 1]
+    batches = list(length_buckets(lengths, 10))
+    assert sorted(i for batch in batches for i in batch) == list(range(7))
+    assert batches[0] == [5]
+    assert all(len(b) * max(lengths[i] for i in b) <= 10 for b in batches if len(b) > 1)
+
+
+@pytest.mark.parametrize("kind", ["no such folder", "empty folder", "pickled weights"])
+def test_a_model_that_cannot_be_loaded_is_one_line(
+    kind: str, tmp_path: Path, tiny_bert: str
+) -> None:
+    path = tmp_path / "model"
+    if kind != "no such folder":
+        path.mkdir()
+    if kind == "pickled weights":
+        network, tokenizer = load_model(tiny_bert)
+        tokenizer.save_pretrained(path)
+        network.config.save_pretrained(path)
+        torch.save(network.state_dict(), path / "pytorch_model.bin")
+    with pytest.raises(InputError, match="text.model") as error:
+        TextEncoder(str(path))
+    assert "\n" not in str(error.value) and str(path) in str(error.value)
+
+
+def test_weights_change_the_fingerprint(tiny_bert: str) -> None:
+    network, _ = load_model(tiny_bert)
+    before = encoder_module.fingerprint(network)
+    with torch.no_grad():
+        next(network.parameters())[0, 0] += 1
+    assert encoder_module.fingerprint(network) != before
+
+
+def test_the_fingerprint_does_not_depend_on_the_number_of_threads() -> None:
+    network = torch.nn.Linear(1000, 1000)
+    before = torch.get_num_threads()
+    found = set()
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found.add(encoder_module.fingerprint(network))
+    torch.set_num_threads(before)
+    assert len(found) == 1

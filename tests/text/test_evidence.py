@@ -1,0 +1,156 @@
+"""Evidence: which pairs a page and its names make, and features equal to means taken by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from relgnn.data.graph import Text
+from relgnn.text.encoder import TextEncoder
+from relgnn.text.evidence import (
+    NO_SPAN,
+    Evidence,
+    PairFeatures,
+    SentenceVectors,
+    add_implied,
+    encode_corpus,
+    find_evidence,
+    pool_evidence,
+)
+from relgnn.text.linking import EXACT, IMPLIED, KINDS, STEM
+from tests.text.toy import toy_graph
+
+NAMES = ("Ada", "Bonn", "painter", "Cork", "Ben")
+TEXTS = (
+    Text("page", "Ada was born in Bonn. She lives now in Cork, a painting far from Bonn.", 0),
+    Text("loose", "Cork and Bonn. Ben saw a painter.", None),
+    Text("page4", "Ben was born in Cork.", 4),
+)
+GRAPH = toy_graph(TEXTS, NAMES)
+SENTENCES = GRAPH.sentences()
+
+
+def row(evidence: Evidence, at: int) -> tuple[int, int, int, tuple, tuple, int]:
+    e = evidence
+    spans = tuple(e.head_span[at].tolist()), tuple(e.tail_span[at].tolist())
+    return (int(e.head[at]), int(e.tail[at]), int(e.sentence[at]), *spans, int(e.kind[at]))
+
+
+def rows(evidence: Evidence) -> set[tuple[int, int, int, tuple, tuple, int]]:
+    return {row(evidence, at) for at in range(len(evidence.pair))}
+
+
+def test_pages_pair_with_every_mention_and_names_with_names() -> None:
+    assert [s.text for s in SENTENCES][:2] == [TEXTS[0].text[:21], TEXTS[0].text[22:]]
+    found = rows(find_evidence(GRAPH, SENTENCES))
+    assert found == {
+        (0, 1, 0, (0, 3), (16, 20), EXACT),
+        # The page's entity is not named in its second sentence, and a stem is enough for it.
+        (0, 3, 1, NO_SPAN, (17, 21), EXACT),
+        (0, 2, 1, NO_SPAN, (25, 33), STEM),
+        (0, 1, 1, NO_SPAN, (43, 47), EXACT),
+        # Two names make a pair anywhere, the smaller id first; "painter" has no capital.
+        (1, 3, 1, (43, 47), (17, 21), EXACT),
+        (1, 3, 2, (9, 13), (0, 4), EXACT),
+        (4, 3, 4, (0, 3), (16, 20), EXACT),
+    }
+
+
+def test_pairs_are_numbered_and_lead_back_to_their_rows() -> None:
+    evidence = find_evidence(GRAPH, SENTENCES)
+    assert evidence.num_pairs == 5
+    assert (evidence.pair_head[evidence.pair] == evidence.head).all()
+    assert (evidence.pair_tail[evidence.pair] == evidence.tail).all()
+    assert {row(evidence, at)[2] for at in evidence.rows_of(np.array([0]))} == {0, 1}
+
+
+def test_no_sentence_gives_no_evidence() -> None:
+    evidence = find_evidence(GRAPH, [])
+    assert evidence.num_pairs == len(evidence.pair) == 0
+    assert evidence.head_span.shape == (0, 2)
+
+
+@pytest.fixture(scope="module")
+def vectors(minilm: TextEncoder) -> SentenceVectors:
+    return encode_corpus(GRAPH, SENTENCES, find_evidence(GRAPH, SENTENCES), minilm)
+
+
+@pytest.fixture(scope="module")
+def features(vectors: SentenceVectors) -> PairFeatures:
+    return pool_evidence(SENTENCES, find_evidence(GRAPH, SENTENCES), vectors)
+
+
+def test_proposed_pairs_get_the_nearest_sentence_of_the_page(
+    minilm: TextEncoder, vectors: SentenceVectors
+) -> None:
+    evidence = find_evidence(GRAPH, SENTENCES)
+    heads, tails = np.array([0, 0, 1, 4, 4, 4]), np.array([4, 1, 0, 1, 1, 4])
+    wider = add_implied(evidence, GRAPH, SENTENCES, vectors, heads, tails)
+    new = rows(wider) - rows(evidence)
+    # (0, 1) and its reverse are there, (4, 4) is no pair, and (4, 1) counts once.
+    assert {(h, t, kind) for h, t, *_, kind in new} == {(0, 4, IMPLIED), (4, 1, IMPLIED)}
+    assert len(wider.pair) == len(evidence.pair) + 2
+    assert all(head == tail == NO_SPAN for _, _, _, head, tail, _ in new)
+    page = [s.text for s in SENTENCES if s.entity == 0]
+    nearest = int((minilm.encode(page) @ minilm.encode(["Ben"])[0]).argmax())
+    assert next(s for h, t, s, *_ in new if (h, t) == (0, 4)) == nearest
+
+
+def test_an_implied_pair_has_a_sentence_and_no_mentions(vectors: SentenceVectors) -> None:
+    evidence = find_evidence(GRAPH, SENTENCES)
+    wider = add_implied(evidence, GRAPH, SENTENCES, vectors, np.array([4]), np.array([1]))
+    pooled = pool_evidence(SENTENCES, wider, vectors)
+    pair = list(zip(pooled.head.tolist(), pooled.tail.tolist(), strict=True)).index((4, 1))
+    assert torch.equal(pooled.sentence[pair], vectors.whole[4])
+    assert pooled.head_mention[pair].norm() == pooled.tail_mention[pair].norm() == 0
+    assert pooled.shape[pair, IMPLIED] == 1
+
+
+def test_nothing_proposed_changes_nothing(vectors: SentenceVectors) -> None:
+    evidence = find_evidence(GRAPH, SENTENCES)
+    none = np.zeros(0, dtype=np.int64)
+    assert rows(add_implied(evidence, GRAPH, SENTENCES, vectors, none, none)) == rows(evidence)
+
+
+def spoken(encoder: TextEncoder, sentence: int, span: tuple[int, int]) -> Tensor:
+    return encoder.encode_spans([(SENTENCES[sentence].text, [span])])[1][0]
+
+
+def test_features_are_means_over_the_pairs_rows(
+    features: PairFeatures, minilm: TextEncoder
+) -> None:
+    evidence = find_evidence(GRAPH, SENTENCES)
+    pair = int(evidence.pair[[row(evidence, i)[:2] for i in range(7)].index((0, 1))])
+    texts = minilm.encode([s.text for s in SENTENCES])
+    close: dict[str, Any] = {"atol": 2e-3, "rtol": 0}
+    torch.testing.assert_close(features.sentence[pair], texts[:2].mean(0), **close)
+    tails = torch.stack([spoken(minilm, 0, (16, 20)), spoken(minilm, 1, (43, 47))])
+    torch.testing.assert_close(features.tail_mention[pair], tails.mean(0), **close)
+    # Named in one of its two sentences only: the mean is over that one.
+    torch.testing.assert_close(features.head_mention[pair], spoken(minilm, 0, (0, 3)), **close)
+    assert (int(features.head[pair]), int(features.tail[pair])) == (0, 1)
+    torch.testing.assert_close(features.name, minilm.encode(NAMES), **close)
+
+
+def test_an_unnamed_head_has_the_zero_vector(features: PairFeatures) -> None:
+    pairs = list(zip(features.head.tolist(), features.tail.tolist(), strict=True))
+    assert features.head_mention[pairs.index((0, 3))].norm() == 0
+    assert features.tail_mention[pairs.index((0, 3))].norm() > 0
+
+
+def test_shape_counts_kinds_names_and_places(features: PairFeatures) -> None:
+    pairs = list(zip(features.head.tolist(), features.tail.tolist(), strict=True))
+    kinds = len(KINDS)
+    shape = features.shape[pairs.index((0, 1))]
+    flags, logs = shape[:kinds], shape[kinds : 2 * kinds]
+    assert flags.tolist() == [1.0, *[0.0] * (kinds - 1)]
+    assert logs[0] == pytest.approx(np.log(3))
+    count, named, paged, opening, earliest = shape[2 * kinds :].tolist()
+    assert count == pytest.approx(np.log(3))
+    assert (named, paged, opening, earliest) == (1, 1, 1, 0)
+    stem_only = features.shape[pairs.index((0, 2))]
+    assert stem_only[STEM] == 1 and stem_only[2 * kinds + 3] == 0

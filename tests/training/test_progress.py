@@ -1,0 +1,73 @@
+"""The progress bar shows on a terminal only, and changes nothing that passes through it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from relgnn.training.progress import _SCREEN, bar, set_quiet, track
+
+
+class Terminal(io.StringIO):
+    """A standard error that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture()
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    screen = Terminal()
+    # sys.stderr itself is set anew by pytest when the test starts
+    monkeypatch.setattr("relgnn.training.progress.sys", SimpleNamespace(stderr=screen))
+    yield screen
+    set_quiet(False)
+
+
+def draw() -> None:
+    """What the display's clock does a few times a second."""
+    assert _SCREEN.display is not None
+    _SCREEN.display.refresh()
+
+
+def test_nothing_is_written_where_there_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    assert list(track(range(3), "counting")) == [0, 1, 2]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_terminal_shows_the_words_and_how_far(terminal: Terminal) -> None:
+    for item in track([1, 2, 3], "counting"):
+        draw()
+        assert f"{item - 1}/3" in terminal.getvalue()
+    assert "counting" in terminal.getvalue()
+
+
+def test_quiet_is_quiet(terminal: Terminal) -> None:
+    list(track(range(3), "counting", quiet=True))
+    set_quiet(True)
+    list(track(range(3), "counting"))
+    assert terminal.getvalue() == ""
+
+
+def test_bars_nest_and_change_their_words(terminal: Terminal) -> None:
+    with bar("outer", total=2) as outer:
+        for _ in track(iter(range(2)), "inner", total=2):
+            outer.advance(1, "outer now")
+            draw()
+    assert "outer now" in terminal.getvalue() and "inner" in terminal.getvalue()
+    with bar("again", total=1) as again:
+        again.advance()
+    assert "again" in terminal.getvalue()
+
+
+def test_an_iteration_that_is_left_takes_its_bar_away(terminal: Terminal) -> None:
+    items = track(range(3), "counting")
+    assert next(items) == 0
+    items.close()  # type: ignore[attr-defined]
+    terminal.truncate(0)
+    with bar("next", total=1):
+        pass
+    assert "counting" not in terminal.getvalue()
