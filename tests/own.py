@@ -29,7 +29,7 @@ loop:
   min_probability: 0.01
   controls: [read]
   extractor: {epochs: 1, layers: 1, max_candidates: 60}
-runtime: {device: cpu, precision: fp32}
+runtime: {device: cpu, precision: fp32, threads: 1}
 """
 
 

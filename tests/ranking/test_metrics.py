@@ -89,9 +89,11 @@ def test_the_file_of_ranks_goes_round(ranks, tmp_path):
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing(ranks, tmp_path):
+    taken = tmp_path / "taken"
+    taken.mkdir()  # a folder where the file should go: refused to root too
     with pytest.raises(MachineError, match="cannot be written"):
-        write_ranks(tmp_path / "absent" / "ranks.tsv", ranks, TRIPLES, ENTITIES, RELATIONS)
-    assert not list(tmp_path.iterdir())
+        write_ranks(taken, ranks, TRIPLES, ENTITIES, RELATIONS)
+    assert list(tmp_path.iterdir()) == [taken] and not list(taken.iterdir())
 
 
 @pytest.mark.parametrize(
