@@ -52,14 +52,22 @@ def test_normalised_targets_are_a_soft_label() -> None:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_known_positives_are_no_wrong_answers(smoothing: float) -> None:
+def test_what_is_known_competes_as_far_as_it_may_be_wrong(smoothing: float) -> None:
     given = scores()
-    known = (torch.cat([ROWS, torch.tensor([0])]), torch.cat([COLUMNS, torch.tensor([1])]))
-    ours = one_vs_all_cross_entropy(given, ROWS, COLUMNS, WEIGHTS, smoothing, known=known)
+    known = (ROWS.tolist() + [0, 1], COLUMNS.tolist() + [1, 4], [1.0, 0.5, 1.0, 1.0, 0.75])
+    rows, columns, p = (torch.tensor(column) for column in known)
+    ours = one_vs_all_cross_entropy(
+        given, ROWS, COLUMNS, WEIGHTS, smoothing, known=(rows, columns, p)
+    )
+    share = torch.ones(BATCH, ENTITIES)
+    share[rows, columns] = 1 - p
     expected = torch.zeros(())
-    for row, column, weight in zip(ROWS, COLUMNS, WEIGHTS, strict=True):
-        left = [k for k in range(ENTITIES) if k == column or row != 0 or k not in (1, 2, 5)]
-        total = given[row, left].logsumexp(0)
+    for row, column, weight in zip(ROWS.tolist(), COLUMNS.tolist(), WEIGHTS, strict=True):
+        # No target of a query is a wrong answer to it, and each competes with itself.
+        competing = share[row].clone()
+        competing[COLUMNS[ROWS == row]] = 0
+        competing[column] = 1
+        total = (competing * given[row].exp()).sum().log()
         exact, smooth = total - given[row, column], total - given[row].mean()
         expected = expected + weight * ((1 - smoothing) * exact + smoothing * smooth)
     torch.testing.assert_close(ours, expected / BATCH)
@@ -67,8 +75,9 @@ def test_known_positives_are_no_wrong_answers(smoothing: float) -> None:
 
 def test_a_query_whose_candidates_are_all_known_has_finite_gradients() -> None:
     given = scores().requires_grad_()
-    every = torch.ones(BATCH, ENTITIES).nonzero().unbind(1)
-    loss = one_vs_all_cross_entropy(given, ROWS, COLUMNS, WEIGHTS, known=every)
+    rows, columns = torch.ones(BATCH, ENTITIES).nonzero().unbind(1)
+    known = (rows, columns, torch.ones(len(rows)))
+    loss = one_vs_all_cross_entropy(given, ROWS, COLUMNS, WEIGHTS, known=known)
     loss.backward()
     torch.testing.assert_close(loss, torch.zeros(()))
     assert given.grad is not None and not given.grad.any()
