@@ -100,9 +100,6 @@ class TrainConfig(Section):
     weight_decay: Weight = Field(0.0, description="decoupled weight decay")
     n3: Weight = Field(0.0, description="weight of the N3 regulariser")
     label_smoothing: Dropout = Field(0.1, description="mass spread over all entities")
-    relation_prediction: Weight = Field(
-        0.0, description="weight of the auxiliary loss that predicts the relation of a pair"
-    )
     loss: Literal["cross_entropy", "bce", "margin", "self_adversarial"] = Field(
         "cross_entropy", description="the first two score all entities, the others sample"
     )

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from relgnn.config import Config, TrainConfig
 from relgnn.gnn.graph import MessageGraph
@@ -190,17 +189,9 @@ class LinkPredictionTask(Task[Tensor]):
             negative = model.decoder.score(h[:, None], r[:, None], x[wrong])
             sampled = margin_ranking if self.train.loss == "margin" else self_adversarial
             loss = sampled(positive, negative, weights=weight)
-        if self.train.relation_prediction:
-            loss = loss + self.train.relation_prediction * self._relation_loss(h, z, t, batch)
         if self.train.n3:
             loss = loss + self.train.n3 * n3(model.decoder.factors(h, r, t))
         return loss
-
-    def _relation_loss(self, h: Tensor, z: Tensor, t: Tensor, batch: Tensor) -> Tensor:
-        """Cross-entropy of the relation given both ends (Chen et al., AKBC 2021)."""
-        scores = self._model.decoder.score(h[:, None], z[None], t[:, None])
-        losses = functional.cross_entropy(scores, self.relation[batch], reduction="none")
-        return (losses * self.weight[batch]).mean()
 
     def _wrong_tails(self, relations: Tensor, generator: torch.Generator) -> Tensor:
         """Corrupt tails [B, K]; the tail of an inverse query is the head of its triple."""

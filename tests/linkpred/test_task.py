@@ -147,9 +147,8 @@ def test_a_target_of_weight_zero_is_as_if_absent(
     weight[3:6] = 0
     supervision = replace(Supervision.gold(graph.train), target_weight=weight)
     task = make_task(
-        graph, features, "gnn.kind=none", f"train.loss={loss}", *CALM,
-        "train.relation_prediction=0.5", supervision=supervision,
-    )  # fmt: skip
+        graph, features, "gnn.kind=none", f"train.loss={loss}", *CALM, supervision=supervision
+    )
     kept, all_ = torch.tensor([0, 1, 2]), torch.arange(6)
     torch.testing.assert_close(3 * gradients(task, kept), 6 * gradients(task, all_))
 
@@ -171,7 +170,7 @@ def test_every_loss_trains(
 ) -> None:
     task = make_task(
         graph, features, f"train.loss={loss}", f"train.negative_sampler={sampler}",
-        "train.n3=0.01", "train.relation_prediction=0.1", *CALM,
+        "train.n3=0.01", *CALM,
     )  # fmt: skip
     optimizer = torch.optim.Adam(task.model.parameters(), lr=0.02)
     batch, generator = torch.arange(len(task.head)), torch.Generator()
