@@ -65,7 +65,7 @@ def test_what_is_known_competes_as_far_as_it_may_be_wrong(smoothing: float) -> N
     for row, column, weight in zip(ROWS.tolist(), COLUMNS.tolist(), WEIGHTS, strict=True):
         # No target of a query is a wrong answer to it, and each competes with itself.
         competing = share[row].clone()
-        competing[COLUMNS[ROWS == row]] = 0
+        competing[COLUMNS[row == ROWS]] = 0
         competing[column] = 1
         total = (competing * given[row].exp()).sum().log()
         exact, smooth = total - given[row, column], total - given[row].mean()
