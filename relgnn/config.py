@@ -100,6 +100,10 @@ class TrainConfig(Section):
     weight_decay: Weight = Field(0.0, description="decoupled weight decay")
     n3: Weight = Field(0.0, description="weight of the N3 regulariser")
     label_smoothing: Dropout = Field(0.1, description="mass spread over all entities")
+    discount: bool = Field(
+        False,
+        description="cross_entropy: an answer held to be true competes as 1 − p of a wrong one",
+    )
     loss: Literal["cross_entropy", "bce", "margin", "self_adversarial"] = Field(
         "cross_entropy", description="the first two score all entities, the others sample"
     )

@@ -111,8 +111,8 @@ class LinkPredictionTask(Task[Tensor]):
     `target_dropout` and its own evidence is masked always: either would give the answer away.
     Further edges and evidence are dropped at random, so that their presence alone says little.
 
-    In a query's softmax every other answer that is held to be true with probability p counts as
-    1 − p of a wrong one (`Beliefs`).
+    With train.discount every other answer that is held to be true with probability p counts as
+    1 − p of a wrong one in a query's softmax (`Beliefs`).
 
     Args:
         model: what is trained.
@@ -181,7 +181,7 @@ class LinkPredictionTask(Task[Tensor]):
             if self.train.loss == "bce":
                 loss = bce_one_vs_all(scores, rows, tails, weight, smoothing)
             else:
-                known = self.beliefs.of(heads, relations)
+                known = self.beliefs.of(heads, relations) if self.train.discount else None
                 loss = one_vs_all_cross_entropy(scores, rows, tails, weight, smoothing, known=known)
         else:
             wrong = self._wrong_tails(relations, generator)

@@ -21,7 +21,7 @@ from relgnn.loop.candidates import (
 )
 from relgnn.loop.controls import supervise
 from relgnn.loop.pseudo import Pseudo
-from relgnn.loop.views import Fused, fuse
+from relgnn.loop.views import Before, Fused, fuse
 from relgnn.loop.world import World
 from relgnn.posterior.selectors import Posteriors
 from relgnn.text.evidence import (
@@ -90,12 +90,13 @@ class EStep:
         self.split_encoder: SplitEncoder | None = None
         self._extractor: deque[RelationExtractor] = deque(maxlen=1)
 
-    def run(self, round_: int, pseudo: Pseudo) -> Judgement:
+    def run(self, round_: int, pseudo: Pseudo, before: Before | None = None) -> Judgement:
         """Judge all candidates, knowing the given triples and the last round's accepted ones.
 
         Args:
             round_: the round's number, from 1.
             pseudo: accepted in the round before.
+            before: what the rounds before said; None in the first.
         """
         world, loop = self.world, self._loop
         graph = world.graph
@@ -119,7 +120,7 @@ class EStep:
         found = candidates_from_pairs(features, logits, implied, folds, loop.candidates)
         read = self._extractor_votes(evidence, features, logits, labels, folds, found)
         votes = np.column_stack([found.text, read, self._graph_votes(judges, found)])
-        return self._fused(found, votes, evidence, features)
+        return self._fused(found, votes, evidence, features, before)
 
     def _extractor_votes(
         self,
@@ -236,7 +237,12 @@ class EStep:
         return votes
 
     def _fused(
-        self, found: Candidates, votes: np.ndarray, evidence: Evidence, features: PairFeatures
+        self,
+        found: Candidates,
+        votes: np.ndarray,
+        evidence: Evidence,
+        features: PairFeatures,
+        before: Before | None,
     ) -> Judgement:
         graph = self.world.graph
         given = _is_in(found.triples, graph.train)
@@ -248,17 +254,22 @@ class EStep:
             ]
         )[found.fold, found.relation]
         extra = np.column_stack([np.log1p(frequency), found.implied])
-        method = self._loop.label_frequency
-        views: dict[str, Fused] = {
-            "fused": fuse(votes, extra, given, found.fold, method),
-            "text": fuse(votes[:, :-2], extra, given, found.fold, method),
-            "graph": fuse(votes[:, -2:], extra, given, found.fold, method),
-        }
+        columns = {"fused": slice(None), "text": slice(None, -2), "graph": slice(-2, None)}
+        views: dict[str, Fused] = {}
+        for name, own in columns.items():
+            # How many true triples are given is a fact of the data. Judges that have seen accepted
+            # triples tell given from hidden ones by what was accepted near them, and would have
+            # it that more are given.
+            c = before.label_frequency[name] if before else self._loop.label_frequency
+            views[name] = fuse(votes[:, own], extra, given, found.fold, c)
+        p = views["fused"].p
+        if before is not None:
+            p = before.average(found.triples, p)
         new = ~given
         silent = np.full(len(found), np.nan)
         posteriors = Posteriors(
             found.head, found.relation, found.tail,
-            views["fused"].p, views["text"].p, views["graph"].p, silent, found.fold,
+            p, views["text"].p, views["graph"].p, silent, found.fold,
         )  # fmt: skip
         return Judgement(
             found.subset(new),

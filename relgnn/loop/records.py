@@ -16,7 +16,7 @@ from relgnn.data import KnowledgeGraph, Sentence
 from relgnn.loop.estep import Judgement
 from relgnn.loop.pseudo import Pseudo
 from relgnn.posterior.selectors import Accepted
-from relgnn.training.checkpoint import atomic_file
+from relgnn.training.checkpoint import atomic_file, load_json
 
 MAX_EVIDENCE = 5
 """Sentences recorded for one pair."""
@@ -31,6 +31,7 @@ class RoundTable:
         p, p_text, p_graph: float [C].
         accepted: weight of each accepted triple, 0 for the others, [C].
         evidence: per row the ids of the sentences that speak of the pair.
+        label_frequency: view -> c.
     """
 
     triples: np.ndarray
@@ -39,6 +40,7 @@ class RoundTable:
     p_graph: np.ndarray
     accepted: np.ndarray
     evidence: list[list[str]]
+    label_frequency: dict[str, float]
 
     @property
     def pseudo(self) -> Pseudo:
@@ -132,6 +134,7 @@ def read_round(folder: Path, graph: KnowledgeGraph) -> RoundTable:
     """Read back what `write_round` wrote."""
     candidates = pd.read_parquet(folder / "candidates.parquet").set_index("pair_id")
     posterior = pd.read_parquet(folder / "posterior.parquet")
+    report = load_json(folder / "calibration.json")
     entity = {name: i for i, name in enumerate(graph.entities)}
     relation = {name: i for i, name in enumerate(graph.relations)}
     ends = candidates.loc[posterior["pair_id"]]
@@ -150,6 +153,7 @@ def read_round(folder: Path, graph: KnowledgeGraph) -> RoundTable:
         posterior["p_graph"].to_numpy(float),
         posterior["weight"].to_numpy(float),
         [list(ids) for ids in ends["evidence_ids"]],
+        {view: entry["label_frequency"] for view, entry in report.items()},
     )
 
 

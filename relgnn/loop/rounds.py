@@ -16,6 +16,7 @@ from relgnn.loop.pseudo import Pseudo
 from relgnn.loop.records import RoundTable, ledger_events, read_round, write_round
 from relgnn.loop.textmodel import FOLDER as TEXT_MODEL
 from relgnn.loop.textmodel import fit_text_model
+from relgnn.loop.views import Before
 from relgnn.loop.world import World
 from relgnn.posterior.selectors import Accepted, BudgetSelector, PrecisionSelector, Selector
 from relgnn.ranking.statistics import paired_bootstrap
@@ -143,7 +144,7 @@ class Loop:
         """A round's accepted triples and their evidence, from disk where the round is there."""
         text_path = self.round_folder(number) / "edge_text.safetensors"
         if not (self.world.resume and number in self.ledger.rounds):
-            judgement = self.e_step.run(number, previous)
+            judgement = self.e_step.run(number, previous, self._before(number))
             accepted = self._select(judgement)
             write_round(
                 self.round_folder(number), self.world.graph, self.world.sentences,
@@ -164,6 +165,12 @@ class Loop:
         if not self.world.config.gnn.evidence:
             return pseudo, None
         return pseudo, load_tensors(text_path)[0]["edge_text"].float()
+
+    def _before(self, number: int) -> Before | None:
+        if number == 1:
+            return None
+        table = self.table(number - 1)
+        return Before(number - 1, table.triples, table.p, table.label_frequency)
 
     def _select(self, judgement: Judgement) -> Accepted:
         rows = np.flatnonzero(judgement.selectable)

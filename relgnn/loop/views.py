@@ -6,10 +6,52 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from relgnn.posterior.calibration import calibration_report
-from relgnn.posterior.fusion import LogisticFusion, cross_fit
+from relgnn.posterior.fusion import LogisticFusion, cross_fit, logit
 from relgnn.posterior.pu import LABEL_FREQUENCY, unlabelled_probability
+
+UNSEEN = 0.001
+"""Probability of a triple in a round that did not find it among its likeliest candidates."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """What the rounds before said.
+
+    Args:
+        rounds: how many.
+        triples: int64 [B, 3], candidates of the last of them.
+        p: float [B], their posteriors.
+        label_frequency: view -> c, as the first round estimated it.
+    """
+
+    rounds: int
+    triples: np.ndarray
+    p: np.ndarray
+    label_frequency: dict[str, float]
+
+    def average(self, triples: np.ndarray, p: np.ndarray) -> np.ndarray:
+        """Mean log odds of all rounds, as a probability [C].
+
+        Judges that have seen accepted triples see more and err together: those of the rounds
+        before, who have not seen them, keep their say.
+
+        Args:
+            triples: int64 [C, 3], this round's candidates.
+            p: float [C], what this round says of them.
+        """
+        said = {tuple(t): float(q) for t, q in zip(self.triples.tolist(), self.p, strict=True)}
+        before = np.array([said.get(tuple(t), UNSEEN) for t in triples.tolist()])
+        odds = (self.rounds * _bounded(before) + _bounded(p)) / (self.rounds + 1)
+        averaged: np.ndarray = expit(odds)
+        return averaged
+
+
+def _bounded(p: np.ndarray) -> np.ndarray:
+    """Log odds within those of `UNSEEN` and its complement: no round decides alone."""
+    return logit(np.clip(p, UNSEEN, 1 - UNSEEN))
 
 
 @dataclass(frozen=True)
@@ -42,7 +84,7 @@ def fuse(
     extra: np.ndarray,
     given: np.ndarray,
     folds: np.ndarray,
-    label_frequency: str,
+    label_frequency: str | float,
 ) -> Fused:
     """Fit on "is given" out of fold, then correct for what is true and not given.
 
@@ -54,7 +96,7 @@ def fuse(
         extra: float [C, E], never missing.
         given: bool [C].
         folds: int64 [C]; a candidate's own fold never fits what judges it.
-        label_frequency: key of `posterior.pu.LABEL_FREQUENCY`.
+        label_frequency: c where it is known, or a key of `posterior.pu.LABEL_FREQUENCY`.
     """
     width = votes.shape[1]
     x, y = np.column_stack([votes, extra]), given.astype(int)
@@ -64,6 +106,9 @@ def fuse(
         return lambda rows: fusion(rows[:, :width], rows[:, width:])
 
     g = cross_fit(fit, x, y, folds)
-    c = LABEL_FREQUENCY[label_frequency](g, given)
+    if isinstance(label_frequency, str):
+        c = LABEL_FREQUENCY[label_frequency](g, given)
+    else:
+        c = label_frequency
     calibrator = LogisticFusion().fit(votes, y, extra)
     return Fused(unlabelled_probability(g, c), g, c, calibrator)

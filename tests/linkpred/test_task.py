@@ -278,7 +278,10 @@ def test_answers_held_to_be_true_are_not_pushed_down(
         triples = torch.tensor([[0, 0, 1], [0, 0, 2]])
         weight = torch.tensor([1.0, other])
         supervision = Supervision(triples[:1], weight[:1], triples, weight)
-        task = make_task(graph, features, *CALM, "train.label_smoothing=0", supervision=supervision)
+        task = make_task(
+            graph, features, *CALM, "train.label_smoothing=0", "train.discount=true",
+            supervision=supervision,
+        )  # fmt: skip
         task.model.eval()
         scores = torch.zeros(1, graph.num_entities, requires_grad=True)
         task._model.decoder.score_all = lambda *_: scores  # type: ignore[method-assign]

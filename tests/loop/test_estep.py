@@ -18,6 +18,7 @@ from relgnn.loop import estep
 from relgnn.loop.candidates import Candidates, pair_folds
 from relgnn.loop.estep import EStep, Judgement, edge_evidence, rows_to_read
 from relgnn.loop.pseudo import Pseudo
+from relgnn.loop.views import Before
 from relgnn.loop.world import World
 from relgnn.text.evidence import Evidence, PairFeatures
 from relgnn.text.linking import EXACT, IMPLIED, PART, STEM
@@ -36,10 +37,15 @@ class OpenEStep(EStep):
     """An E step that shows its votes before they are fused."""
 
     def _fused(
-        self, found: Candidates, votes: np.ndarray, evidence: Evidence, features: PairFeatures
+        self,
+        found: Candidates,
+        votes: np.ndarray,
+        evidence: Evidence,
+        features: PairFeatures,
+        before: Before | None,
     ) -> Judgement:
         self.found, self.votes = found, votes
-        return super()._fused(found, votes, evidence, features)
+        return super()._fused(found, votes, evidence, features, before)
 
 
 def fold_of(triples: np.ndarray) -> np.ndarray:
@@ -311,3 +317,18 @@ def test_edge_evidence_takes_the_other_page_where_the_heads_is_silent(
     town_, person = only_there[0]
     found = edge_evidence(features, np.array([[town_, LIVES, person], [person, LIVES, town_]]))
     assert found.abs().sum(1).min() > 0
+
+
+def test_a_later_round_keeps_the_first_ones_label_frequency_and_hears_those_before() -> None:
+    world = toy_world(*EVERYTHING)
+    alone = EStep(world).run(1, Pseudo.none())
+    frequency = {name: view["label_frequency"] for name, view in alone.report.items()}
+    before = Before(1, alone.candidates.triples, alone.posteriors.p, frequency)
+    labels = Pseudo(alone.candidates.triples[:6], np.full(6, 0.5))
+    again = EStep(world).run(2, labels, before)
+    assert {name: view["label_frequency"] for name, view in again.report.items()} == frequency
+    moved = Before(1, before.triples, np.full(len(before.p), 0.999), frequency)
+    raised = EStep(world).run(2, labels, moved)
+    assert (raised.candidates.triples == again.candidates.triples).all()
+    assert (raised.posteriors.p > again.posteriors.p).mean() > 0.9
+    np.testing.assert_array_equal(raised.posteriors.p_text, again.posteriors.p_text)

@@ -98,7 +98,7 @@ def test_reasons_by_hand(opened: OpenRun) -> None:
     triples = graph.train[:2]
     table = RoundTable(
         triples, np.array([0.2, 0.1]), np.array([0.3, 0.01]), np.array([np.nan, 0.5]),
-        np.zeros(2), [["page 0:0-21"], []],
+        np.zeros(2), [["page 0:0-21"], []], {},
     )  # fmt: skip
     explainer = Explainer(graph, table)
     read = explainer.reasons(*triples[0].tolist())[0]

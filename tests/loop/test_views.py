@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from relgnn.loop.views import fuse
+from relgnn.loop.views import UNSEEN, Before, fuse
 from relgnn.posterior.calibration import expected_calibration_error
 from relgnn.posterior.fusion import LogisticFusion
 from relgnn.posterior.pu import LABEL_FREQUENCY
@@ -108,3 +108,23 @@ def test_both_views_know_more_than_one() -> None:
         p = np.clip(fuse(columns, extra, given, folds, "elkan_noto_quantile").p, 0.01, 0.99)
         logloss.append(-np.log(np.where(true, p, 1 - p))[~given].mean())
     assert logloss[0] < logloss[1]
+
+
+def test_a_known_label_frequency_is_taken_as_it_is() -> None:
+    votes, extra, _, given, folds = planted()
+    estimated = fuse(votes, extra, given, folds, "elkan_noto_mean")
+    found = fuse(votes, extra, given, folds, 2 * estimated.label_frequency)
+    assert found.label_frequency == 2 * estimated.label_frequency
+    np.testing.assert_array_equal(found.g, estimated.g)
+    assert (found.p <= estimated.p).all()
+
+
+def test_rounds_are_averaged_in_log_odds() -> None:
+    triples = np.array([[0, 0, 1], [0, 0, 2], [0, 0, 3]])
+    before = Before(2, triples[:2], np.array([0.9, 1.0]), {})
+    odds = before.average(triples, np.array([0.5, 1.0, 0.5]))
+    odds = odds / (1 - odds)
+    # Two rounds say 9 : 1, one says 1 : 1; no round is surer than UNSEEN allows.
+    assert odds[0] == pytest.approx(9 ** (2 / 3))
+    assert odds[1] == pytest.approx((1 - UNSEEN) / UNSEEN)
+    assert odds[2] == pytest.approx((UNSEEN / (1 - UNSEEN)) ** (2 / 3))
