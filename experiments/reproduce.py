@@ -1,9 +1,10 @@
 """Run a table's configurations, record their results and print ours beside the expected figures.
 
     python -m experiments.reproduce TABLE [--rows ROW ...] [--seeds S ...] [--fraction F] [--resume]
+        [--again]
 
 Only what is missing in experiments/results/<TABLE>.jsonl is run, one configuration and seed at a
-time, each in its own process.
+time, each in its own process. `--again` runs what is there too, to measure its time anew.
 """
 
 from __future__ import annotations
@@ -325,6 +326,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
     parser.add_argument("--fraction", type=float, help="in place of the configurations' own")
     parser.add_argument("--resume", action="store_true", help="go on with interrupted runs")
+    parser.add_argument(
+        "--again", action="store_true", help="run what is recorded too; the last line wins"
+    )
     given = parser.parse_args(arguments)
     overrides = [] if given.fraction is None else [f"data.fraction={given.fraction}"]
     try:
@@ -333,7 +337,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if dirty:
             print("uncommitted code: these lines will be dirty, and never shown", file=sys.stderr)
         for job in todo:
-            if missing(job, read_lines(job.table), dirty):
+            if given.again or missing(job, read_lines(job.table), dirty):
                 print(f"{job.table}: {job.name}, seed {job.seed}", file=sys.stderr)
                 execute(job, resume=given.resume)
         rows = [row for job in todo for row in job.rows.values()]

@@ -10,7 +10,9 @@ import pytest
 from experiments import claims, reproduce, results, tables
 from experiments.results import Line, append, latest, load_ranks, read_lines, rendered
 from relgnn.config import make_config
+from relgnn.data import load
 from relgnn.errors import InputError
+from relgnn.loop.demo import demo_config
 from relgnn.ranking.metrics import metrics_by_stratum, write_ranks
 from relgnn.ranking.ranks import Ranks
 from relgnn.training import save_json
@@ -246,6 +248,24 @@ def test_rows_are_in_the_order_of_readers() -> None:
 
 def test_committed_tables_say_what_the_results_say() -> None:
     assert tables.differences() == []
+
+
+def test_the_demo_is_the_run_whose_numbers_readme_tells(shared_data: Path) -> None:
+    table, fraction, seed = tables.DEMO
+    (job,) = reproduce.jobs(table, [reproduce.PLAIN], [seed])
+    demo = demo_config(load(job.config.data.name or ""), fraction, job.config.gnn.kind)
+    assert job.config.data.fraction == fraction and demo.sha256() == job.config.sha256()
+
+
+def test_what_the_demo_takes_is_told(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "<!-- numbers:demo -->\nold\n<!-- /numbers -->\n"
+    assert "Not measured yet." in tables.render_readme(text, recorded)
+    line = read_lines(TABLE, recorded)[0]
+    monkeypatch.setattr(tables, "DEMO", (TABLE, line.fraction, 0))
+    oracle = replace(line, row="oracle", seed=0, metrics={"mrr": 0.5}, dirty=False)
+    append(TABLE, [oracle], recorded)
+    shown = tables.render_readme(text, recorded)
+    assert ".500 for a" in shown and "old" not in shown
 
 
 def test_unknown_table_and_row_are_named(capsys: pytest.CaptureFixture[str]) -> None:
