@@ -53,7 +53,8 @@ class LinkPredictor(nn.Module):
         self.feature_dropout = nn.Dropout(feature_dropout)
         nodes = features.nodes if features else None
         # Unit-length encodings have entries near d^-1/2: scaled, so that one learning rate fits.
-        self.register_buffer("node_text", _scaled(nodes), persistent=False)
+        weight = features.node_weight if features else 1.0
+        self.register_buffer("node_text", _scaled(nodes, weight), persistent=False)
         relations = _padded(features.relations, num_relations) if features else None
         self.register_buffer("relation_text", _scaled(relations), persistent=False)
         self.node_projection: nn.Linear | None = None
@@ -127,8 +128,8 @@ def build_predictor(
     )
 
 
-def _scaled(encoding: Tensor | None) -> Tensor | None:
-    return None if encoding is None else encoding * encoding.shape[1] ** 0.5
+def _scaled(encoding: Tensor | None, weight: float = 1.0) -> Tensor | None:
+    return None if encoding is None else encoding * (weight * encoding.shape[1] ** 0.5)
 
 
 def _padded(relations: Tensor, num_relations: int) -> Tensor:
