@@ -58,6 +58,9 @@ class TextConfig(Section):
     node_features: Literal["node", "page", "none"] = Field(
         "node", description="node: name, description, first sentence; page: all text; none"
     )
+    weight: Rate = Field(
+        1.0, description="factor of a node's encoding: small where much is given and text overfits"
+    )
     max_tokens: Count = Field(128, description="longer texts are cut")
     batch_tokens: Count = Field(8192, description="tokens of one encoder batch, padding included")
     feature_dropout: Dropout = Field(
@@ -100,10 +103,6 @@ class TrainConfig(Section):
     weight_decay: Weight = Field(0.0, description="decoupled weight decay")
     n3: Weight = Field(0.0, description="weight of the N3 regulariser")
     label_smoothing: Dropout = Field(0.1, description="mass spread over all entities")
-    discount: bool = Field(
-        False,
-        description="cross_entropy: an answer held to be true competes as 1 − p of a wrong one",
-    )
     loss: Literal["cross_entropy", "bce", "margin", "self_adversarial"] = Field(
         "cross_entropy", description="the first two score all entities, the others sample"
     )
@@ -154,6 +153,9 @@ class LoopConfig(Section):
     )
     precision: Probability = Field(0.7, description="mean precision that the accepted must reach")
     min_probability: Probability = Field(0.3, description="nothing below is accepted")
+    connect: Probability = Field(
+        0.3, description="pairs that some relation connects this surely join without a type"
+    )
     budget: Rate = Field(1.0, description="accepted triples per gold one, of selector budget")
     context: bool = Field(True, description="accepted triples carry messages")
     targets: bool = Field(True, description="accepted triples are training targets")

@@ -16,7 +16,6 @@ def one_vs_all_cross_entropy(
     weights: Tensor | None = None,
     label_smoothing: float = 0.0,
     normalise: bool = False,
-    known: tuple[Tensor, Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Cross-entropy of every candidate against a query's weighted targets.
 
@@ -34,17 +33,10 @@ def one_vs_all_cross_entropy(
         label_smoothing: ε.
         normalise: True divides a query's weights by their sum, so that every query with a target
             counts the same; False counts every target.
-        known: (rows, columns, p), p in [0, 1]: what is true with probability p competes with the
-            targets as 1 − p of a wrong answer, and so not at all where p is 1. May contain the
-            targets.
     """
     weights = _target_weights(scores, rows, weights, normalise)
     target_scores = scores[rows, columns]
-    if known is None:
-        log_total = scores.logsumexp(1)[rows]
-    else:
-        others = _discounted(scores, (rows, columns), known)
-        log_total = torch.logaddexp(others.logsumexp(1)[rows], target_scores)
+    log_total = scores.logsumexp(1)[rows]
     loss = (weights * (log_total - target_scores)).sum()
     if label_smoothing:
         smooth = (weights * (log_total - scores.mean(1)[rows])).sum()
@@ -61,19 +53,6 @@ def _target_weights(
         return weights
     total = weights.new_zeros(scores.shape[0]).index_add_(0, rows, weights)
     return weights / total[rows].clamp(min=torch.finfo(total.dtype).tiny)
-
-
-def _discounted(
-    scores: Tensor, targets: tuple[Tensor, Tensor], known: tuple[Tensor, Tensor, Tensor]
-) -> Tensor:
-    """Scores plus log(1 − p) where something is known; the targets themselves are left out."""
-    rows, columns, p = known
-    # Not −inf: a row with nothing left would have no gradient but NaN.
-    floor = torch.finfo(scores.dtype).min / 2
-    shift = torch.zeros_like(scores)
-    shift[rows, columns] = torch.log1p(-p).clamp(min=floor)
-    shift[targets] = floor
-    return scores + shift
 
 
 def bce_one_vs_all(

@@ -11,8 +11,6 @@ from relgnn.data import KnowledgeGraph
 from relgnn.text.encoder import TextEncoder
 
 NODE_TEXTS = ("node", "page", "none")
-FEW_TRIPLES = 2.0
-"""Given triples per entity up to which a node's text speaks with full weight."""
 
 
 @dataclass(frozen=True)
@@ -22,22 +20,10 @@ class TextFeatures:
     Args:
         nodes: [N, d_t], of name, description and first sentence (or the whole page), or None.
         relations: [R, d_t], of each relation's name and description.
-        node_weight: factor of `nodes` in a model; see `text_weight`.
     """
 
     nodes: Tensor | None
     relations: Tensor
-    node_weight: float = 1.0
-
-
-def text_weight(graph: KnowledgeGraph) -> float:
-    """min(1, (2 / given triples per entity)²): text is a prior, whose say falls with what is known.
-
-    With all 16 triples per entity of CoDEx-S given, a projection of node texts at full weight
-    overfits: valid MRR falls from .402 to .390 (ComplEx, N3), at a fiftieth to .396.
-    """
-    known = len(graph.train) / max(graph.num_entities, 1)
-    return min(1.0, (FEW_TRIPLES / known) ** 2) if known else 1.0
 
 
 def encode_features(
@@ -66,7 +52,7 @@ def encode_features(
     if node_features == "page":
         nodes = nodes + _page_vectors(graph, encoder)
         nodes = torch.nn.functional.normalize(nodes, dim=1)
-    return TextFeatures(nodes, relations, text_weight(graph))
+    return TextFeatures(nodes, relations)
 
 
 def _page_vectors(graph: KnowledgeGraph, encoder: TextEncoder) -> Tensor:

@@ -80,7 +80,7 @@ def fit_predictor(
         features: encodings of its texts.
         supervision: targets and context.
         name: of the fit, in progress and log; unique within a run.
-        num_relations: where a control adds a relation to the graph's.
+        num_relations: where the caller adds relations to the graph's.
         start: weights to start from; drawn from the seed where None.
         known: int64 [K, 3], filters ranks at valid; given and valid triples where None. A model
             that must not know some given triples must not be selected with them either.

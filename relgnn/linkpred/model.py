@@ -29,6 +29,7 @@ class LinkPredictor(nn.Module):
         features: encodings of texts, kept as buffers outside the checkpoint (they can always be
             made again); None for a model without text.
         feature_dropout: share of a text encoding that is dropped in training.
+        text_weight: factor of the nodes' encodings; the smaller, the slower text gains its say.
     """
 
     node_text: Tensor | None
@@ -42,6 +43,7 @@ class LinkPredictor(nn.Module):
         encoder: GraphEncoder | None,
         features: TextFeatures | None,
         feature_dropout: float = 0.2,
+        text_weight: float = 1.0,
     ) -> None:
         super().__init__()
         self.num_relations = num_relations
@@ -53,8 +55,7 @@ class LinkPredictor(nn.Module):
         self.feature_dropout = nn.Dropout(feature_dropout)
         nodes = features.nodes if features else None
         # Unit-length encodings have entries near d^-1/2: scaled, so that one learning rate fits.
-        weight = features.node_weight if features else 1.0
-        self.register_buffer("node_text", _scaled(nodes, weight), persistent=False)
+        self.register_buffer("node_text", _scaled(nodes, text_weight), persistent=False)
         relations = _padded(features.relations, num_relations) if features else None
         self.register_buffer("relation_text", _scaled(relations), persistent=False)
         self.node_projection: nn.Linear | None = None
@@ -101,7 +102,7 @@ def build_predictor(
     Args:
         config: sections gnn and decoder are read.
         num_entities: N.
-        num_relations: R; may be larger than the data set's where a control adds a relation.
+        num_relations: R; may be larger than the data set's: see `World.num_relations`.
         features: encodings, or None.
     """
     decoder = make_decoder(config.decoder.kind, config.decoder.dim, config.decoder.dropout)
@@ -124,7 +125,13 @@ def build_predictor(
             **own[gnn.kind],
         )
     return LinkPredictor(
-        num_entities, num_relations, decoder, encoder, features, config.text.feature_dropout
+        num_entities,
+        num_relations,
+        decoder,
+        encoder,
+        features,
+        config.text.feature_dropout,
+        config.text.weight,
     )
 
 

@@ -63,56 +63,12 @@ class Supervision:
         return torch.tensor([rows.get(tuple(t), none) for t in self.targets.tolist()])
 
 
-class Beliefs:
-    """What is held to be true of each query (h, r, ?) and (?, r, t), and how surely.
-
-    A triple is true with its weight in the context (given ones for certain), and one that is only a
-    target with its weight there.
-
-    Args:
-        supervision: targets and context.
-        num_entities, num_relations: N and R.
-    """
-
-    def __init__(self, supervision: Supervision, num_entities: int, num_relations: int) -> None:
-        self.num_entities, self.width = num_entities, 2 * num_relations
-        triples = torch.cat([supervision.targets, supervision.context])
-        p = torch.cat([supervision.target_weight.clamp(max=1), supervision.context_weight])
-        head, relation, tail = triples.unbind(1)
-        key = torch.cat(
-            [self._key(head, relation, tail), self._key(tail, relation + num_relations, head)]
-        )
-        # Stable, so that of a triple named twice the context's word, which comes last, is kept.
-        order = torch.argsort(key, stable=True)
-        last = torch.ones(len(order), dtype=torch.bool)
-        last[:-1] = key[order][1:] != key[order][:-1]
-        self.key, self.p = key[order][last], p.repeat(2)[order][last]
-
-    def _key(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
-        return (head * self.width + relation) * self.num_entities + tail
-
-    def of(self, heads: Tensor, relations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(rows, answers, p) of queries heads [B], relations [B], on their device."""
-        device = heads.device
-        first = self._key(heads, relations, torch.zeros_like(heads)).cpu()
-        low = torch.searchsorted(self.key, first)
-        count = torch.searchsorted(self.key, first + self.num_entities) - low
-        rows = torch.arange(len(heads)).repeat_interleave(count)
-        start = (low - count.cumsum(0) + count).repeat_interleave(count)
-        place = start + torch.arange(len(rows))
-        answers = self.key[place] % self.num_entities
-        return rows.to(device), answers.to(device), self.p[place].to(device)
-
-
 class LinkPredictionTask(Task[Tensor]):
     """Predict both ends of every target; a batch holds the numbers of its queries.
 
     While a triple is a target, its own edge is dropped from the context with probability
     `target_dropout` and its own evidence is masked always: either would give the answer away.
     Further edges and evidence are dropped at random, so that their presence alone says little.
-
-    With train.discount every other answer that is held to be true with probability p counts as
-    1 − p of a wrong one in a query's softmax (`Beliefs`).
 
     Args:
         model: what is trained.
@@ -146,7 +102,6 @@ class LinkPredictionTask(Task[Tensor]):
         self.weight = supervision.target_weight.to(device).repeat(2)
         self.context_row = supervision.context_rows().to(device).repeat(2)
         self.graph = supervision.message_graph(model.entity.shape[0], relations).to(device)
-        self.beliefs = Beliefs(supervision, model.entity.shape[0], relations)
         self.valid = valid
         self.filter = FilterIndex.build(known, relations)
         self.negatives = NEGATIVE_SAMPLERS[config.train.negative_sampler](
@@ -177,12 +132,10 @@ class LinkPredictionTask(Task[Tensor]):
         if self.train.loss in ("cross_entropy", "bce"):
             scores = model.decoder.score_all(h, r, x)
             rows = torch.arange(len(batch), device=scores.device)
-            smoothing = self.train.label_smoothing
-            if self.train.loss == "bce":
-                loss = bce_one_vs_all(scores, rows, tails, weight, smoothing)
-            else:
-                known = self.beliefs.of(heads, relations) if self.train.discount else None
-                loss = one_vs_all_cross_entropy(scores, rows, tails, weight, smoothing, known=known)
+            one_vs_all = (
+                one_vs_all_cross_entropy if self.train.loss == "cross_entropy" else bce_one_vs_all
+            )
+            loss = one_vs_all(scores, rows, tails, weight, self.train.label_smoothing)
         else:
             wrong = self._wrong_tails(relations, generator)
             positive = model.decoder.score(h, r, t)

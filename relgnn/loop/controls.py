@@ -51,10 +51,12 @@ def shuffled(pseudo: Pseudo, graph: KnowledgeGraph, rng: np.random.Generator) ->
 
     What is left is which pairs the text connects and how often each relation is used. Kinds are
     coarse (`entity_kinds`): the finest types fix the relation (on CoDEx-S permuting within them
-    changes 5 % of the triples), and a control that changes nothing would be the loop again.
+    changes 5 % of the triples), and a control that changes nothing would be the loop again. Pairs
+    that were connected without a type stay so.
     """
     kinds = entity_kinds(graph)
-    signature = [f"{kinds[h]}|{kinds[t]}" for h, _, t in pseudo.triples.tolist()]
+    untyped = graph.num_relations
+    signature = [f"{kinds[h]}|{kinds[t]}|{r == untyped}" for h, r, t in pseudo.triples.tolist()]
     return pseudo.with_column(1, _permuted_within(pseudo.triples[:, 1], signature, rng))
 
 
@@ -75,7 +77,7 @@ def random_pairs(pseudo: Pseudo, rng: np.random.Generator) -> Pseudo:
 
 
 def comention(pseudo: Pseudo, num_relations: int) -> Pseudo:
-    """The accepted pairs under one relation without a type, numbered `num_relations`."""
+    """All pairs under one relation without a type, numbered `num_relations`."""
     return pseudo.with_column(1, np.full(len(pseudo), num_relations))
 
 

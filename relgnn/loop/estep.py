@@ -245,7 +245,7 @@ class EStep:
         before: Before | None,
     ) -> Judgement:
         graph = self.world.graph
-        given = _is_in(found.triples, graph.train)
+        given = is_in(found.triples, graph.train)
         # Of the other folds: a rare relation's own count would tell that a candidate is given.
         frequency = np.stack(
             [
@@ -276,7 +276,7 @@ class EStep:
             posteriors.subset(new),
             evidence,
             features,
-            ~_is_in(found.triples[new], graph.valid),
+            ~is_in(found.triples[new], graph.valid),
             {name: view.report(given) for name, view in views.items()},
         )
 
@@ -337,6 +337,7 @@ def edge_evidence(features: PairFeatures, triples: np.ndarray) -> Tensor:
     return out
 
 
-def _is_in(triples: np.ndarray, known: np.ndarray) -> np.ndarray:
+def is_in(triples: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which of triples [C, 3] are among known [K, 3], bool [C]."""
     keys = {tuple(t) for t in known.tolist()}
     return np.array([tuple(t) in keys for t in triples.tolist()], dtype=bool)

@@ -174,11 +174,11 @@ def open_run(folder: Path) -> OpenRun:
         config, runtime, graph, make_encoder(config, runtime, cache_folder(config)), folder
     )
     features = encode_features(graph, world.encoder, config.text.node_features)
-    model = new_predictor(config, runtime, graph, features)
+    model = new_predictor(config, runtime, graph, features, world.num_relations)
     path = folder / "checkpoint.safetensors"
     restore_module(model, load_tensors(path, runtime.device)[0], path)
     supervision = _supervision(config, graph, folder)
-    context = supervision.message_graph(graph.num_entities, graph.num_relations)
+    context = supervision.message_graph(graph.num_entities, model.num_relations)
     calibration = load_json(folder / "calibration.json")
     calibrate = calibrator_from_json(calibration["calibrator"]) if calibration else None
     return OpenRun(world, Fitted(model.eval(), context.to(runtime.device)), calibrate)

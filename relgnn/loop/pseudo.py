@@ -1,4 +1,4 @@
-"""Pseudo triples: what the loop accepted from text."""
+"""Pseudo triples: what the loop accepted from text, and pairs that it connects without a type."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Pseudo:
-    """Accepted triples.
+    """Accepted triples, and connected pairs as triples of relation R, one beyond the graph's.
 
     Args:
         triples: int64 [A, 3].
@@ -27,8 +27,30 @@ class Pseudo:
     def __len__(self) -> int:
         return len(self.weight)
 
+    def subset(self, index: np.ndarray) -> Pseudo:
+        """Those that `index` (bool mask or positions) picks."""
+        return Pseudo(self.triples[index], self.weight[index])
+
+    def join(self, other: Pseudo) -> Pseudo:
+        """These, then the others."""
+        return Pseudo(
+            np.concatenate([self.triples, other.triples]),
+            np.concatenate([self.weight, other.weight]),
+        )
+
+    def typed(self, num_relations: int) -> Pseudo:
+        """Without the connected pairs."""
+        return self.subset(self.triples[:, 1] < num_relations)
+
     def with_column(self, column: int, values: np.ndarray) -> Pseudo:
         """The same weights on other triples: one column replaced."""
         triples = self.triples.copy()
         triples[:, column] = values
         return Pseudo(triples, self.weight)
+
+
+def surest_of_pairs(triples: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Ascending positions [P] of the likeliest triple of each (head, tail), the first of equals."""
+    order = np.argsort(-p, kind="stable")
+    _, first = np.unique(triples[order][:, [0, 2]], axis=0, return_index=True)
+    return np.sort(order[first])

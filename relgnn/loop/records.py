@@ -158,20 +158,28 @@ def read_round(folder: Path, graph: KnowledgeGraph) -> RoundTable:
 
 
 def ledger_events(
-    graph: KnowledgeGraph, table: RoundTable, judgement: Judgement, accepted: Accepted, floor: float
+    graph: KnowledgeGraph,
+    table: RoundTable,
+    judgement: Judgement,
+    accepted: Accepted,
+    floor: float,
+    connected: np.ndarray | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Events of a round: everything accepted, and what was rejected with p above `floor`.
+    """Events of a round: everything accepted or connected, and what was rejected above `floor`.
 
     Args:
         graph: names ids.
         table: the round as written.
         judgement, accepted: the E step and the selector's word on its rows.
         floor: rejected candidates below it are in `posterior.parquet` only.
+        connected: rows whose pairs join without a type, where they are not accepted themselves.
     """
+    joined = set() if connected is None else set(connected.tolist())
     posteriors = judgement.posteriors
     for row in np.argsort(-table.p, kind="stable"):
         taken = table.accepted[row] > 0
-        if not taken and table.p[row] < floor:
+        untyped = not taken and row in joined
+        if not (taken or untyped) and table.p[row] < floor:
             continue
         head, relation, tail = table.triples[row].tolist()
         yield {
@@ -183,9 +191,9 @@ def ledger_events(
             "p_graph": posteriors.p_graph[row],
             "p_rules": posteriors.p_rules[row],
             "p": posteriors.p[row],
-            "decision": "accepted" if taken else "rejected",
-            "weight": table.accepted[row],
-            "reason": str(accepted.reason[row]),
+            "decision": "accepted" if taken else "connected" if untyped else "rejected",
+            "weight": table.p[row] if untyped else table.accepted[row],
+            "reason": str(accepted.reason[row]) + ("; its pair joins untyped" if untyped else ""),
             "fold": posteriors.fold[row],
         }
 

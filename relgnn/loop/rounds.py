@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from relgnn.linkpred.fit import Fitted
-from relgnn.loop.controls import supervise
-from relgnn.loop.estep import EStep, Judgement, edge_evidence
+from relgnn.loop.controls import comention, supervise
+from relgnn.loop.estep import EStep, Judgement, edge_evidence, is_in
 from relgnn.loop.ledger import Ledger
-from relgnn.loop.pseudo import Pseudo
+from relgnn.loop.pseudo import Pseudo, surest_of_pairs
 from relgnn.loop.records import RoundTable, ledger_events, read_round, write_round
 from relgnn.loop.textmodel import FOLDER as TEXT_MODEL
 from relgnn.loop.textmodel import fit_text_model
@@ -34,7 +34,7 @@ class Round:
     Args:
         number: 0 for the model before any text was read.
         fitted: the graph model after its M step.
-        pseudo: what its E step accepted.
+        pseudo: what its E step accepted, then the pairs that it connected without a type.
         edge_text: t_e of given and accepted triples, [G + A, d_t]; None in round 0.
     """
 
@@ -61,7 +61,7 @@ class MStep:
 
         Args:
             number: 0 trains on gold alone.
-            pseudo: accepted triples.
+            pseudo: accepted triples and connected pairs.
             edge_text: t_e of given and accepted triples, or None.
             start: the model to warm-start from, or None.
         """
@@ -141,7 +141,8 @@ class Loop:
         return self.folder / "rounds" / str(number)
 
     def _judge(self, number: int, previous: Pseudo) -> tuple[Pseudo, torch.Tensor | None]:
-        """A round's accepted triples and their evidence, from disk where the round is there."""
+        """A round's pseudo triples and their evidence, from disk where the round is there."""
+        previous = previous.typed(self.world.graph.num_relations)
         text_path = self.round_folder(number) / "edge_text.safetensors"
         if not (self.world.resume and number in self.ledger.rounds):
             judgement = self.e_step.run(number, previous, self._before(number))
@@ -151,7 +152,8 @@ class Loop:
                 judgement, accepted,
             )  # fmt: skip
             table = self.table(number)
-            given = np.concatenate([self.world.graph.train, table.pseudo.triples])
+            taught = self._taught(table)
+            given = np.concatenate([self.world.graph.train, taught.triples])
             edge_text = edge_evidence(judgement.features, given).half()
             save_tensors(text_path, {"edge_text": edge_text})
             reader = fit_text_model(self.world, judgement.features, previous)
@@ -159,12 +161,30 @@ class Loop:
             self.e_step.save_extractor(self.round_folder(number) / TEXT_MODEL)
             self.ledger.append(
                 number,
-                list(ledger_events(self.world.graph, table, judgement, accepted, LEDGER_FLOOR)),
-            )
-        pseudo = self.table(number).pseudo
+                list(
+                    ledger_events(
+                        self.world.graph, table, judgement, accepted, LEDGER_FLOOR,
+                        self._connected(table),
+                    )
+                ),
+            )  # fmt: skip
+        pseudo = self._taught(self.table(number))
         if not self.world.config.gnn.evidence:
             return pseudo, None
         return pseudo, load_tensors(text_path)[0]["edge_text"].float()
+
+    def _connected(self, table: RoundTable) -> np.ndarray:
+        """Rows of a table, one for each pair that is surely enough related, whatever relation."""
+        graph = self.world.graph
+        near = (table.p >= self.config.connect) & ~is_in(table.triples, graph.valid)
+        rows = np.flatnonzero(near)
+        return rows[surest_of_pairs(table.triples[rows], table.p[rows])]
+
+    def _taught(self, table: RoundTable) -> Pseudo:
+        """What a round teaches the graph model: accepted triples, and connected pairs untyped."""
+        rows = self._connected(table)
+        pairs = Pseudo(table.triples[rows], table.p[rows])
+        return table.pseudo.join(comention(pairs, self.world.graph.num_relations))
 
     def _before(self, number: int) -> Before | None:
         if number == 1:

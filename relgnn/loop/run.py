@@ -21,7 +21,7 @@ from relgnn.linkpred.fit import Fitted
 from relgnn.linkpred.task import Supervision
 from relgnn.loop.calibrate import score_calibration
 from relgnn.loop.controls import comention, oracle, random_pairs, shuffled, supervise
-from relgnn.loop.pseudo import Pseudo
+from relgnn.loop.pseudo import Pseudo, surest_of_pairs
 from relgnn.loop.reading import TextReader
 from relgnn.loop.rounds import Loop, Round
 from relgnn.loop.textmodel import publish_text_model
@@ -137,7 +137,8 @@ def _reader(loop: Loop, rounds: list[Round], graph: KnowledgeGraph) -> TextReade
     if len(rounds) < 2:
         return None
     table = loop.table(rounds[-1].number)
-    return TextReader(table.triples, table.p_text, graph.num_entities, graph.num_relations)
+    relations = loop.world.num_relations
+    return TextReader(table.triples, table.p_text, graph.num_entities, relations)
 
 
 def _controls(world: World, rounds: list[Round], reader: TextReader | None) -> dict[str, Row]:
@@ -145,7 +146,6 @@ def _controls(world: World, rounds: list[Round], reader: TextReader | None) -> d
     config, graph = world.config.loop, world.graph
     assert config is not None
     pseudo, edge_text = rounds[-1].pseudo, rounds[-1].edge_text
-    relations = graph.num_relations
     rows: dict[str, Row] = {}
 
     def fit(name: str, triples: Pseudo, **options: Any) -> Row:
@@ -158,10 +158,14 @@ def _controls(world: World, rounds: list[Round], reader: TextReader | None) -> d
             gold = Supervision.gold(graph.train)
             rows["alltext"] = (world.fit(gold, "alltext", features=page), None)
         elif control == "comention":
-            untyped = comention(pseudo, relations)
-            supervision = supervise(graph.train, untyped, config, edge_text)
-            fitted = world.fit(supervision, "comention", num_relations=relations + 1)
-            rows["comention"] = (fitted, None)
+            kept = surest_of_pairs(pseudo.triples, pseudo.weight)
+            untyped = comention(pseudo.subset(kept), graph.num_relations)
+            text = edge_text
+            if text is not None:
+                given = len(graph.train)
+                text = torch.cat([text[:given], text[given:][torch.from_numpy(kept)]])
+            supervision = supervise(graph.train, untyped, config, text)
+            rows["comention"] = (world.fit(supervision, "comention"), None)
         elif control == "shuffled":
             supervision = supervise(
                 graph.train, shuffled(pseudo, graph, world.runtime.rng("shuffled")), config,
@@ -228,15 +232,17 @@ def _metrics(
         if fitted is final and read is None:
             metrics["test"] = by_stratum
     for round_ in rounds:
+        accepted = round_.pseudo.typed(graph.num_relations)
         entry: dict[str, Any] = {
             "round": round_.number,
-            "accepted": len(round_.pseudo),
+            "accepted": len(accepted),
+            "connected": len(round_.pseudo) - len(accepted),
             "test": evaluate(round_.fitted, graph, "test")[1],
         }
         if len(graph.valid):
             entry["valid"] = evaluate(round_.fitted, graph, "valid")[1]
         if round_.number:
-            entry["precision"] = _precision(graph, round_.pseudo)
+            entry["precision"] = _precision(graph, accepted)
         metrics["rounds"].append(entry)
     if len(rounds) > 1:
         metrics["calibration"]["posterior"] = _promise(world, rounds[-1])

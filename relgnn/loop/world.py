@@ -48,13 +48,17 @@ class World:
         """Encodings of the graph's nodes and relations."""
         return encode_features(self.graph, self.encoder, self.config.text.node_features)
 
+    @property
+    def num_relations(self) -> int:
+        """The graph's, and in a loop one for pairs that text connects without saying how."""
+        return self.graph.num_relations + (self.config.loop is not None)
+
     def fit(
         self,
         supervision: Supervision,
         name: str,
         *,
         features: TextFeatures | None = None,
-        num_relations: int | None = None,
         start: dict[str, torch.Tensor] | None = None,
         known: np.ndarray | None = None,
     ) -> Fitted:
@@ -67,7 +71,7 @@ class World:
             features or self.features,
             supervision,
             name=name,
-            num_relations=num_relations,
+            num_relations=self.num_relations,
             start=start,
             known=known,
             folder=folder / "resume" / name.replace(" ", "-") if folder else None,

@@ -51,38 +51,6 @@ def test_normalised_targets_are_a_soft_label() -> None:
     )
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_what_is_known_competes_as_far_as_it_may_be_wrong(smoothing: float) -> None:
-    given = scores()
-    known = (ROWS.tolist() + [0, 1], COLUMNS.tolist() + [1, 4], [1.0, 0.5, 1.0, 1.0, 0.75])
-    rows, columns, p = (torch.tensor(column) for column in known)
-    ours = one_vs_all_cross_entropy(
-        given, ROWS, COLUMNS, WEIGHTS, smoothing, known=(rows, columns, p)
-    )
-    share = torch.ones(BATCH, ENTITIES)
-    share[rows, columns] = 1 - p
-    expected = torch.zeros(())
-    for row, column, weight in zip(ROWS.tolist(), COLUMNS.tolist(), WEIGHTS, strict=True):
-        # No target of a query is a wrong answer to it, and each competes with itself.
-        competing = share[row].clone()
-        competing[COLUMNS[row == ROWS]] = 0
-        competing[column] = 1
-        total = (competing * given[row].exp()).sum().log()
-        exact, smooth = total - given[row, column], total - given[row].mean()
-        expected = expected + weight * ((1 - smoothing) * exact + smoothing * smooth)
-    torch.testing.assert_close(ours, expected / BATCH)
-
-
-def test_a_query_whose_candidates_are_all_known_has_finite_gradients() -> None:
-    given = scores().requires_grad_()
-    rows, columns = torch.ones(BATCH, ENTITIES).nonzero().unbind(1)
-    known = (rows, columns, torch.ones(len(rows)))
-    loss = one_vs_all_cross_entropy(given, ROWS, COLUMNS, WEIGHTS, known=known)
-    loss.backward()
-    torch.testing.assert_close(loss, torch.zeros(()))
-    assert given.grad is not None and not given.grad.any()
-
-
 @pytest.mark.parametrize("normalise", [False, True])
 def test_no_targets_no_loss(normalise: bool) -> None:
     given, none = scores().requires_grad_(), torch.empty(0, dtype=torch.int64)

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from relgnn.data import KnowledgeGraph
-from relgnn.linkpred.features import encode_features, text_weight
-from relgnn.linkpred.fit import new_predictor
-from tests.linkpred.toy import PEOPLE, RUNTIME, HashEncoder, toy_config, toy_facts, toy_graph
+from relgnn.linkpred.features import encode_features
+from tests.linkpred.toy import PEOPLE, HashEncoder, toy_facts, toy_graph
 
 
 def test_a_node_is_its_node_text_and_a_relation_its_name_and_description(
@@ -57,24 +56,3 @@ def test_features_never_read_a_triple(graph: KnowledgeGraph) -> None:
         encode_features(graph, one, kind)
         encode_features(blind, other, kind)
         assert one.asked == other.asked
-
-
-def test_text_speaks_less_the_more_is_given(graph: KnowledgeGraph) -> None:
-    entities = graph.num_entities
-
-    def weight(triples: int) -> float:
-        return text_weight(replace(graph, train=graph.train[np.arange(triples) % len(graph.train)]))
-
-    assert weight(0) == weight(1) == weight(2 * entities) == 1
-    assert weight(4 * entities) == 1 / 4 and weight(16 * entities) == 1 / 64
-
-
-def test_a_models_text_has_the_weight_of_its_features(graph: KnowledgeGraph) -> None:
-    features = encode_features(graph, HashEncoder())
-    whole, quarter = (
-        new_predictor(toy_config(), RUNTIME, graph, replace(features, node_weight=weight)).eval()
-        for weight in (1.0, 0.25)
-    )
-    text, part = (m.node_features() - m.entity for m in (whole, quarter))
-    assert text.abs().sum() > 0
-    torch.testing.assert_close(part, text / 4)

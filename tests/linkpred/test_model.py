@@ -119,3 +119,13 @@ def test_permuting_entities_permutes_scores(
         one = model.eval().score_tails(model.encode(plain), heads, relations)
         two = other.eval().score_tails(other.encode(messages), place[heads], relations)
     torch.testing.assert_close(one, two[:, place], rtol=1e-4, atol=1e-5)
+
+
+def test_the_weight_of_text_scales_its_say(graph: KnowledgeGraph, features: TextFeatures) -> None:
+    whole, part = (
+        new_predictor(toy_config(f"text.weight={weight}"), RUNTIME, graph, features).eval()
+        for weight in (1.0, 0.25)
+    )
+    text, quarter = (model.node_features() - model.entity for model in (whole, part))
+    assert text.abs().sum() > 0
+    torch.testing.assert_close(quarter, text / 4)

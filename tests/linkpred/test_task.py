@@ -13,7 +13,7 @@ from relgnn.data import KnowledgeGraph
 from relgnn.gnn.graph import MessageGraph
 from relgnn.linkpred.features import TextFeatures
 from relgnn.linkpred.fit import new_predictor
-from relgnn.linkpred.task import Beliefs, LinkPredictionTask, Supervision, rank_triples
+from relgnn.linkpred.task import LinkPredictionTask, Supervision, rank_triples
 from relgnn.ranking.ranks import FilterIndex
 from tests.linkpred.toy import RUNTIME, toy_config
 
@@ -254,39 +254,3 @@ def test_ranking_leaves_the_model_in_its_mode_and_reads_what_it_is_told(
     ranks = rank_triples(task._model, task.graph, graph.test, index, read)
     assert task.model.training
     assert all((side.realistic == 1).all() for side in ranks.values())
-
-
-def test_beliefs_are_what_each_query_is_held_to_have_as_answers() -> None:
-    targets = torch.tensor([[0, 0, 1], [0, 0, 2], [3, 1, 0]])
-    context = torch.tensor([[0, 0, 1], [0, 0, 3]])
-    supervision = Supervision(
-        targets, torch.tensor([0.5, 2.0, 0.25]), context, torch.tensor([0.75, 0.125])
-    )
-    beliefs = Beliefs(supervision, num_entities=4, num_relations=2)
-    heads, relations = torch.tensor([2, 0, 0, 1]), torch.tensor([0, 0, 3, 2])
-    rows, answers, p = beliefs.of(heads, relations)
-    # Nothing of (2, 0, ?); the context's word before the targets'; a weight above 1 is certain.
-    assert rows.tolist() == [1, 1, 1, 2, 3]
-    assert answers.tolist() == [1, 2, 3, 3, 0]
-    assert p.tolist() == [0.75, 1.0, 0.125, 0.25, 0.75]
-
-
-def test_answers_held_to_be_true_are_not_pushed_down(
-    graph: KnowledgeGraph, features: TextFeatures
-) -> None:
-    def gradient(other: float) -> float:
-        triples = torch.tensor([[0, 0, 1], [0, 0, 2]])
-        weight = torch.tensor([1.0, other])
-        supervision = Supervision(triples[:1], weight[:1], triples, weight)
-        task = make_task(
-            graph, features, *CALM, "train.label_smoothing=0", "train.discount=true",
-            supervision=supervision,
-        )  # fmt: skip
-        task.model.eval()
-        scores = torch.zeros(1, graph.num_entities, requires_grad=True)
-        task._model.decoder.score_all = lambda *_: scores  # type: ignore[method-assign]
-        task.loss(torch.tensor([0]), torch.Generator().manual_seed(0)).backward()
-        assert scores.grad is not None
-        return float(scores.grad[0, 2])
-
-    assert gradient(1.0) == 0 < gradient(0.5) < gradient(0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +60,30 @@ def test_a_loop_gives_its_rounds(finished: tuple[Path, list[Round]]) -> None:
         assert ((round_.pseudo.weight > 0) & (round_.pseudo.weight <= 1)).all()
         assert round_.edge_text is not None
         assert len(round_.edge_text) == len(graph.train) + len(round_.pseudo)
-        assert (loop.table(round_.number).pseudo.triples == round_.pseudo.triples).all()
+        accepted = round_.pseudo.typed(graph.num_relations)
+        assert (loop.table(round_.number).pseudo.triples == accepted.triples).all()
+
+
+def test_connected_pairs_join_untyped_and_none_is_told_twice(
+    finished: tuple[Path, list[Round]],
+) -> None:
+    folder, rounds = finished
+    loop = Loop(toy_world(folder=folder))
+    graph = loop.world.graph
+    valid = {tuple(t) for t in graph.valid.tolist()}
+    for round_ in rounds[1:]:
+        table = loop.table(round_.number)
+        untyped = round_.pseudo.triples[:, 1] == graph.num_relations
+        pairs = [(h, t) for h, _, t in round_.pseudo.triples[untyped].tolist()]
+        best: dict[tuple[int, int], float] = {}
+        for triple, p in zip(table.triples.tolist(), table.p.tolist(), strict=True):
+            if p >= loop.config.connect and tuple(triple) not in valid:
+                pair = triple[0], triple[2]
+                best[pair] = max(p, best.get(pair, 0))
+        assert len(pairs) == len(set(pairs)) > 0
+        assert dict(zip(pairs, round_.pseudo.weight[untyped], strict=True)) == best
+        told = Counter(e["decision"] for e in loop.ledger.read(round_.number))
+        assert told["connected"] <= len(pairs) <= told["connected"] + told["accepted"]
 
 
 def test_the_ledger_holds_what_was_accepted(finished: tuple[Path, list[Round]]) -> None:
@@ -74,11 +98,12 @@ def test_the_ledger_holds_what_was_accepted(finished: tuple[Path, list[Round]]) 
             for e in events
             if e["decision"] == "accepted"
         }
+        accepted = round_.pseudo.typed(graph.num_relations)
         names = (
             (graph.entities[h], graph.relations[r], graph.entities[t])
-            for h, r, t in round_.pseudo.triples.tolist()
+            for h, r, t in accepted.triples.tolist()
         )
-        assert taken == dict(zip(names, round_.pseudo.weight, strict=True))
+        assert taken == dict(zip(names, accepted.weight, strict=True))
         rejected = [e["p"] for e in events if e["decision"] == "rejected"]
         assert all(p >= LEDGER_FLOOR for p in rejected)
 
