@@ -77,10 +77,10 @@ class Judged:
         return [self._example(e) for e in _spread(_by_p(events), count)]
 
     def rejected(self, count: int) -> list[Example]:
-        """Rejected triples of every reason, evenly spaced by posterior."""
+        """Triples that were not accepted, of every reason, evenly spaced by posterior."""
         reasons: dict[str, list[dict[str, Any]]] = {}
         for event in self.events:
-            if event["decision"] == "rejected":
+            if event["decision"] != "accepted":
                 reasons.setdefault(event["reason"], []).append(event)
         picked: list[dict[str, Any]] = []
         # Rare reasons first, so that what they cannot fill goes to the others.

@@ -29,7 +29,7 @@ SAMPLES = 2000
 ROWS = {
     "round0": "before reading: names, descriptions and first sentences only",
     "alltext": "whole pages as node features, no loop",
-    "comention": "accepted pairs, but under one relation without a meaning",
+    "comention": "all that the loop taught, but under one relation without a meaning",
     "shuffled": "relations of accepted triples permuted among pairs of the same types",
     "random_pairs": "tails of accepted triples permuted within each relation",
     "loop": "the result: accepted triples teach the graph network",

@@ -68,11 +68,11 @@ def write_fake_run(folder: Path, graph: KnowledgeGraph, seed: int = 0) -> None:
         path = folder / "ranks" / f"{name}.tsv"
         path.parent.mkdir(exist_ok=True)
         write_ranks(path, ranks, graph.test, graph.entities, graph.relations)
-    rounds = [{"round": 0, "accepted": 0, "test": rows["round0"]}]
+    rounds = [{"round": 0, "accepted": 0, "connected": 0, "test": rows["round0"]}]
     for number, pseudo in enumerate(accepted, start=1):
         precision = {"accepted": len(pseudo), "promised": float(pseudo.weight.mean()), "real": 0.7}
         between = metrics_by_stratum(_ranks(graph, 1.2 - 0.3 * number, random), masks)
-        entry = {"round": number, "accepted": len(pseudo), "test": between}
+        entry = {"round": number, "accepted": len(pseudo), "connected": 0, "test": between}
         rounds.append(entry | {"precision": precision})
     rounds[-1]["test"] = rows["loop"]
     truth = (random.random(len(table.p)) < table.p).astype(float)
