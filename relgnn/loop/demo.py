@@ -94,7 +94,7 @@ def demo_table(metrics: dict[str, Any]) -> Table:
     last = metrics["rounds"][-1]["round"]
     for entry in metrics["rounds"]:
         number = entry["round"]
-        title = {0: "round 0: before reading", last: f"round {number}: the loop's result"}
+        title = {0: "round 0, before", last: f"round {number}, result"}
         name = title.get(number, f"round {number}")
         table.add_row(name, *_cells(entry["test"], columns), style="bold" if number == last else "")
     table.add_section()

@@ -75,7 +75,7 @@ def test_demo_tells_what_it_did_and_starts_afresh(
     result = run_demo(folder)
     out = " ".join(capsys.readouterr().out.split())
     assert "embedded graph atlas, because codex_s was not found" in out
-    assert "round 0: before reading" in out and "round 2: the loop's result" in out
+    assert "round 0, before" in out and "round 2, result" in out
     assert "random pairs" in out and "oracle" in out
     assert "Took 12 min 14 s" in out and "report.html" in out
     assert Path(result["report"]).exists() and Path(result["picture"]).exists()
