@@ -129,7 +129,7 @@ def demo_numbers(root: Path = RESULTS) -> str:
         f"{loop.peak_memory_mb / 1024:.1f} GB on {loop.hardware}.\n"
         f"Expect a test MRR of {before} before any sentence is read (`round0`), {after} after two "
         f"rounds (`loop`), and {most} for a\nperfect reader of the same sentences (`oracle`); "
-        "another processor or number of threads changes the third digit.\n"
+        "another processor or number of threads moves these by some thousandths.\n"
     )
 
 
