@@ -171,13 +171,12 @@ def picture(table: str, root: Path = RESULTS) -> bytes | None:
                           if m in part[0].metrics}  # fmt: skip
                 means[row_title(name)] = {g: v[0] for g, v in values.items()}
                 spread[row_title(name)] = {g: v[1] for g, v in values.items()}
-        title = FAMILIES.get(family, family)
+        seeds = len({one.seed for row, part in groups.items() for one in part
+                     if row.rpartition("/")[0] == family})  # fmt: skip
+        title = f"{FAMILIES.get(family, family)}, {seeds} seed{'s' if seeds > 1 else ''}"
         draws.append(figures.draw_rows(means, "loop", spread, title))
-    seeds = len({line.seed for line in lines})
     data = table.removeprefix(LOOP)
-    return figures.overview(
-        draws, f"{data}, {100 * fraction:g} % of the triples given: test MRR over {seeds} seeds"
-    )
+    return figures.overview(draws, f"{data}, {100 * fraction:g} % of the triples given: test MRR")
 
 
 def _markdown(table: str, groups: Mapping[str, Group]) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from relgnn.config import LoopConfig
 from relgnn.data import STRATA, KnowledgeGraph
 from relgnn.linkpred.task import Supervision
-from relgnn.loop.pseudo import Pseudo
+from relgnn.loop.pseudo import Pseudo, is_in
 
 COMMON = 0.05
 """Share of the entities that a type must have to be a kind."""
@@ -94,8 +94,7 @@ def oracle(graph: KnowledgeGraph, given: np.ndarray) -> Pseudo:
         if len(codes)
     ]
     triples = np.unique(np.concatenate(parts), axis=0)
-    known = {tuple(t) for t in given.tolist()}
-    new = np.array([tuple(t) not in known for t in triples.tolist()], dtype=bool)
+    new = ~is_in(triples, given)
     return Pseudo(triples[new], np.ones(int(new.sum())))
 
 

@@ -20,7 +20,7 @@ from relgnn.loop.candidates import (
     propose_pairs,
 )
 from relgnn.loop.controls import supervise
-from relgnn.loop.pseudo import Pseudo
+from relgnn.loop.pseudo import Pseudo, is_in
 from relgnn.loop.views import Before, Fused, fuse
 from relgnn.loop.world import World
 from relgnn.posterior.selectors import Posteriors
@@ -335,9 +335,3 @@ def edge_evidence(features: PairFeatures, triples: np.ndarray) -> Tensor:
         if row is not None:
             out[i] = features.sentence[row]
     return out
-
-
-def is_in(triples: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Which of triples [C, 3] are among known [K, 3], bool [C]."""
-    keys = {tuple(t) for t in known.tolist()}
-    return np.array([tuple(t) in keys for t in triples.tolist()], dtype=bool)

@@ -54,3 +54,9 @@ def surest_of_pairs(triples: np.ndarray, p: np.ndarray) -> np.ndarray:
     order = np.argsort(-p, kind="stable")
     _, first = np.unique(triples[order][:, [0, 2]], axis=0, return_index=True)
     return np.sort(order[first])
+
+
+def is_in(triples: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which of triples [C, 3] are among known [K, 3], bool [C]."""
+    keys = {tuple(t) for t in known.tolist()}
+    return np.array([tuple(t) in keys for t in triples.tolist()], dtype=bool)

@@ -10,9 +10,9 @@ import torch
 
 from relgnn.linkpred.fit import Fitted
 from relgnn.loop.controls import comention, supervise
-from relgnn.loop.estep import EStep, Judgement, edge_evidence, is_in
+from relgnn.loop.estep import EStep, Judgement, edge_evidence
 from relgnn.loop.ledger import Ledger
-from relgnn.loop.pseudo import Pseudo, surest_of_pairs
+from relgnn.loop.pseudo import Pseudo, is_in, surest_of_pairs
 from relgnn.loop.records import RoundTable, ledger_events, read_round, write_round
 from relgnn.loop.textmodel import FOLDER as TEXT_MODEL
 from relgnn.loop.textmodel import fit_text_model
@@ -152,7 +152,8 @@ class Loop:
                 judgement, accepted,
             )  # fmt: skip
             table = self.table(number)
-            taught = self._taught(table)
+            connected = self._connected(table)
+            taught = self._taught(table, connected)
             given = np.concatenate([self.world.graph.train, taught.triples])
             edge_text = edge_evidence(judgement.features, given).half()
             save_tensors(text_path, {"edge_text": edge_text})
@@ -164,14 +165,16 @@ class Loop:
                 list(
                     ledger_events(
                         self.world.graph, table, judgement, accepted, LEDGER_FLOOR,
-                        self._connected(table),
+                        connected,
                     )
                 ),
             )  # fmt: skip
-        pseudo = self._taught(self.table(number))
+        else:
+            table = self.table(number)
+            taught = self._taught(table, self._connected(table))
         if not self.world.config.gnn.evidence:
-            return pseudo, None
-        return pseudo, load_tensors(text_path)[0]["edge_text"].float()
+            return taught, None
+        return taught, load_tensors(text_path)[0]["edge_text"].float()
 
     def _connected(self, table: RoundTable) -> np.ndarray:
         """Rows of a table, one for each pair that is surely enough related, whatever relation."""
@@ -180,10 +183,9 @@ class Loop:
         rows = np.flatnonzero(near)
         return rows[surest_of_pairs(table.triples[rows], table.p[rows])]
 
-    def _taught(self, table: RoundTable) -> Pseudo:
+    def _taught(self, table: RoundTable, connected: np.ndarray) -> Pseudo:
         """What a round teaches the graph model: accepted triples, and connected pairs untyped."""
-        rows = self._connected(table)
-        pairs = Pseudo(table.triples[rows], table.p[rows])
+        pairs = Pseudo(table.triples[connected], table.p[connected])
         return table.pseudo.join(comention(pairs, self.world.graph.num_relations))
 
     def _before(self, number: int) -> Before | None:

@@ -21,7 +21,7 @@ from relgnn.linkpred.fit import Fitted
 from relgnn.linkpred.task import Supervision
 from relgnn.loop.calibrate import score_calibration
 from relgnn.loop.controls import comention, oracle, random_pairs, shuffled, supervise
-from relgnn.loop.pseudo import Pseudo, surest_of_pairs
+from relgnn.loop.pseudo import Pseudo, is_in, surest_of_pairs
 from relgnn.loop.reading import TextReader
 from relgnn.loop.rounds import Loop, Round
 from relgnn.loop.textmodel import publish_text_model
@@ -252,8 +252,7 @@ def _metrics(
 
 def _truth(graph: KnowledgeGraph, triples: np.ndarray) -> np.ndarray:
     """Which triples the whole data set holds, hidden and test included: only to report."""
-    everything = {tuple(t) for t in graph.filter_triples("test").tolist()}
-    return np.array([tuple(t) in everything for t in triples.tolist()], dtype=bool)
+    return is_in(triples, graph.filter_triples("test"))
 
 
 def _precision(graph: KnowledgeGraph, pseudo: Pseudo) -> dict[str, float]:

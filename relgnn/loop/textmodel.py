@@ -17,7 +17,7 @@ from relgnn.errors import InputError
 from relgnn.linkpred.fit import Fitted
 from relgnn.loop.candidates import Candidates, candidates_from_pairs, graph_log_probabilities
 from relgnn.loop.estep import rows_to_read
-from relgnn.loop.pseudo import Pseudo
+from relgnn.loop.pseudo import Pseudo, is_in
 from relgnn.loop.world import World
 from relgnn.posterior.fusion import LogisticFusion
 from relgnn.posterior.pu import pu_probability, unlabelled_probability
@@ -181,8 +181,7 @@ class TextModel:
             features, logits, np.zeros(len(every), dtype=bool), np.zeros_like(every), CANDIDATES
         )
         by_graph = graph_log_probabilities(fitted.model, fitted.graph, found.triples)
-        known = {tuple(t) for t in graph.train.tolist()}
-        given = np.array([tuple(t) in known for t in found.triples.tolist()], dtype=bool)
+        given = is_in(found.triples, graph.train)
         extra = np.column_stack([self._log_frequency(graph)[found.relation], found.implied])
         by_text = np.column_stack(
             [found.text, self._extractor_votes(graph, sentences, evidence, features, logits, found)]

@@ -20,7 +20,7 @@ from relgnn.loop.estep import EStep, Judgement, edge_evidence, rows_to_read
 from relgnn.loop.pseudo import Pseudo
 from relgnn.loop.views import Before
 from relgnn.loop.world import World
-from relgnn.text.evidence import Evidence, PairFeatures
+from relgnn.text.evidence import Evidence
 from relgnn.text.linking import EXACT, IMPLIED, PART, STEM
 from relgnn.text.pairs import PairLabels
 from tests.linkpred.toy import BORN, KNOWS, LIVES, PEOPLE, toy_facts, toy_graph
@@ -36,16 +36,9 @@ Votes = dict[tuple[int, ...], np.ndarray]
 class OpenEStep(EStep):
     """An E step that shows its votes before they are fused."""
 
-    def _fused(
-        self,
-        found: Candidates,
-        votes: np.ndarray,
-        evidence: Evidence,
-        features: PairFeatures,
-        before: Before | None,
-    ) -> Judgement:
+    def _fused(self, found: Candidates, votes: np.ndarray, *rest: Any) -> Judgement:
         self.found, self.votes = found, votes
-        return super()._fused(found, votes, evidence, features, before)
+        return super()._fused(found, votes, *rest)
 
 
 def fold_of(triples: np.ndarray) -> np.ndarray:
