@@ -141,8 +141,19 @@ def native_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 matrices in hardware."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    flags = _cpu_field("flags").split()
+    flags = processor_flags().split()
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def processor_flags() -> str:
+    """The instruction sets that the processor has, as Linux names them; empty elsewhere."""
+    return _cpu_field("flags")
+
+
+def cache_home() -> Path:
+    """The folder of what can always be made again: RELGNN_CACHE, or the user's cache folder."""
+    home = os.environ.get("RELGNN_CACHE")
+    return Path(home) if home else Path.home() / ".cache" / "relgnn"
 
 
 def peak_memory_mb() -> float:

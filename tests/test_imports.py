@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 ORDER = (
     ("errors",),
     ("config",),
-    ("runtime", "data", "ranking"),
+    ("runtime", "native", "data", "ranking"),
     ("posterior",),
     ("training",),
     ("text", "gnn", "rules"),
@@ -28,7 +28,7 @@ ORDER = (
     ("__main__",),
 )
 RANK = {house: rank for rank, houses in enumerate(ORDER) for house in houses}
-FREE = ("runtime", "data", "ranking")  # may import one another
+FREE = ("runtime", "native", "data", "ranking")  # may import one another
 MODULES = sorted((ROOT / "relgnn").rglob("*.py"))
 
 

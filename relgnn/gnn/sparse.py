@@ -1,28 +1,15 @@
-"""Sparse sums over edges with learned scalar coefficients, and their gradients.
-
-Nothing here makes an [edges, dim] tensor: sums are CSR matrix products, the gradient of the
-coefficients is a sampled dense-dense product (SDDMM), and where a message is a product of two
-vectors the edges are taken in chunks.
-"""
+"""The pattern of a sparse matrix and differentiable sums over its entries."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from relgnn.gnn import kernels
 from relgnn.gnn.precision import widen
-
-# PyTorch warns of its beta state once a process, at the first CSR tensor: let that be this one.
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    torch.eye(1).to_sparse_csr()
-
-CHUNK_ELEMENTS = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,15 +92,15 @@ def weighted_spmm(pattern: SparsePattern, coefficient: Tensor, features: Tensor)
     Args:
         pattern: where the entries are, shape (N, M).
         coefficient: [E], or [B, E] for B matrices on the same pattern.
-        features: H, [M, d].
+        features: H, [M, d]. In half precision it is read as it is, and summed in float32.
 
     Returns:
-        [N, d], or [B, N, d]. Half-precision input is summed, and returned, in float32.
+        [N, d], or [B, N, d] (a view: a node's B sums lie together), in float32 at least.
     """
-    features = widen(features)
+    kind = torch.promote_types(features.dtype, torch.float32)
     with torch.autocast(features.device.type, enabled=False):
-        values = torch.atleast_2d(coefficient.to(features.dtype))
-        out = _WeightedSpMM.apply(pattern, values, features)
+        values = torch.atleast_2d(coefficient.to(kind))
+        out = _EdgeSum.apply(pattern, values, features).transpose(0, 1)
     return out.squeeze(0) if coefficient.dim() == 1 else out
 
 
@@ -134,62 +121,39 @@ def weighted_product_spmm(
     """
     with torch.autocast(left.device.type, enabled=False):
         values = coefficient.to(left.real.dtype)
-        return _WeightedProduct.apply(pattern, other, values, left, right)
+        return _ProductSum.apply(pattern, other, values, left, right)
 
 
-class _WeightedSpMM(torch.autograd.Function):
+def edge_softmax(pattern: SparsePattern, scores: Tensor) -> Tensor:
+    """Softmax over the edges that end in one node: out_e = exp(s_e) / Σ_{row_f = row_e} exp(s_f).
+
+    Args:
+        pattern: its entries in row order, such as `Topology.by_node`.
+        scores: s, [H, E] for H heads. Edges of score -inf take no share, as long as one of the
+            row's edges has another.
+    """
+    with torch.autocast(scores.device.type, enabled=False):
+        return _EdgeSoftmax.apply(pattern, widen(scores))
+
+
+class _EdgeSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, pattern: SparsePattern, coefficient: Tensor, features: Tensor) -> Tensor:
         ctx.pattern = pattern
         ctx.save_for_backward(coefficient, features)
-        out = features.new_zeros(coefficient.shape[0], pattern.shape[0], features.shape[1])
-        if pattern.num_entries:
-            for values, place in zip(coefficient, out, strict=True):
-                torch.mm(pattern.matrix(values), features, out=place)
-        return out
+        return kernels.edge_sum(pattern, coefficient, features)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
         coefficient, features = ctx.saved_tensors
-        pattern: SparsePattern = ctx.pattern
-        grad_coefficient = grad_features = None
-        if ctx.needs_input_grad[1]:
-            grad_coefficient = torch.empty_like(coefficient)
-            for b in range(coefficient.shape[0]):
-                grad_coefficient[b] = sddmm(pattern, grad[b], features)
-        if ctx.needs_input_grad[2]:
-            grad_features = torch.zeros_like(features)
-            if pattern.num_entries:
-                for b, values in enumerate(coefficient):
-                    grad_features.addmm_(pattern.transposed(values), grad[b])
-        return None, grad_coefficient, grad_features
+        to_coefficient, to_features = kernels.edge_sum_gradients(
+            ctx.pattern, coefficient, features, grad
+        )
+        return None, to_coefficient, to_features.to(features.dtype)
 
 
-def sddmm(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
-    """Inner products at the entries of a pattern: out_e = ⟨left[row_e], right[column_e]⟩.
-
-    Args:
-        pattern: shape (N, M).
-        left: [N, d].
-        right: [M, d].
-
-    Returns:
-        [E], in the caller's order.
-    """
-    zeros = left.new_zeros(pattern.num_entries)
-    if pattern.num_entries == 0:
-        return zeros
-    if pattern.num_entries > pattern.shape[0] * pattern.shape[1]:
-        # PyTorch refuses more entries than places: many relations between few nodes.
-        return (left @ right.t())[pattern.row, pattern.column]
-    sampled = torch.sparse.sampled_addmm(pattern.matrix(zeros), left, right.t(), beta=0.0).values()
-    if pattern.row_order is None:
-        return sampled
-    return torch.empty_like(sampled).index_copy_(0, pattern.row_order, sampled)
-
-
-class _WeightedProduct(torch.autograd.Function):
+class _ProductSum(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -201,36 +165,29 @@ class _WeightedProduct(torch.autograd.Function):
     ) -> Tensor:
         ctx.pattern = pattern
         ctx.save_for_backward(other, coefficient, left, right)
-        out = left.new_zeros(pattern.shape[0], left.shape[1])
-        for row, column, relation, scale in _chunks(pattern, other, coefficient, left.shape[1]):
-            message = left.index_select(0, column).mul_(right.index_select(0, relation))
-            out.index_add_(0, row, message.mul_(scale[:, None]))
+        return kernels.product_sum(pattern, other, coefficient, left, right)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        other, coefficient, left, right = ctx.saved_tensors
+        found = kernels.product_sum_gradients(ctx.pattern, other, coefficient, left, right, grad)
+        return None, None, *found
+
+
+class _EdgeSoftmax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, pattern: SparsePattern, scores: Tensor) -> Tensor:
+        ctx.pattern = pattern
+        out = kernels.row_softmax(pattern, scores)
+        ctx.save_for_backward(out)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(
-        ctx: Any, grad: Tensor
-    ) -> tuple[None, None, Tensor | None, Tensor | None, Tensor | None]:
-        other, coefficient, left, right = ctx.saved_tensors
-        left, right = left.conj().resolve_conj(), right.conj().resolve_conj()
-        grad_left, grad_right = torch.zeros_like(left), torch.zeros_like(right)
-        grads = []
-        for row, column, relation, scale in _chunks(ctx.pattern, other, coefficient, left.shape[1]):
-            # PyTorch's gradients of complex tensors are conjugated: that of l in l ∘ r is g ∘
-            # conj(r).
-            message, source = grad.index_select(0, row), left.index_select(0, column)
-            to_left = right.index_select(0, relation).mul_(message)
-            grads.append((to_left * source).sum(1).real)
-            grad_left.index_add_(0, column, to_left.mul_(scale[:, None]))
-            grad_right.index_add_(0, relation, message.mul_(source).mul_(scale[:, None]))
-        grad_coefficient = torch.cat(grads) if grads else torch.zeros_like(coefficient)
-        return None, None, grad_coefficient, grad_left, grad_right
-
-
-def _chunks(
-    pattern: SparsePattern, other: Tensor, coefficient: Tensor, width: int
-) -> Iterator[tuple[Tensor, ...]]:
-    fields = (pattern.row, pattern.column, other, coefficient)
-    size = max(1, CHUNK_ELEMENTS // max(width, 1))
-    return zip(*(field.split(size) for field in fields), strict=True)
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
+        (out,) = ctx.saved_tensors
+        weighted = grad * out
+        row = ctx.pattern.row.expand_as(out)
+        total = out.new_zeros(len(out), ctx.pattern.shape[0]).scatter_add_(1, row, weighted)
+        return None, weighted - out * total.gather(1, row)

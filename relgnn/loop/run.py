@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from relgnn.loop.textmodel import publish_text_model
 from relgnn.loop.world import World, make_encoder
 from relgnn.posterior.calibration import calibration_report
 from relgnn.ranking.metrics import write_ranks
-from relgnn.runtime import Runtime, environment, peak_memory_mb
+from relgnn.runtime import Runtime, cache_home, environment, peak_memory_mb
 from relgnn.training import module_tensors, save_json, save_tensors
 from relgnn.training.checkpoint import atomic_file
 
@@ -46,8 +45,7 @@ def cache_folder(config: Config) -> Path:
     """Where encodings are kept: text.cache, RELGNN_CACHE or the user's cache folder."""
     if config.text.cache is not None:
         return config.text.cache
-    home = os.environ.get("RELGNN_CACHE")
-    return Path(home) if home else Path.home() / ".cache" / "relgnn"
+    return cache_home()
 
 
 def run(config: Config, folder: Path, resume: bool = False) -> dict[str, Any]:

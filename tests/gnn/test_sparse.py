@@ -1,16 +1,35 @@
-"""Sparse sums: against dense matrices, gradcheck, chunks, empty and half-precision input."""
+"""Sparse sums, compiled and not: against dense matrices, gradcheck, chunks, errors."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
-from relgnn.gnn import sparse
-from relgnn.gnn.sparse import SparsePattern, sddmm, weighted_product_spmm, weighted_spmm
+from relgnn import native
+from relgnn.errors import InputError
+from relgnn.gnn import kernels
+from relgnn.gnn.kernels import sddmm
+from relgnn.gnn.sparse import SparsePattern, edge_softmax, weighted_product_spmm, weighted_spmm
 from tests.gnn.references import normal
 
 ROWS, COLUMNS, OTHERS, EDGES, WIDTH = 5, 4, 3, 17, 6
+
+
+@pytest.fixture(params=["compiled", "PyTorch"], autouse=True)
+def form(request: pytest.FixtureRequest) -> Iterator[None]:
+    if request.param == "compiled":
+        if native.library(kernels.SOURCE) is None:
+            pytest.skip("no compiler")
+        yield
+    else:
+        with native.disabled():
+            yield
 
 
 def random_index(size: int, seed: int) -> Tensor:
@@ -92,8 +111,50 @@ def test_chunked_is_whole(pattern: SparsePattern, monkeypatch: pytest.MonkeyPatc
         return [out, *torch.autograd.grad(out.square().sum(), inputs)]
 
     whole = run()
-    monkeypatch.setattr(sparse, "CHUNK_ELEMENTS", 3 * WIDTH)
+    monkeypatch.setattr(kernels, "CHUNK_ELEMENTS", 3 * WIDTH)
     torch.testing.assert_close(run(), whole)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler")
+def test_kernels_compile_where_there_is_a_compiler() -> None:
+    assert native._load(kernels.SOURCE) is not None
+
+
+def test_edge_softmax_sums_to_one_at_every_node_and_has_the_right_gradient() -> None:
+    row = random_index(ROWS - 1, 1).sort().values
+    pattern = SparsePattern.build(row, random_index(COLUMNS, 2), (ROWS, COLUMNS))
+    scores = (20 * normal(2, EDGES, dtype=torch.float64)).requires_grad_()
+    out = edge_softmax(pattern, scores)
+    for node in range(ROWS - 1):
+        torch.testing.assert_close(out[:, row == node], scores[:, row == node].softmax(1))
+    assert torch.autograd.gradcheck(lambda s: edge_softmax(pattern, s / 20), (scores,))
+
+
+def test_edge_softmax_leaves_removed_edges_out() -> None:
+    pattern = SparsePattern.build(torch.tensor([0, 0, 0]), torch.tensor([0, 1, 2]), (1, 3))
+    out = edge_softmax(pattern, torch.tensor([[1.0, -torch.inf, 1.0]]))
+    torch.testing.assert_close(out, torch.tensor([[0.5, 0.0, 0.5]]))
+
+
+def test_features_that_do_not_fit_the_graph_are_an_error(pattern: SparsePattern) -> None:
+    with pytest.raises(InputError, match="one row a node"):
+        weighted_spmm(pattern, normal(EDGES), normal(COLUMNS - 1, WIDTH))
+    with pytest.raises(InputError, match="one coefficient a message"):
+        weighted_spmm(pattern, normal(EDGES + 1), normal(COLUMNS, WIDTH))
+    with pytest.raises(InputError, match="one row for each relation"):
+        other = torch.full((EDGES,), OTHERS)
+        weighted_product_spmm(
+            pattern, other, normal(EDGES), normal(COLUMNS, WIDTH), normal(OTHERS, WIDTH)
+        )
+
+
+def test_nan_features_reach_only_the_rows_that_read_them(pattern: SparsePattern) -> None:
+    features = normal(COLUMNS, WIDTH)
+    features[0] = torch.nan
+    touched = torch.zeros(ROWS, dtype=torch.bool)
+    touched[pattern.row[pattern.column == 0]] = True
+    out = weighted_spmm(pattern, normal(EDGES), features)
+    assert torch.equal(out.isnan().any(1), touched)
 
 
 def test_no_entries_give_zeros_and_gradients() -> None:
@@ -122,3 +183,55 @@ def test_only_the_gradients_that_are_asked_for(pattern: SparsePattern) -> None:
     weighted_spmm(pattern, values, features).sum().backward()
     assert values.grad is None
     assert features.grad is not None
+
+
+@given(
+    shape=st.tuples(*(st.integers(1, top) for top in (9, 9, 40, 150, 6))),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
+    seed=st.integers(0, 99),
+)
+def test_compiled_equals_pytorch_at_any_width(
+    shape: tuple[int, ...], dtype: torch.dtype, seed: int
+) -> None:
+    rows, columns, edges, width, bases = shape
+    generator = torch.Generator().manual_seed(seed)
+    row, column = (torch.randint(n, (edges,), generator=generator) for n in (rows, columns))
+    pattern = SparsePattern.build(row, column, (rows, columns))
+    kind = torch.promote_types(dtype, torch.float32)
+    values = torch.randn(bases, edges, generator=generator, dtype=kind)
+    features = torch.randn(columns, width, generator=generator).to(dtype)
+    grad = torch.randn(rows, bases, width, generator=generator, dtype=kind)
+
+    def run() -> list[Tensor]:
+        gradients = kernels.edge_sum_gradients(pattern, values, features, grad)
+        return [kernels.edge_sum(pattern, values, features), *gradients]
+
+    compiled = run()
+    with native.disabled():
+        plain = run()
+    torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    generator = torch.Generator().manual_seed(0)
+    row, column, other = (torch.randint(n, (5000,), generator=generator) for n in (90, 80, 7))
+    pattern = SparsePattern.build(row, column, (90, 80))
+    given_ = [normal(5000), normal(80, 33), normal(7, 33), normal(90, 33)]
+
+    def run(threads: int) -> list[Tensor]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            return [
+                *kernels.product_sum_gradients(pattern, other, *given_),
+                *kernels.edge_sum_gradients(
+                    pattern, given_[0][None], given_[1], given_[3][:, None]
+                ),
+            ]
+        finally:
+            torch.set_num_threads(before)
+
+    if native.library(kernels.SOURCE) is None:
+        pytest.skip("PyTorch's form makes no such promise")
+    for one, two in zip(run(1), run(2), strict=True):
+        assert torch.equal(one, two)

@@ -1,0 +1,323 @@
+// Sums over the edges of a compressed sparse pattern; see kernels.py for what each computes.
+//
+// Rows are shared out in ranges of about equal numbers of entries. Every output row is summed by
+// one thread in the order of its entries, so results do not depend on the number of threads.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+using i32 = int32_t;
+using i64 = int64_t;
+
+namespace {
+
+struct bf16 {
+  uint16_t bits;
+  operator float() const {
+    uint32_t wide = static_cast<uint32_t>(bits) << 16;
+    float value;
+    std::memcpy(&value, &wide, sizeof value);
+    return value;
+  }
+};
+
+constexpr i64 AHEAD = 4;    // entries whose rows are fetched early
+constexpr i64 FAR = 16;     // the same for single numbers, which cost less to fetch
+constexpr i64 LINE = 64;    // bytes of a cache line
+constexpr i64 RANGES = 64;  // of rows, taken by threads as they come
+constexpr i64 PARTS = 16;   // of a sum over all edges; fixed, so that rounding is
+
+// First row of range p of n, such that ranges hold about equally many entries.
+inline i64 range_start(const i32* pointer, i64 rows, i64 p, i64 n) {
+  if (p == n) return rows;
+  const i64 entry = static_cast<i64>(pointer[rows]) * p / n;
+  return std::lower_bound(pointer, pointer + rows, entry) - pointer;
+}
+
+template <class T>
+inline void fetch(const T* row, i64 width) {
+  const char* at = reinterpret_cast<const char*>(row);
+  for (i64 byte = 0; byte < width * static_cast<i64>(sizeof(T)); byte += LINE)
+    __builtin_prefetch(at + byte);
+}
+
+// Columns [first, first + W) of one output row, for B coefficients of each entry at once.
+template <class T, class A, int B, int W>
+inline void sum_tile(i64 begin, i64 end, const i32* index, const i64* order, const A* coefficient,
+                     i64 entries, const T* features, i64 width, i64 first, A* out) {
+  A sum[B][W];
+  for (int b = 0; b < B; ++b)
+    for (int j = 0; j < W; ++j) sum[b][j] = 0;
+  for (i64 k = begin; k < end; ++k) {
+    const T* __restrict row = features + static_cast<i64>(index[k]) * width + first;
+    if (k + AHEAD < end) fetch(features + static_cast<i64>(index[k + AHEAD]) * width + first, W);
+    const i64 e = order ? order[k] : k;
+    for (int b = 0; b < B; ++b) {
+      const A c = coefficient[b * entries + e];
+#pragma omp simd
+      for (int j = 0; j < W; ++j) sum[b][j] += c * static_cast<A>(row[j]);
+    }
+  }
+  for (int b = 0; b < B; ++b) std::memcpy(out + b * width + first, sum[b], W * sizeof(A));
+}
+
+// out[i, b, :] = Σ_k coefficient[b, order[k]] · features[index[k], :]
+template <class T, class A, int B>
+void sum_rows(i64 rows, i64 width, const i32* pointer, const i32* index, const i64* order,
+              const A* coefficient, i64 entries, const T* features, A* out, i64 stride) {
+#pragma omp parallel for schedule(dynamic, 1)
+  for (i64 p = 0; p < RANGES; ++p) {
+    const i64 stop = range_start(pointer, rows, p + 1, RANGES);
+    for (i64 i = range_start(pointer, rows, p, RANGES); i < stop; ++i) {
+      const i64 begin = pointer[i], end = pointer[i + 1];
+      A* row = out + i * stride;
+      i64 j = 0;
+#define TILE(W) \
+  for (; j + W <= width; j += W) \
+    sum_tile<T, A, B, W>(begin, end, index, order, coefficient, entries, features, width, j, row)
+      TILE(64);
+      TILE(32);
+      TILE(16);
+      TILE(8);
+      TILE(1);
+#undef TILE
+    }
+  }
+}
+
+template <class T, class A>
+void sum_all(i64 rows, i64 width, i64 bases, const i32* pointer, const i32* index,
+             const i64* order, const A* coefficient, i64 entries, const T* features, A* out) {
+  const i64 stride = bases * width;
+  i64 b = 0;
+#define BASES(B) \
+  for (; b + B <= bases; b += B) \
+    sum_rows<T, A, B>(rows, width, pointer, index, order, coefficient + b * entries, entries, \
+                      features, out + b * width, stride)
+  BASES(4);
+  BASES(2);
+  BASES(1);
+#undef BASES
+}
+
+// The gradients of sum_all, on the transposed pattern, from grad [rows, B, width]:
+// to_features[i, :] = Σ_k Σ_b coefficient[b, order[k]] · grad[index[k], b, :]
+// to_coefficient[b, order[k]] = ⟨grad[index[k], b, :], features[i, :]⟩
+template <class T, class A>
+void sum_back(i64 rows, i64 width, i64 bases, const i32* pointer, const i32* index,
+              const i64* order, const A* coefficient, i64 entries, const A* grad,
+              const T* features, A* to_features, A* to_coefficient) {
+#pragma omp parallel
+  {
+    std::vector<A> own(width);
+#pragma omp for schedule(dynamic, 1)
+    for (i64 p = 0; p < RANGES; ++p) {
+      const i64 stop = range_start(pointer, rows, p + 1, RANGES);
+      for (i64 i = range_start(pointer, rows, p, RANGES); i < stop; ++i) {
+        A* __restrict sum = to_features + i * width;
+        A* __restrict here = own.data();
+        for (i64 j = 0; j < width; ++j) sum[j] = 0, here[j] = static_cast<A>(features[i * width + j]);
+        for (i64 k = pointer[i]; k < pointer[i + 1]; ++k) {
+          const A* row = grad + static_cast<i64>(index[k]) * bases * width;
+          if (k + 2 < entries)
+            fetch(grad + static_cast<i64>(index[k + 2]) * bases * width, bases * width);
+          if (k + FAR < entries)
+            for (i64 b = 0; b < bases; ++b) {
+              __builtin_prefetch(coefficient + b * entries + order[k + FAR]);
+              __builtin_prefetch(to_coefficient + b * entries + order[k + FAR], 1);
+            }
+          const i64 e = order[k];
+          for (i64 b = 0; b < bases; ++b) {
+            const A* __restrict g = row + b * width;
+            const A c = coefficient[b * entries + e];
+            A dot = 0;
+#pragma omp simd reduction(+ : dot)
+            for (i64 j = 0; j < width; ++j) {
+              sum[j] += c * g[j];
+              dot += g[j] * here[j];
+            }
+            to_coefficient[b * entries + e] = dot;
+          }
+        }
+      }
+    }
+  }
+}
+
+// One message c · l ∘ r of real vectors, or of complex ones as [2, width]: real, then imaginary.
+template <class A, bool Complex>
+struct Product {
+  // sum += c · l ∘ r
+  static inline void add(A* __restrict sum, A c, const A* __restrict l, const A* __restrict r,
+                         i64 width) {
+    if (!Complex) {
+#pragma omp simd
+      for (i64 j = 0; j < width; ++j) sum[j] += c * l[j] * r[j];
+      return;
+    }
+    const A *li = l + width, *ri = r + width;
+    A* si = sum + width;
+#pragma omp simd
+    for (i64 j = 0; j < width; ++j) {
+      sum[j] += c * (l[j] * r[j] - li[j] * ri[j]);
+      si[j] += c * (l[j] * ri[j] + li[j] * r[j]);
+    }
+  }
+
+  // to_l += c · g ∘ conj(r), to_r += c · g ∘ conj(l), returns Re⟨g, l ∘ r⟩
+  static inline A back(A* __restrict to_l, A* __restrict to_r, A c, const A* __restrict g,
+                       const A* __restrict l, const A* __restrict r, i64 width) {
+    A dot = 0;
+    if (!Complex) {
+#pragma omp simd reduction(+ : dot)
+      for (i64 j = 0; j < width; ++j) {
+        const A m = g[j] * r[j];
+        dot += m * l[j];
+        to_l[j] += c * m;
+        to_r[j] += c * g[j] * l[j];
+      }
+      return dot;
+    }
+    const A *gi = g + width, *li = l + width, *ri = r + width;
+    A *ti = to_l + width, *ui = to_r + width;
+#pragma omp simd reduction(+ : dot)
+    for (i64 j = 0; j < width; ++j) {
+      const A real = g[j] * r[j] + gi[j] * ri[j], imaginary = gi[j] * r[j] - g[j] * ri[j];
+      dot += real * l[j] + imaginary * li[j];
+      to_l[j] += c * real;
+      ti[j] += c * imaginary;
+      to_r[j] += c * (g[j] * l[j] + gi[j] * li[j]);
+      ui[j] += c * (gi[j] * l[j] - g[j] * li[j]);
+    }
+    return dot;
+  }
+};
+
+// out[i, :] = Σ_k coefficient[e] · left[index[k], :] ∘ right[other[e], :],  e = order[k]
+template <class A, bool Complex>
+void product_sum(i64 rows, i64 width, const i32* pointer, const i32* index, const i64* order,
+                 const i64* other, const A* coefficient, const A* left, const A* right, A* out) {
+  const i64 step = Complex ? 2 * width : width;
+#pragma omp parallel for schedule(dynamic, 1)
+  for (i64 p = 0; p < RANGES; ++p) {
+    const i64 stop = range_start(pointer, rows, p + 1, RANGES);
+    for (i64 i = range_start(pointer, rows, p, RANGES); i < stop; ++i) {
+      A* sum = out + i * step;
+      std::fill(sum, sum + step, A(0));
+      for (i64 k = pointer[i]; k < pointer[i + 1]; ++k) {
+        if (k + AHEAD < pointer[i + 1])
+          fetch(left + static_cast<i64>(index[k + AHEAD]) * step, step);
+        const i64 e = order ? order[k] : k;
+        Product<A, Complex>::add(sum, coefficient[e], left + static_cast<i64>(index[k]) * step,
+                                 right + other[e] * step, width);
+      }
+    }
+  }
+}
+
+// The gradients of product_sum, on the transposed pattern (rows of `left`), from grad.
+template <class A, bool Complex>
+void product_back(i64 rows, i64 width, i64 relations, const i32* pointer, const i32* index,
+                  const i64* order, const i64* other, const A* coefficient, const A* grad,
+                  const A* left, const A* right, A* to_left, A* to_right, A* to_coefficient) {
+  const i64 step = Complex ? 2 * width : width, size = relations * step, entries = pointer[rows];
+  std::vector<A> parts(PARTS * size, A(0));
+#pragma omp parallel for schedule(dynamic, 1)
+  for (i64 p = 0; p < PARTS; ++p) {
+    const i64 stop = range_start(pointer, rows, p + 1, PARTS);
+    for (i64 i = range_start(pointer, rows, p, PARTS); i < stop; ++i) {
+      A* sum = to_left + i * step;
+      std::fill(sum, sum + step, A(0));
+      for (i64 k = pointer[i]; k < pointer[i + 1]; ++k) {
+        if (k + AHEAD < entries) fetch(grad + static_cast<i64>(index[k + AHEAD]) * step, step);
+        if (k + FAR < entries) {
+          __builtin_prefetch(coefficient + order[k + FAR]);
+          __builtin_prefetch(other + order[k + FAR]);
+          __builtin_prefetch(to_coefficient + order[k + FAR], 1);
+        }
+        const i64 e = order[k];
+        to_coefficient[e] = Product<A, Complex>::back(
+            sum, parts.data() + p * size + other[e] * step, coefficient[e],
+            grad + static_cast<i64>(index[k]) * step, left + i * step, right + other[e] * step,
+            width);
+      }
+    }
+  }
+#pragma omp parallel for
+  for (i64 j = 0; j < size; ++j) {
+    A sum = 0;
+    for (i64 p = 0; p < PARTS; ++p) sum += parts[p * size + j];
+    to_right[j] = sum;
+  }
+}
+
+// out[h, k] = exp(score[h, k]) / Σ over the entries of k's row; entries are in row order.
+template <class A>
+void softmax_rows(i64 rows, i64 heads, i64 entries, const i32* pointer, const A* score, A* out) {
+#pragma omp parallel for collapse(2) schedule(static)
+  for (i64 h = 0; h < heads; ++h)
+    for (i64 p = 0; p < RANGES; ++p) {
+      const A* s = score + h * entries;
+      A* o = out + h * entries;
+      const i64 stop = range_start(pointer, rows, p + 1, RANGES);
+      for (i64 i = range_start(pointer, rows, p, RANGES); i < stop; ++i) {
+        const i64 begin = pointer[i], end = pointer[i + 1];
+        A most = -std::numeric_limits<A>::infinity(), total = 0;
+        for (i64 k = begin; k < end; ++k) most = std::max(most, s[k]);
+        for (i64 k = begin; k < end; ++k) total += o[k] = std::exp(s[k] - most);
+        for (i64 k = begin; k < end; ++k) o[k] /= total;
+      }
+    }
+}
+
+}  // namespace
+
+#define EXPORT(NAME, T, A) \
+  void sum_##NAME(i64 rows, i64 width, i64 bases, const i32* pointer, const i32* index, \
+                  const i64* order, const A* coefficient, i64 entries, const T* features, \
+                  A* out) { \
+    sum_all<T, A>(rows, width, bases, pointer, index, order, coefficient, entries, features, out); \
+  } \
+  void sum_back_##NAME(i64 rows, i64 width, i64 bases, const i32* pointer, const i32* index, \
+                       const i64* order, const A* coefficient, i64 entries, const A* grad, \
+                       const T* features, A* to_features, A* to_coefficient) { \
+    sum_back<T, A>(rows, width, bases, pointer, index, order, coefficient, entries, grad, \
+                   features, to_features, to_coefficient); \
+  }
+
+#define EXPORT_PRODUCT(NAME, A, COMPLEX) \
+  void product_##NAME(i64 rows, i64 width, const i32* pointer, const i32* index, \
+                      const i64* order, const i64* other, const A* coefficient, const A* left, \
+                      const A* right, A* out) { \
+    product_sum<A, COMPLEX>(rows, width, pointer, index, order, other, coefficient, left, right, \
+                            out); \
+  } \
+  void product_back_##NAME(i64 rows, i64 width, i64 relations, const i32* pointer, \
+                           const i32* index, const i64* order, const i64* other, \
+                           const A* coefficient, const A* grad, const A* left, const A* right, \
+                           A* to_left, A* to_right, A* to_coefficient) { \
+    product_back<A, COMPLEX>(rows, width, relations, pointer, index, order, other, coefficient, \
+                             grad, left, right, to_left, to_right, to_coefficient); \
+  }
+
+extern "C" {
+EXPORT(float32, float, float)
+EXPORT(float64, double, double)
+EXPORT(bfloat16, bf16, float)
+EXPORT_PRODUCT(float32, float, false)
+EXPORT_PRODUCT(float64, double, false)
+EXPORT_PRODUCT(complex64, float, true)
+EXPORT_PRODUCT(complex128, double, true)
+void softmax_float32(i64 rows, i64 heads, i64 entries, const i32* pointer, const float* score,
+                     float* out) {
+  softmax_rows<float>(rows, heads, entries, pointer, score, out);
+}
+void softmax_float64(i64 rows, i64 heads, i64 entries, const i32* pointer, const double* score,
+                     double* out) {
+  softmax_rows<double>(rows, heads, entries, pointer, score, out);
+}
+}
