@@ -46,7 +46,14 @@ SEEDS = (0, 1, 2)
 PLAIN = "rgcn"
 """The configuration of a loop table whose rows carry no prefix."""
 
-CODE = ("relgnn", "experiments/*.py", "experiments/configs", "pyproject.toml", "requirements.lock")
+CODE = (
+    "relgnn",
+    "benchmarks",
+    "experiments/*.py",
+    "experiments/configs",
+    "pyproject.toml",
+    "requirements.lock",
+)
 """What can change a number: uncommitted changes here make a line dirty."""
 
 METRICS = ("mrr", "hits@1", "hits@3", "hits@10")
@@ -155,7 +162,7 @@ def execute(
     if not (begun and resume):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        save_json(folder / "provenance.json", _provenance())
+        save_json(folder / "provenance.json", provenance())
     if not (ended and resume):
         (runner or run_apart)(job.config, folder, begun and resume)
     lines = _lines(job, folder)
@@ -288,7 +295,8 @@ def _begun(folder: Path, config: Config) -> bool:
     return path.exists() and load_config(path).sha256() == config.sha256()
 
 
-def _provenance() -> dict[str, Any]:
+def provenance() -> dict[str, Any]:
+    """The commit that a run begins with, and whether the code differs from it."""
     commit = _git("rev-parse", "HEAD")
     return {"git_commit": commit or "unknown", "dirty": tree_is_dirty()}
 

@@ -36,6 +36,7 @@ class Line:
         split_seed: draw of the fraction.
         seconds, peak_memory_mb: of the whole run, which may have made several rows.
         hardware, versions: where it ran.
+        peer: name and version of what a speed was compared with.
     """
 
     table: str
@@ -53,6 +54,7 @@ class Line:
     peak_memory_mb: float
     hardware: str
     versions: dict[str, str]
+    peer: str | None = None
 
     @property
     def key(self) -> Key:
@@ -78,6 +80,7 @@ def read_lines(table: str, root: Path = RESULTS) -> list[Line]:
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             content = json.loads(text)
+            content.setdefault("peer", None)
             found.append(Line(**{field.name: content[field.name] for field in fields(Line)}))
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(

@@ -30,6 +30,13 @@ Count = Annotated[int, Field(ge=1)]
 NOT_HASHED = ("runtime", "source", "expected", "budget")
 
 
+# keys younger than some recorded results: at these values a run computes what it did without them,
+# so that they do not change its hash
+YOUNGER: dict[str, dict[str, Any]] = {
+    "gnn": {"decomposition": "basis", "alpha": True, "heads": 4},
+}
+
+
 class Section(BaseModel):
     """Base of every section: immutable, strictly typed, closed to unknown keys."""
 
@@ -72,9 +79,18 @@ class TextConfig(Section):
 class GnnConfig(Section):
     """The graph encoder."""
 
-    kind: Literal["rgcn", "compgcn", "none"] = Field("rgcn", description="graph encoder")
+    kind: Literal["rgcn", "compgcn", "attention", "none"] = Field(
+        "rgcn", description="graph encoder"
+    )
     layers: Count = Field(1, description="rounds of message passing")
-    bases: Count = Field(4, description="bases of R-GCN's weights")
+    bases: Count = Field(4, description="bases, or blocks, of R-GCN's weights")
+    decomposition: Literal["basis", "block"] = Field(
+        "basis", description="of R-GCN's weights; only with bases does text make them"
+    )
+    alpha: bool = Field(
+        True, description="R-GCN's own coefficients; false: text alone, for relations never seen"
+    )
+    heads: Count = Field(4, description="heads of attention")
     composition: Literal["sub", "mult", "corr"] = Field("mult", description="CompGCN's composition")
     dropout: Dropout = Field(0.2, description="dropout of a layer's output")
     edge_dropout: Dropout = Field(0.3, description="share of edges left out of a training step")
@@ -184,6 +200,9 @@ class RuntimeConfig(Section):
         "auto", description="auto: text is encoded in bf16 where native, training is fp32"
     )
     threads: Count | None = Field(None, description="null: as many as the libraries choose")
+    backend: Literal["native", "pyg", "dgl"] = Field(
+        "native", description="what sums over edges: own kernels, PyTorch Geometric or DGL"
+    )
     deterministic: bool = Field(True, description="only operations that repeat bit by bit")
 
 
@@ -212,8 +231,12 @@ class Config(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
     def sha256(self) -> str:
-        """Hash of what the run computes: canonical JSON without the keys in `NOT_HASHED`."""
+        """Hash of what the run computes: canonical JSON without `NOT_HASHED` and idle `YOUNGER`."""
         content = self.model_dump(mode="json", exclude=set(NOT_HASHED))
+        for section, keys in YOUNGER.items():
+            for key, idle in keys.items():
+                if content[section][key] == idle:
+                    del content[section][key]
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from relgnn.config import Config, known_keys, load_config, make_config
+from experiments.results import read_lines, tables
+from relgnn.config import YOUNGER, Config, known_keys, load_config, make_config
 from relgnn.errors import InputError
+from tests.conftest import ROOT
 
 MINIMAL = {"data": {"name": "codex_s"}}
 
@@ -199,3 +201,16 @@ def test_a_date_is_a_text() -> None:
 def test_sections_are_immutable() -> None:
     with pytest.raises(ValueError, match="frozen"):
         make_config(MINIMAL).train.epochs = 3
+
+
+def test_younger_keys_leave_the_hash_of_recorded_results_alone() -> None:
+    lines = [line for table in tables() for line in read_lines(table) if table != "speed"]
+    recorded = {line.config_sha256 for line in lines if not line.dirty}
+    config = load_config(ROOT / "experiments/configs/lp_codex_s/complex.yaml")
+    assert config.sha256() in recorded
+    for section, keys in YOUNGER.items():
+        for key in keys:
+            other = {"decomposition": "block", "alpha": "false", "heads": "2"}[key]
+            assert make_config(MINIMAL, [f"{section}.{key}={other}"]).sha256() != (
+                make_config(MINIMAL).sha256()
+            )

@@ -63,3 +63,22 @@ class TextCoefficient(nn.Module):
             + graph.evidence_index[graph.edge_id]
         )
         return padded.index_select(1, slot)
+
+    def gate(self, graph: MessageGraph, relation_text: Tensor | None) -> Tensor | float:
+        """1 + a(e) of every message, [2E], for one basis; 1 where neither text is used."""
+        gate: Tensor | float = 1.0
+        by_relation = self.by_relation(relation_text)
+        if by_relation is not None:
+            check_relations(graph, by_relation.shape[1])
+            gate = gate + by_relation[0].index_select(0, graph.relation)
+        by_edge = self.by_edge(graph)
+        return gate if by_edge is None else gate + by_edge[0]
+
+
+def check_relations(graph: MessageGraph, given: int) -> None:
+    """Raise InputError unless `given` vectors are one for each relation and each inverse."""
+    if given != 2 * graph.num_relations:
+        raise InputError(
+            f"{given} relation vectors for a graph of {graph.num_relations} relations: expected "
+            f"{2 * graph.num_relations}, one for each relation and each inverse"
+        )

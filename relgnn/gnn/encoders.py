@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from relgnn.errors import InputError
+from relgnn.gnn.attention import AttentionLayer
+from relgnn.gnn.blocks import BlockRGCNLayer
 from relgnn.gnn.graph import MessageGraph
 from relgnn.gnn.layers import CompGCNLayer, RGCNLayer
 
@@ -54,12 +56,13 @@ class GraphEncoder(nn.Module, ABC):
 
 
 class RGCNEncoder(GraphEncoder):
-    """Stack of `RGCNLayer`; relation features pass unchanged.
+    """Stack of `RGCNLayer`, or of `BlockRGCNLayer`; relation features pass unchanged.
 
     Args:
-        num_bases: B.
+        num_bases: B, bases or blocks.
         alpha: False leaves the relations' own coefficients out, for relations never seen; needs
-            text_dim.
+            text_dim and bases.
+        decomposition: of the relations' weights, "basis" or "block".
     """
 
     def __init__(
@@ -72,20 +75,19 @@ class RGCNEncoder(GraphEncoder):
         dropout: float = 0.0,
         num_bases: int = 4,
         alpha: bool = True,
+        decomposition: str = "basis",
     ) -> None:
         super().__init__(dim, num_layers)
-        self.layers = nn.ModuleList(
-            RGCNLayer(
-                dim,
-                dim,
-                num_relations,
-                num_bases,
-                text_dim,
-                evidence_dim,
-                dropout,
-                torch.tanh,
-                alpha,
+        if decomposition not in ("basis", "block") or (decomposition == "block" and not alpha):
+            raise InputError(
+                f"R-GCN with decomposition '{decomposition}' and alpha {alpha}: expected 'basis' "
+                "or 'block', and 'basis' where alpha is false; blocks are each relation's own"
             )
+        common = (text_dim, evidence_dim, dropout, torch.tanh)
+        self.layers = nn.ModuleList(
+            BlockRGCNLayer(dim, dim, num_relations, num_bases, *common)
+            if decomposition == "block"
+            else RGCNLayer(dim, dim, num_relations, num_bases, *common, alpha)
             for _ in range(num_layers)
         )
 
@@ -130,7 +132,43 @@ class CompGCNEncoder(GraphEncoder):
         return x, z
 
 
-GRAPH_ENCODERS: dict[str, type[GraphEncoder]] = {"rgcn": RGCNEncoder, "compgcn": CompGCNEncoder}
+class AttentionEncoder(GraphEncoder):
+    """Stack of `AttentionLayer`; relation features pass unchanged.
+
+    Args:
+        num_heads: K.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_relations: int,
+        num_layers: int = 1,
+        text_dim: int = 0,
+        evidence_dim: int = 0,
+        dropout: float = 0.0,
+        num_heads: int = 4,
+    ) -> None:
+        super().__init__(dim, num_layers)
+        self.num_relations = num_relations
+        self.layers = nn.ModuleList(
+            AttentionLayer(dim, dim, num_heads, text_dim, evidence_dim, dropout, torch.tanh)
+            for _ in range(num_layers)
+        )
+
+    def forward(
+        self, x: Tensor, z: Tensor, graph: MessageGraph, relation_text: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        for layer, gate in zip(self.layers, self.gates, strict=True):
+            x = x + gate * layer(x, z, graph, relation_text)
+        return x, z
+
+
+GRAPH_ENCODERS: dict[str, type[GraphEncoder]] = {
+    "rgcn": RGCNEncoder,
+    "compgcn": CompGCNEncoder,
+    "attention": AttentionEncoder,
+}
 
 
 def make_encoder(kind: str, dim: int, num_relations: int, **options: Any) -> GraphEncoder:

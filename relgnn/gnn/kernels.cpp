@@ -48,10 +48,10 @@ inline void fetch(const T* row, i64 width) {
 // Columns [first, first + W) of one output row, for B coefficients of each entry at once.
 template <class T, class A, int B, int W>
 inline void sum_tile(i64 begin, i64 end, const i32* index, const i64* order, const A* coefficient,
-                     i64 entries, const T* features, i64 width, i64 first, A* out) {
+                     i64 entries, const T* features, i64 width, i64 first, bool add, A* out) {
   A sum[B][W];
   for (int b = 0; b < B; ++b)
-    for (int j = 0; j < W; ++j) sum[b][j] = 0;
+    for (int j = 0; j < W; ++j) sum[b][j] = add ? out[b * width + first + j] : 0;
   for (i64 k = begin; k < end; ++k) {
     const T* __restrict row = features + static_cast<i64>(index[k]) * width + first;
     if (k + AHEAD < end) fetch(features + static_cast<i64>(index[k + AHEAD]) * width + first, W);
@@ -65,20 +65,21 @@ inline void sum_tile(i64 begin, i64 end, const i32* index, const i64* order, con
   for (int b = 0; b < B; ++b) std::memcpy(out + b * width + first, sum[b], W * sizeof(A));
 }
 
-// out[i, b, :] = Σ_k coefficient[b, order[k]] · features[index[k], :]
+// out[i, b, :] = Σ_k coefficient[b, order[k]] · features[index[k], :], plus out itself on `add`
 template <class T, class A, int B>
 void sum_rows(i64 rows, i64 width, const i32* pointer, const i32* index, const i64* order,
-              const A* coefficient, i64 entries, const T* features, A* out, i64 stride) {
+              const A* coefficient, i64 entries, const T* features, bool add, A* out, i64 stride) {
 #pragma omp parallel for schedule(dynamic, 1)
   for (i64 p = 0; p < RANGES; ++p) {
     const i64 stop = range_start(pointer, rows, p + 1, RANGES);
     for (i64 i = range_start(pointer, rows, p, RANGES); i < stop; ++i) {
       const i64 begin = pointer[i], end = pointer[i + 1];
+      if (add && begin == end) continue;
       A* row = out + i * stride;
       i64 j = 0;
 #define TILE(W) \
   for (; j + W <= width; j += W) \
-    sum_tile<T, A, B, W>(begin, end, index, order, coefficient, entries, features, width, j, row)
+    sum_tile<T, A, B, W>(begin, end, index, order, coefficient, entries, features, width, j, add, row)
       TILE(64);
       TILE(32);
       TILE(16);
@@ -91,26 +92,28 @@ void sum_rows(i64 rows, i64 width, const i32* pointer, const i32* index, const i
 
 template <class T, class A>
 void sum_all(i64 rows, i64 width, i64 bases, const i32* pointer, const i32* index,
-             const i64* order, const A* coefficient, i64 entries, const T* features, A* out) {
+             const i64* order, const A* coefficient, i64 entries, const T* features, bool add,
+             A* out) {
   const i64 stride = bases * width;
   i64 b = 0;
 #define BASES(B) \
   for (; b + B <= bases; b += B) \
     sum_rows<T, A, B>(rows, width, pointer, index, order, coefficient + b * entries, entries, \
-                      features, out + b * width, stride)
+                      features, add, out + b * width, stride)
   BASES(4);
   BASES(2);
   BASES(1);
 #undef BASES
 }
 
-// The gradients of sum_all, on the transposed pattern, from grad [rows, B, width]:
+// The gradients of sum_all, on the transposed pattern, from grad [rows, B, width], the first of
+// them added to what is there on `add`:
 // to_features[i, :] = Σ_k Σ_b coefficient[b, order[k]] · grad[index[k], b, :]
 // to_coefficient[b, order[k]] = ⟨grad[index[k], b, :], features[i, :]⟩
 template <class T, class A>
 void sum_back(i64 rows, i64 width, i64 bases, const i32* pointer, const i32* index,
               const i64* order, const A* coefficient, i64 entries, const A* grad,
-              const T* features, A* to_features, A* to_coefficient) {
+              const T* features, bool add, A* to_features, A* to_coefficient) {
 #pragma omp parallel
   {
     std::vector<A> own(width);
@@ -120,7 +123,9 @@ void sum_back(i64 rows, i64 width, i64 bases, const i32* pointer, const i32* ind
       for (i64 i = range_start(pointer, rows, p, RANGES); i < stop; ++i) {
         A* __restrict sum = to_features + i * width;
         A* __restrict here = own.data();
-        for (i64 j = 0; j < width; ++j) sum[j] = 0, here[j] = static_cast<A>(features[i * width + j]);
+        if (add && pointer[i] == pointer[i + 1]) continue;
+        if (!add) std::fill(sum, sum + width, A(0));
+        for (i64 j = 0; j < width; ++j) here[j] = static_cast<A>(features[i * width + j]);
         for (i64 k = pointer[i]; k < pointer[i + 1]; ++k) {
           const A* row = grad + static_cast<i64>(index[k]) * bases * width;
           if (k + 2 < entries)
@@ -268,8 +273,9 @@ void softmax_rows(i64 rows, i64 heads, i64 entries, const i32* pointer, const A*
         const i64 begin = pointer[i], end = pointer[i + 1];
         A most = -std::numeric_limits<A>::infinity(), total = 0;
         for (i64 k = begin; k < end; ++k) most = std::max(most, s[k]);
+        if (most == -std::numeric_limits<A>::infinity()) most = 0;  // every edge was removed
         for (i64 k = begin; k < end; ++k) total += o[k] = std::exp(s[k] - most);
-        for (i64 k = begin; k < end; ++k) o[k] /= total;
+        for (i64 k = begin; k < end; ++k) o[k] /= total > 0 ? total : 1;
       }
     }
 }
@@ -279,14 +285,15 @@ void softmax_rows(i64 rows, i64 heads, i64 entries, const i32* pointer, const A*
 #define EXPORT(NAME, T, A) \
   void sum_##NAME(i64 rows, i64 width, i64 bases, const i32* pointer, const i32* index, \
                   const i64* order, const A* coefficient, i64 entries, const T* features, \
-                  A* out) { \
-    sum_all<T, A>(rows, width, bases, pointer, index, order, coefficient, entries, features, out); \
+                  bool add, A* out) { \
+    sum_all<T, A>(rows, width, bases, pointer, index, order, coefficient, entries, features, add, \
+                  out); \
   } \
   void sum_back_##NAME(i64 rows, i64 width, i64 bases, const i32* pointer, const i32* index, \
                        const i64* order, const A* coefficient, i64 entries, const A* grad, \
-                       const T* features, A* to_features, A* to_coefficient) { \
+                       const T* features, bool add, A* to_features, A* to_coefficient) { \
     sum_back<T, A>(rows, width, bases, pointer, index, order, coefficient, entries, grad, \
-                   features, to_features, to_coefficient); \
+                   features, add, to_features, to_coefficient); \
   }
 
 #define EXPORT_PRODUCT(NAME, A, COMPLEX) \

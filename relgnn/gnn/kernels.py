@@ -36,13 +36,16 @@ SOURCE = Path(__file__).with_suffix(".cpp")
 CHUNK_ELEMENTS = 1 << 18
 
 
-def edge_sum(pattern: SparsePattern, coefficient: Tensor, features: Tensor) -> Tensor:
+def edge_sum(
+    pattern: SparsePattern, coefficient: Tensor, features: Tensor, out: Tensor | None = None
+) -> Tensor:
     """out[i, b] = Σ_{e: row_e = i} c_b(e) · h[column_e].
 
     Args:
         pattern: shape (N, M), E entries.
         coefficient: c, [B, E], in float32 where the features are in half precision.
         features: h, [M, d].
+        out: [N, B, d], what the sums are added to, in place; zeros where None.
 
     Returns:
         [N, B, d] of the coefficients' type.
@@ -51,33 +54,44 @@ def edge_sum(pattern: SparsePattern, coefficient: Tensor, features: Tensor) -> T
     rows, (bases, entries), width = pattern.shape[0], coefficient.shape, features.shape[1]
     native = _native(coefficient, features)
     if native is None:
-        return _edge_sum(pattern, coefficient, widen(features))
+        summed = _edge_sum(pattern, coefficient, widen(features))
+        return summed if out is None else out.add_(summed)
     coefficient, features = coefficient.contiguous(), features.contiguous()
-    out = coefficient.new_empty(rows, bases, width)
+    add = out is not None
+    out = coefficient.new_empty(rows, bases, width) if out is None else out
     _function(native, "sum", features)(
         *map(ctypes.c_int64, (rows, width, bases)),
         *map(pointer, (pattern.row_pointer, pattern.row_indices, pattern.row_order, coefficient)),
-        ctypes.c_int64(entries), pointer(features), pointer(out),
+        ctypes.c_int64(entries), pointer(features), ctypes.c_bool(add), pointer(out),
     )  # fmt: skip
     return out
 
 
 def edge_sum_gradients(
-    pattern: SparsePattern, coefficient: Tensor, features: Tensor, grad: Tensor
+    pattern: SparsePattern,
+    coefficient: Tensor,
+    features: Tensor,
+    grad: Tensor,
+    to_features: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of `edge_sum` for grad [N, B, d]: to the coefficients [B, E], to h [M, d]."""
+    """Gradients of `edge_sum` for grad [N, B, d]: to the coefficients [B, E], to h [M, d].
+
+    `to_features` is what the second is added to, in place; zeros where None.
+    """
     rows, (bases, entries), width = pattern.shape[1], coefficient.shape, features.shape[1]
     native = _native(coefficient, features)
     if native is None:
-        return _edge_sum_gradients(pattern, coefficient, widen(features), grad)
+        found, sent = _edge_sum_gradients(pattern, coefficient, widen(features), grad)
+        return found, sent if to_features is None else to_features.add_(sent)
     coefficient, features, grad = (t.contiguous() for t in (coefficient, features, grad))
     to_coefficient = torch.empty_like(coefficient)
-    to_features = coefficient.new_empty(rows, width)
+    add = to_features is not None
+    to_features = coefficient.new_empty(rows, width) if to_features is None else to_features
     _function(native, "sum_back", features)(
         *map(ctypes.c_int64, (rows, width, bases)),
         *map(pointer, (pattern.column_pointer, pattern.column_indices, pattern.column_order)),
-        pointer(coefficient), ctypes.c_int64(entries),
-        *map(pointer, (grad, features, to_features, to_coefficient)),
+        pointer(coefficient), ctypes.c_int64(entries), *map(pointer, (grad, features)),
+        ctypes.c_bool(add), *map(pointer, (to_features, to_coefficient)),
     )  # fmt: skip
     return to_coefficient, to_features
 
@@ -146,7 +160,7 @@ def product_sum_gradients(
 
 
 def row_softmax(pattern: SparsePattern, scores: Tensor) -> Tensor:
-    """Softmax of scores [H, E] over the entries of each row; a row without entries has none.
+    """Softmax of scores [H, E] over the entries of each row; zeros where all of them are -inf.
 
     Args:
         pattern: its entries must be in row order.
@@ -287,6 +301,7 @@ def _row_softmax(pattern: SparsePattern, scores: Tensor) -> Tensor:
     row = pattern.row.expand_as(scores)
     most = scores.new_full((len(scores), pattern.shape[0]), -torch.inf)
     most.scatter_reduce_(1, row, scores, "amax")
-    weight = (scores - most.gather(1, row)).exp()
+    weight = (scores - most.nan_to_num(neginf=0.0).gather(1, row)).exp()
     total = torch.zeros_like(most).scatter_add_(1, row, weight)
+    total = torch.where(total > 0, total, 1.0)
     return weight / total.gather(1, row)

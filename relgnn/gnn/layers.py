@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from relgnn.errors import InputError
-from relgnn.gnn.edges import TextCoefficient
+from relgnn.gnn.backends import weighted_product_spmm, weighted_spmm
+from relgnn.gnn.edges import TextCoefficient, check_relations
 from relgnn.gnn.graph import MessageGraph
 from relgnn.gnn.precision import widen
-from relgnn.gnn.sparse import weighted_product_spmm, weighted_spmm
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -76,7 +76,7 @@ class RGCNLayer(nn.Module):
         """
         parts = [p for p in (self.alpha, self.text.by_relation(relation_text)) if p is not None]
         by_relation = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-        _check_relations(graph, by_relation.shape[1])
+        check_relations(graph, by_relation.shape[1])
         coefficient = by_relation.index_select(1, graph.relation)
         by_edge = self.text.by_edge(graph)
         if by_edge is not None:
@@ -148,36 +148,19 @@ class CompGCNLayer(nn.Module):
             graph: with 2R relations, inverses included.
             relation_text: T, [R, text_dim].
         """
-        constant = graph.weight * graph.symmetric_norm
-        gate: Tensor | float = 1.0
-        by_relation = self.text.by_relation(relation_text)
-        if by_relation is not None:
-            _check_relations(graph, by_relation.shape[1])
-            gate = gate + by_relation[0].index_select(0, graph.relation)
-        by_edge = self.text.by_edge(graph)
-        if by_edge is not None:
-            gate = gate + by_edge[0]
-        return constant * gate
+        return self.text.gate(graph, relation_text) * (graph.weight * graph.symmetric_norm)
 
     def forward(
         self, x: Tensor, z: Tensor, graph: MessageGraph, relation_text: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """One round of messages: x [N, in_dim], z [2R, in_dim] to [N, out_dim], [2R, out_dim]."""
-        _check_relations(graph, z.shape[0])
+        check_relations(graph, z.shape[0])
         compose_sum, compose = COMPOSITIONS[self.composition]
         gathered = compose_sum(graph, self.coefficients(graph, relation_text), x, z)
         messages = torch.bmm(gathered.view(2, graph.num_nodes, -1), self.by_direction).sum(0)
         loop = compose(x, self.loop_relation) @ self.by_loop
         out = self.dropout((messages + loop) / 3) + self.bias
         return out if self.activation is None else self.activation(out), z @ self.by_relation
-
-
-def _check_relations(graph: MessageGraph, given: int) -> None:
-    if given != 2 * graph.num_relations:
-        raise InputError(
-            f"{given} relation vectors for a graph of {graph.num_relations} relations: expected "
-            f"{2 * graph.num_relations}, one for each relation and each inverse"
-        )
 
 
 def _sub(h: Tensor, z: Tensor) -> Tensor:

@@ -129,8 +129,7 @@ def edge_softmax(pattern: SparsePattern, scores: Tensor) -> Tensor:
 
     Args:
         pattern: its entries in row order, such as `Topology.by_node`.
-        scores: s, [H, E] for H heads. Edges of score -inf take no share, as long as one of the
-            row's edges has another.
+        scores: s, [H, E] for H heads. Edges of score -inf are left out.
     """
     with torch.autocast(scores.device.type, enabled=False):
         return _EdgeSoftmax.apply(pattern, widen(scores))

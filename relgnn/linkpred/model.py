@@ -111,8 +111,13 @@ def build_predictor(
     if gnn.kind != "none":
         text_dim = features.relations.shape[1] if features else 0
         own: dict[str, dict[str, int | str]] = {
-            "rgcn": {"num_bases": gnn.bases},
+            "rgcn": {
+                "num_bases": gnn.bases,
+                "decomposition": gnn.decomposition,
+                "alpha": gnn.alpha,
+            },
             "compgcn": {"composition": gnn.composition},
+            "attention": {"num_heads": gnn.heads},
         }
         encoder = make_encoder(
             gnn.kind,

@@ -14,6 +14,7 @@ import torch
 from relgnn.config import Config, load_config
 from relgnn.data import KnowledgeGraph
 from relgnn.errors import InputError
+from relgnn.gnn.backends import set_backend
 from relgnn.linkpred.evaluate import evaluate
 from relgnn.linkpred.features import encode_features
 from relgnn.linkpred.fit import Fitted, new_predictor
@@ -170,6 +171,7 @@ def open_run(folder: Path) -> OpenRun:
     config = _finished_config(folder)
     graph = _same_graph(config, folder)
     runtime = Runtime.from_config(config.runtime)
+    set_backend(config.runtime.backend)
     world = World(
         config, runtime, graph, make_encoder(config, runtime, cache_folder(config)), folder
     )

@@ -14,6 +14,7 @@ import torch
 from relgnn.config import Config
 from relgnn.data import KnowledgeGraph, load
 from relgnn.errors import InputError
+from relgnn.gnn.backends import set_backend
 from relgnn.linkpred.evaluate import evaluate
 from relgnn.linkpred.features import encode_features
 from relgnn.linkpred.fit import Fitted
@@ -69,6 +70,7 @@ def run(config: Config, folder: Path, resume: bool = False) -> dict[str, Any]:
             f"`relgnn run --resume {folder}`"
         )
     runtime = Runtime.from_config(config.runtime)
+    set_backend(config.runtime.backend)
     graph = load_graph(config)
     _require(config, graph)
     encoder = make_encoder(config, runtime, cache_folder(config))

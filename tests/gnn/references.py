@@ -6,7 +6,10 @@ from collections import defaultdict
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from relgnn.gnn.attention import AttentionLayer
+from relgnn.gnn.blocks import BlockRGCNLayer
 from relgnn.gnn.layers import CompGCNLayer, RGCNLayer
 
 Message = tuple[int, int, int, int, int, float]
@@ -41,7 +44,7 @@ def messages(triples: Tensor, relations: int, weight: Tensor | None = None) -> l
 
 
 def text_part(
-    layer: RGCNLayer | CompGCNLayer,
+    layer: RGCNLayer | BlockRGCNLayer | CompGCNLayer | AttentionLayer,
     base: int,
     message: Message,
     relations: int,
@@ -82,6 +85,68 @@ def rgcn(
             if layer.alpha is not None:
                 a = a + layer.alpha[base, relation]
             rows[target] = rows[target] + a * scale / count[target, relation] * (x[source] @ matrix)
+    out = torch.stack(rows)
+    return out if layer.activation is None else layer.activation(out)
+
+
+def block_rgcn(
+    layer: BlockRGCNLayer,
+    x: Tensor,
+    triples: Tensor,
+    relations: int,
+    weight: Tensor | None = None,
+    text: Tensor | None = None,
+    evidence: Tensor | None = None,
+) -> Tensor:
+    """The R-GCN equation with whole block-diagonal matrices, a message at a time."""
+    every = messages(triples, relations, weight)
+    count: dict[tuple[int, int], float] = defaultdict(float)
+    for _, target, relation, _, _, scale in every:
+        count[target, relation] += scale
+    rows = list(layer.self_loop(x))
+    for message in every:
+        source, target, relation, _, _, scale = message
+        if scale == 0:
+            continue
+        gate = 1 + text_part(layer, 0, message, relations, text, evidence)
+        sent = x[source] @ torch.block_diag(*layer.blocks[relation])
+        rows[target] = rows[target] + gate * scale / count[target, relation] * sent
+    out = torch.stack(rows)
+    return out if layer.activation is None else layer.activation(out)
+
+
+def attention(
+    layer: AttentionLayer,
+    x: Tensor,
+    z: Tensor,
+    triples: Tensor,
+    relations: int,
+    weight: Tensor | None = None,
+    text: Tensor | None = None,
+    evidence: Tensor | None = None,
+) -> Tensor:
+    """The attention equation, a node, a head and a message at a time."""
+    every = [m for m in messages(triples, relations, weight) if m[-1] > 0]
+    rows = []
+    for node in range(len(x)):
+        heads = []
+        for k in range(layer.num_heads):
+            width = layer.attention.shape[-1]
+            part = slice(k * width, (k + 1) * width)
+            w, u = layer.by_node.weight[part], layer.by_relation.weight[part]
+            a, b, c = layer.attention[:, k]
+            scores, sent = [], []
+            for message in every:
+                source, target, relation, _, _, scale = message
+                if target != node:
+                    continue
+                score = a @ (w @ x[source]) + b @ (w @ x[node]) + c @ (u @ z[relation])
+                score = score + text_part(layer, k, message, relations, text, evidence)
+                scores.append(scale * functional.leaky_relu(score, 0.2).exp())
+                sent.append(w @ x[source] - u @ z[relation])
+            share = torch.stack(scores) / torch.stack(scores).sum() if scores else []
+            heads.append(sum((s * m for s, m in zip(share, sent, strict=True)), torch.zeros(width)))
+        rows.append(layer.self_loop(x[node]) + torch.cat(heads))
     out = torch.stack(rows)
     return out if layer.activation is None else layer.activation(out)
 

@@ -16,13 +16,23 @@ from tests.gnn.references import normal, random_triples, randomise
 NODES, RELATIONS, EDGES, DIM, TEXT, EVIDENCE = 9, 3, 24, 6, 4, 3
 
 
-@pytest.mark.parametrize("kind", GRAPH_ENCODERS)
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "rgcn blocks": ("rgcn", {"decomposition": "block", "num_bases": 2}),
+    "compgcn sub": ("compgcn", {"composition": "sub"}),
+    "compgcn corr": ("compgcn", {"composition": "corr"}),
+    "attention": ("attention", {"num_heads": 2}),
+}
+CASES = {**{kind: (kind, {}) for kind in GRAPH_ENCODERS}, **VARIANTS}
+
+
+@pytest.mark.parametrize("kind", CASES)
 class TestGraphEncoder:
     """A new encoder is covered on the day it is registered."""
 
     def encoder(self, kind: str, **options: Any) -> GraphEncoder:
-        given = {"num_layers": 2, "text_dim": TEXT, "evidence_dim": EVIDENCE, **options}
-        encoder = make_encoder(kind, DIM, 2 * RELATIONS, **given)
+        name, own = CASES[kind]
+        given = {"num_layers": 2, "text_dim": TEXT, "evidence_dim": EVIDENCE, **own, **options}
+        encoder = make_encoder(name, DIM, 2 * RELATIONS, **given)
         randomise(encoder)
         return encoder
 
@@ -64,7 +74,8 @@ class TestGraphEncoder:
 
     def test_starts_near_the_features(self, kind: str) -> None:
         x, z, text = self.features()
-        encoder = make_encoder(kind, DIM, 2 * RELATIONS, num_layers=1, text_dim=TEXT)
+        name, own = CASES[kind]
+        encoder = make_encoder(name, DIM, 2 * RELATIONS, num_layers=1, text_dim=TEXT, **own)
         out, _ = encoder(x, z, self.graph(self.triples()), text)
         assert (out - x).norm() < 0.25 * x.norm()
 
@@ -88,6 +99,8 @@ class TestGraphEncoder:
         for layer in encoder.layers:
             if getattr(layer, "alpha", None) is not None:
                 layer.alpha.data = layer.alpha.data[:, both]
+            if hasattr(layer, "blocks"):
+                layer.blocks.data = layer.blocks.data[both]
         triples[:, 1] = order.argsort()[triples[:, 1]]
         other = encoder(x, z[both], self.graph(triples), text[order])[0]
         torch.testing.assert_close(other, plain)
@@ -160,5 +173,5 @@ class TestGraphEncoder:
 
 
 def test_unknown_encoder_is_named() -> None:
-    with pytest.raises(InputError, match="graph encoder 'gat': expected one of rgcn, compgcn"):
+    with pytest.raises(InputError, match="graph encoder 'gat': expected one of rgcn, compgcn, att"):
         make_encoder("gat", DIM, 2 * RELATIONS)

@@ -1,4 +1,4 @@
-"""R-GCN and CompGCN layers against naive loops and PyTorch Geometric."""
+"""Every layer against naive loops and PyTorch Geometric."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import torch
 from torch import Tensor
 
 from relgnn.errors import InputError
+from relgnn.gnn import blocks
+from relgnn.gnn.attention import AttentionLayer
+from relgnn.gnn.blocks import BlockRGCNLayer
 from relgnn.gnn.graph import MessageGraph
 from relgnn.gnn.layers import CompGCNLayer, RGCNLayer
 from tests.gnn import references
@@ -54,6 +57,65 @@ def test_compgcn_is_its_equation(composition: str) -> None:
     theirs = references.compgcn(layer, x, z, triples, RELATIONS, weight, text, evidence)
     for mine, other in zip(ours, theirs, strict=True):
         assert_same(mine, other, [x, z, *layer.parameters()])
+
+
+@pytest.mark.parametrize("elements", [1 << 26, 6, 1])
+def test_block_rgcn_is_its_equation_in_chunks_too(
+    elements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "PAIR_ELEMENTS", elements)
+    triples, weight, evidence, text, _, _ = inputs()
+    layer = BlockRGCNLayer(6, 4, 2 * RELATIONS, 2, TEXT, EVIDENCE, activation=torch.tanh)
+    randomise(layer)
+    x = normal(NODES, 6).requires_grad_()
+    graph = MessageGraph.build(triples, NODES, RELATIONS, weight=weight, evidence=evidence)
+    assert_same(
+        layer(x, graph, text),
+        references.block_rgcn(layer, x, triples, RELATIONS, weight, text, evidence),
+        [x, *layer.parameters()],
+    )
+
+
+def test_attention_is_its_equation() -> None:
+    triples, weight, evidence, text, x, z = inputs()
+    layer = AttentionLayer(IN, OUT, 2, TEXT, EVIDENCE, activation=torch.tanh)
+    randomise(layer)
+    x.requires_grad_(), z.requires_grad_()
+    graph = MessageGraph.build(triples, NODES, RELATIONS, weight=weight, evidence=evidence)
+    assert_same(
+        layer(x, z, graph, text),
+        references.attention(layer, x, z, triples, RELATIONS, weight, text, evidence),
+        [x, z, *layer.parameters()],
+    )
+
+
+def test_attention_of_a_node_whose_edges_are_all_removed_is_zero() -> None:
+    graph = MessageGraph.build(torch.tensor([[0, 0, 1]]), 2, 1)
+    layer = AttentionLayer(IN, OUT, 2)
+    x, z = normal(2, IN).requires_grad_(), normal(2, IN)
+    out = layer(x, z, graph.drop(torch.tensor([False])))
+    torch.testing.assert_close(out, layer.self_loop(x))
+    (gradient,) = torch.autograd.grad(out.sum(), x)
+    assert gradient.isfinite().all()
+
+
+def test_block_rgcn_is_that_of_pyg() -> None:
+    pyg = pytest.importorskip("torch_geometric.nn")
+    triples = inputs()[0]
+    layer = BlockRGCNLayer(6, 4, 2 * RELATIONS, 2)
+    randomise(layer)
+    peer = pyg.RGCNConv(6, 4, 2 * RELATIONS, num_blocks=2, aggr="mean")
+    with torch.no_grad():
+        peer.weight.copy_(layer.blocks)
+        peer.root.copy_(layer.self_loop.weight.t())
+        peer.bias.copy_(layer.self_loop.bias)
+    graph = MessageGraph.build(triples, NODES, RELATIONS)
+    x = normal(NODES, 6).requires_grad_()
+    edges = torch.stack([graph.source, graph.target])
+    assert_same(layer(x, graph), peer(x, edges, graph.relation), [x])
+    (a,) = torch.autograd.grad(layer(x, graph).square().sum(), [layer.blocks])
+    (b,) = torch.autograd.grad(peer(x, edges, graph.relation).square().sum(), [peer.weight])
+    torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-5)
 
 
 def test_rgcn_is_that_of_pyg() -> None:
@@ -183,3 +245,7 @@ def test_errors_say_what_to_do() -> None:
         CompGCNLayer(IN, OUT)(x, z[:3], graph)
     with pytest.raises(InputError, match="expected 6"):
         RGCNLayer(IN, OUT, RELATIONS, BASES)(x, graph)
+    with pytest.raises(InputError, match="multiples of the number of blocks"):
+        BlockRGCNLayer(IN, OUT, 2 * RELATIONS, 2)
+    with pytest.raises(InputError, match="multiple of the number of heads"):
+        AttentionLayer(IN, OUT, 3)
