@@ -3,8 +3,9 @@
     python -m experiments.tables            writes them
     python -m experiments.tables --check    says where they differ from the results, and exits 1
 
-A block of README.md stands between `<!-- table:NAME -->` and `<!-- /table -->`; what the demo takes
-and gives, between `<!-- numbers:demo -->` and `<!-- /numbers -->`.
+A block of README.md stands between `<!-- table:NAME -->` and `<!-- /table -->`, with `NAME@0.1` for
+the share of triples given where a table has several; what the demo takes and gives, between
+`<!-- numbers:demo -->` and `<!-- /numbers -->`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from experiments import claims as claims_module
 from experiments.claims import LOOP, METRIC, Claim, read_claims, stale
 from experiments.reproduce import verdict
 from experiments.results import RESULTS, ROOT, Line, read_lines, rendered, tables
+from experiments.speed import SPEED, render_speed
 from relgnn.errors import RelgnnError
 from relgnn.loop import figures
 from relgnn.loop.report import ordered_rows, row_title, short, signed
@@ -28,7 +30,7 @@ from relgnn.training import atomic_file
 README = ROOT.parent / "README.md"
 OUTPUT = ROOT / "RESULTS.md"
 PICTURES = ROOT.parent / "docs"
-BLOCK = re.compile(r"(<!-- table:([\w.-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- table:([\w-]+)(?:@([\d.]+))? -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 DEMO = ("loop_codex_s", 0.1, 0)
 """Table, fraction and seed of the run that `relgnn demo` makes again."""
@@ -49,11 +51,20 @@ FAMILIES = {"": "R-GCN", "compgcn": "CompGCN"}
 Group = list[Line]
 
 
-def render_table(table: str, root: Path = RESULTS) -> str:
-    """A table as Markdown: a section for each share of triples given, claims, the command."""
+def render_table(table: str, root: Path = RESULTS, fraction: float | None = None) -> str:
+    """A table as Markdown: a section for each share of triples given, claims, the command.
+
+    Args:
+        table: its name.
+        root: folder of results.
+        fraction: the only share of triples to show; all where None.
+    """
     lines = rendered(read_lines(table, root))
+    lines = [line for line in lines if fraction is None or line.fraction == fraction]
     if not lines:
         return f"No results yet: `python -m experiments.reproduce {table}` makes them.\n"
+    if table == SPEED:
+        return render_speed(lines)
     claims = [claim for claim in read_claims(root) if claim.table == table]
     parts = []
     for fraction in sorted({line.fraction for line in lines}):
@@ -109,7 +120,12 @@ def render_results(root: Path = RESULTS) -> str:
 def render_readme(text: str, root: Path = RESULTS) -> str:
     """README.md with every block replaced."""
     text = NUMBERS.sub(lambda m: f"{m[1]}\n{demo_numbers(root)}\n{m[2]}", text)
-    return BLOCK.sub(lambda m: f"{m[1]}\n{render_table(m[2], root)}\n{m[3]}", text)
+
+    def block(match: re.Match[str]) -> str:
+        fraction = float(match[3]) if match[3] else None
+        return f"{match[1]}\n{render_table(match[2], root, fraction)}\n{match[4]}"
+
+    return BLOCK.sub(block, text)
 
 
 def demo_numbers(root: Path = RESULTS) -> str:
@@ -158,7 +174,8 @@ def picture(table: str, root: Path = RESULTS) -> bytes | None:
     lines = rendered(read_lines(table, root))
     if not lines:
         return None
-    fraction = min(line.fraction for line in lines)
+    shares = sorted({line.fraction for line in lines})
+    fraction = DEMO[1] if DEMO[1] in shares else shares[0]
     groups = grouped([line for line in lines if line.fraction == fraction])
     draws = []
     for family in sorted({row.rpartition("/")[0] for row in groups}):

@@ -33,7 +33,7 @@ NOT_HASHED = ("runtime", "source", "expected", "budget")
 # keys younger than some recorded results: at these values a run computes what it did without them,
 # so that they do not change its hash
 YOUNGER: dict[str, dict[str, Any]] = {
-    "gnn": {"decomposition": "basis", "alpha": True, "heads": 4},
+    "gnn": {"decomposition": "basis", "alpha": True, "heads": 4, "fan_out": None},
 }
 
 
@@ -98,6 +98,11 @@ class GnnConfig(Section):
         0.5, description="share of a step's own target triples whose edges are left out"
     )
     evidence: bool = Field(True, description="edge coefficients read the edge's own evidence")
+    fan_out: tuple[Count, ...] | None = Field(
+        None,
+        description="for each layer, messages drawn into a node in a training step; null: all of "
+        "the graph, every step",
+    )
 
 
 class DecoderConfig(Section):
@@ -225,6 +230,21 @@ class Config(Section):
     source: str | None = Field(None, description="where the expected figures are from")
     expected: dict[str, float] = Field(default_factory=dict, description="metric: figure")
     budget: BudgetConfig | None = Field(None, description="what the run may cost")
+
+    @model_validator(mode="after")
+    def _fan_out_fits(self) -> Config:
+        fan_out, loss = self.gnn.fan_out, self.train.loss
+        if fan_out is not None and len(fan_out) != self.gnn.layers:
+            raise ValueError(
+                f"gnn.fan_out has {len(fan_out)} numbers for gnn.layers={self.gnn.layers}; give "
+                "one for each layer"
+            )
+        if fan_out is not None and loss in ("cross_entropy", "bce"):
+            raise ValueError(
+                f"gnn.fan_out needs a loss that samples, and train.loss={loss} scores all "
+                "entities; set train.loss=self_adversarial or margin"
+            )
+        return self
 
     def to_yaml(self) -> str:
         """The resolved configuration as YAML, which `load_config` reads back to an equal one."""
@@ -382,7 +402,7 @@ def _explain(error: ValidationError, origin: str, places: Mapping[str, str]) -> 
         return f"{place}: '{key}' is missing; add it to the file or give {key}=VALUE"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
-        return f"{place}: '{key}' {message}"
+        return f"{place}: '{key}' {message}" if key else f"{place}: {message}"
     expected = message[:1].lower() + message[1:]
     return f"{place}: '{key}' is {_shown(first['input'])}; {expected}"
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 from tests.own import write_config, write_data
@@ -28,6 +29,14 @@ def shared_data() -> Path:
         if folder and (Path(folder) / "codex_s").is_dir():
             return Path(folder)
     pytest.skip("the real data sets are not beside this checkout")
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Each device in turn; skips CUDA where there is none."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    return torch.device(request.param)
 
 
 @pytest.fixture(scope="session")

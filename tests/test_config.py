@@ -210,7 +210,14 @@ def test_younger_keys_leave_the_hash_of_recorded_results_alone() -> None:
     assert config.sha256() in recorded
     for section, keys in YOUNGER.items():
         for key in keys:
-            other = {"decomposition": "block", "alpha": "false", "heads": "2"}[key]
-            assert make_config(MINIMAL, [f"{section}.{key}={other}"]).sha256() != (
-                make_config(MINIMAL).sha256()
-            )
+            other = {"decomposition": "block", "alpha": "false", "heads": "2", "fan_out": "[5]"}[
+                key
+            ]
+            margin = ["train.loss=margin"]
+            changed = make_config(MINIMAL, [*margin, f"{section}.{key}={other}"])
+            assert changed.sha256() != make_config(MINIMAL, margin).sha256()
+
+
+def test_fan_out_must_fit_layers_and_loss() -> None:
+    assert "one for each layer" in failure(MINIMAL, "gnn.fan_out=[5,5]", "train.loss=margin")
+    assert "set train.loss=self_adversarial or margin" in failure(MINIMAL, "gnn.fan_out=[5]")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from relgnn.errors import InputError
 from relgnn.gnn.sparse import SparsePattern
+
+Moved = TypeVar("Moved", "Topology", "MessageGraph")
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,8 +22,8 @@ class Topology:
     Args:
         num_nodes: N.
         num_relations: R, without inverses; the inverse of r is r + R.
-        source, target, relation: int64 [M], M = 2E messages sorted by (target, relation); relation
-            in [0, 2R).
+        source, target, relation: int64 [M], messages sorted by (target, relation); relation in
+            [0, 2R). M = 2E, fewer in a subgraph.
         direction: int64 [M], 0 forward, 1 inverse.
         edge_id: int64 [M], the triple that the message comes from, in [0, E).
         group: int64 [M], consecutive number of the message's (target, relation) pair.
@@ -38,6 +41,12 @@ class Topology:
     group: Tensor
     num_edges: int
     num_groups: int
+
+    @cached_property
+    def pointer(self) -> Tensor:
+        """int64 [N + 1]: the messages into node v are those from pointer[v] to pointer[v + 1]."""
+        nodes = torch.arange(self.num_nodes + 1, device=self.target.device)
+        return torch.searchsorted(self.target, nodes)
 
     @cached_property
     def by_node(self) -> SparsePattern:
@@ -67,12 +76,17 @@ class MessageGraph:
         edge_weight: float [E], one weight a triple, shared by its two messages; 0 means removed.
         evidence: float [K, d_t], encodings of the evidence, or None.
         evidence_index: int64 [E], each triple's row of `evidence`, K where it has none, or None.
+        fixed_norms: float [2, M], `norm` and `symmetric_norm` that a subgraph has from its whole
+            graph; None where they are counted here.
+        scale: float [M], what a message weighs more because others were not drawn; 1 where None.
     """
 
     topology: Topology
     edge_weight: Tensor
     evidence: Tensor | None = None
     evidence_index: Tensor | None = None
+    fixed_norms: Tensor | None = None
+    scale: Tensor | None = None
 
     @staticmethod
     def build(
@@ -138,50 +152,85 @@ class MessageGraph:
 
     @property
     def source(self) -> Tensor:
-        """int64 [2E], the node that each message leaves."""
+        """int64 [M], the node that each message leaves."""
         return self.topology.source
 
     @property
     def target(self) -> Tensor:
-        """int64 [2E], the node that each message reaches; ascending."""
+        """int64 [M], the node that each message reaches; ascending."""
         return self.topology.target
 
     @property
     def relation(self) -> Tensor:
-        """int64 [2E], in [0, 2R)."""
+        """int64 [M], in [0, 2R)."""
         return self.topology.relation
 
     @property
     def direction(self) -> Tensor:
-        """int64 [2E], 0 forward, 1 inverse."""
+        """int64 [M], 0 forward, 1 inverse."""
         return self.topology.direction
 
     @property
     def edge_id(self) -> Tensor:
-        """int64 [2E], the triple that each message comes from."""
+        """int64 [M], the triple that each message comes from."""
         return self.topology.edge_id
 
     @cached_property
     def weight(self) -> Tensor:
-        """float [2E], the weight of each message."""
-        return self.edge_weight[self.edge_id]
+        """float [M], the weight of each message."""
+        weight = self.edge_weight[self.edge_id]
+        return weight if self.scale is None else weight * self.scale
 
     @cached_property
     def norm(self) -> Tensor:
-        """float [2E], 1 / c(v, r), c the summed weight of r-messages into v; 0 where c is 0."""
-        count = self.weight.new_zeros(self.topology.num_groups)
-        count.index_add_(0, self.topology.group, self.weight)
-        return _inverse(count)[self.topology.group]
+        """float [M], 1 / c(v, r), c the summed weight of r-messages into v; 0 where c is 0."""
+        if self.fixed_norms is not None:
+            return self.fixed_norms[0]
+        return self._by_group[self.topology.group]
 
     @cached_property
     def symmetric_norm(self) -> Tensor:
-        """float [2E], 1 / sqrt(d_out(u) · d_in(v)), weighted degrees within each direction."""
+        """float [M], 1 / sqrt(d_out(u) · d_in(v)), weighted degrees within each direction."""
+        if self.fixed_norms is not None:
+            return self.fixed_norms[1]
+        return self._symmetric(self.source, self.target, self.direction)
+
+    def norms_of(self, messages: Tensor) -> Tensor:
+        """`norm` and `symmetric_norm` of some messages, without those of all.
+
+        Args:
+            messages: int64 [m], positions in [0, M).
+
+        Returns:
+            float [2, m].
+        """
+        if self.fixed_norms is not None:
+            return self.fixed_norms.index_select(1, messages)
+        group, *ends = (
+            field.index_select(0, messages)
+            for field in (self.topology.group, self.source, self.target, self.direction)
+        )
+        return torch.stack([self._by_group.index_select(0, group), self._symmetric(*ends)])
+
+    @cached_property
+    def _by_group(self) -> Tensor:
+        """1 / c of each group, [num_groups]."""
+        count = self.weight.new_zeros(self.topology.num_groups)
+        return _inverse(count.index_add_(0, self.topology.group, self.weight))
+
+    @cached_property
+    def _by_degree(self) -> Tensor:
+        """1 / sqrt(d_out) and 1 / sqrt(d_in), [2, 2N], forward first."""
         shift = self.direction * self.num_nodes
         degree = self.weight.new_zeros(2, 2 * self.num_nodes)
         degree[0].index_add_(0, self.source + shift, self.weight)
         degree[1].index_add_(0, self.target + shift, self.weight)
-        scale = _inverse(degree.sqrt())
-        return scale[0][self.source + shift] * scale[1][self.target + shift]
+        return _inverse(degree.sqrt())
+
+    def _symmetric(self, source: Tensor, target: Tensor, direction: Tensor) -> Tensor:
+        shift = direction * self.num_nodes
+        leaving, reaching = self._by_degree
+        return leaving.index_select(0, source + shift) * reaching.index_select(0, target + shift)
 
     def drop(self, keep: Tensor) -> MessageGraph:
         """The graph without some triples, both of whose directions go; norms are counted anew.
@@ -191,7 +240,7 @@ class MessageGraph:
 
         Returns:
             A graph on the same topology: a dropped triple keeps its place with weight 0, so nothing
-            is sorted.
+            is sorted. Norms that are fixed stay.
         """
         return replace(self, edge_weight=self.edge_weight * keep)
 
@@ -211,19 +260,16 @@ class MessageGraph:
         """The graph on another device; itself where it is there already."""
         if self.edge_weight.device == torch.device(device):
             return self
-        topology = replace(
-            self.topology,
-            **{
-                name: getattr(self.topology, name).to(device)
-                for name in ("source", "target", "relation", "direction", "edge_id", "group")
-            },
-        )
-        return MessageGraph(
-            topology,
-            self.edge_weight.to(device),
-            None if self.evidence is None else self.evidence.to(device),
-            None if self.evidence_index is None else self.evidence_index.to(device),
-        )
+        return replace(_moved(self, device), topology=_moved(self.topology, device))
+
+
+def _moved(value: Moved, device: torch.device | str) -> Moved:
+    """A dataclass with its tensors on another device."""
+    given = {field.name: getattr(value, field.name) for field in fields(value)}
+    moved: dict[str, Any] = {
+        name: item.to(device) for name, item in given.items() if isinstance(item, Tensor)
+    }
+    return replace(value, **moved)
 
 
 def _inverse(value: Tensor) -> Tensor:

@@ -69,16 +69,24 @@ class LinkPredictor(nn.Module):
         else:
             self.relation_lift = self.relation_drop = nn.Identity()
 
-    def node_features(self) -> Tensor:
-        """x [N, d] before any message."""
-        if self.node_projection is None:
-            return self.entity
-        text = self.node_projection(self.feature_dropout(self.node_text))
-        return self.entity + self.node_gate * text
+    def node_features(self, nodes: Tensor | None = None) -> Tensor:
+        """x [N, d] before any message, or [n, d] of some nodes (int64 [n])."""
+        entity = self.entity if nodes is None else self.entity[nodes]
+        if self.node_projection is None or self.node_text is None:
+            return entity
+        given = self.node_text if nodes is None else self.node_text[nodes]
+        return entity + self.node_gate * self.node_projection(self.feature_dropout(given))
 
-    def encode(self, graph: MessageGraph | None) -> tuple[Tensor, Tensor]:
-        """Vectors of nodes [N, d] and relations [2R, d_r] after the messages of `graph`."""
-        x, z = self.node_features(), self.relation
+    def encode(
+        self, graph: MessageGraph | None, nodes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Vectors of nodes [N, d] and relations [2R, d_r] after the messages of `graph`.
+
+        Args:
+            graph: over all entities, or over `nodes`; None for no message.
+            nodes: int64 [n], the entities that are the nodes of `graph`; all where None.
+        """
+        x, z = self.node_features(nodes), self.relation
         if self.encoder is None or graph is None:
             return x, z
         x, passed = self.encoder(x, self.relation_lift(z), graph, self.relation_text)

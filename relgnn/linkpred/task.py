@@ -19,6 +19,7 @@ from relgnn.gnn.losses import (
     self_adversarial,
 )
 from relgnn.gnn.negatives import NEGATIVE_SAMPLERS
+from relgnn.gnn.sampling import NeighbourSampler, Subgraph
 from relgnn.linkpred.model import LinkPredictor
 from relgnn.ranking.metrics import rank_metrics
 from relgnn.ranking.ranks import FilterIndex, Ranks, concatenate, evaluate_ranks
@@ -102,6 +103,8 @@ class LinkPredictionTask(Task[Tensor]):
         self.weight = supervision.target_weight.to(device).repeat(2)
         self.context_row = supervision.context_rows().to(device).repeat(2)
         self.graph = supervision.message_graph(model.entity.shape[0], relations).to(device)
+        fan_out = config.gnn.fan_out if model.encoder is not None else None
+        self.sampler = None if fan_out is None else NeighbourSampler(self.graph, fan_out)
         self.valid = valid
         self.filter = FilterIndex.build(known, relations)
         self.negatives = NEGATIVE_SAMPLERS[config.train.negative_sampler](
@@ -124,13 +127,12 @@ class LinkPredictionTask(Task[Tensor]):
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         batch = batch.to(self.head.device)
-        model = self._model
-        x, z = model.encode(self._training_graph(batch, generator))
         heads, relations, tails = self.head[batch], self.relation[batch], self.tail[batch]
-        h, r, t = x[heads], z[relations], x[tails]
-        weight = self.weight[batch]
+        weight, decoder = self.weight[batch], self._model.decoder
         if self.train.loss in ("cross_entropy", "bce"):
-            scores = model.decoder.score_all(h, r, x)
+            x, z = self._model.encode(self._training_graph(batch, generator))
+            h, r, t = x[heads], z[relations], x[tails]
+            scores = decoder.score_all(h, r, x)
             rows = torch.arange(len(batch), device=scores.device)
             one_vs_all = (
                 one_vs_all_cross_entropy if self.train.loss == "cross_entropy" else bce_one_vs_all
@@ -138,13 +140,28 @@ class LinkPredictionTask(Task[Tensor]):
             loss = one_vs_all(scores, rows, tails, weight, self.train.label_smoothing)
         else:
             wrong = self._wrong_tails(relations, generator)
-            positive = model.decoder.score(h, r, t)
-            negative = model.decoder.score(h[:, None], r[:, None], x[wrong])
+            nodes = torch.cat([heads, tails, wrong.flatten()])
+            x, z = self._encode(nodes, batch, generator)
+            h, t, false = x.split([len(batch), len(batch), wrong.numel()])
+            r = z[relations]
+            negative = decoder.score(h[:, None], r[:, None], false.view(*wrong.shape, -1))
             sampled = margin_ranking if self.train.loss == "margin" else self_adversarial
-            loss = sampled(positive, negative, weights=weight)
+            loss = sampled(decoder.score(h, r, t), negative, weights=weight)
         if self.train.n3:
-            loss = loss + self.train.n3 * n3(model.decoder.factors(h, r, t))
+            loss = loss + self.train.n3 * n3(decoder.factors(h, r, t))
         return loss
+
+    def _encode(
+        self, nodes: Tensor, batch: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Vectors of some nodes [n, d], over the whole graph or a drawn part, and of relations."""
+        if self.sampler is None:
+            x, z = self._model.encode(self._training_graph(batch, generator))
+            return x[nodes], z
+        seeds, place = nodes.unique(return_inverse=True)
+        part = self.sampler.sample(seeds, generator)
+        x, z = self._model.encode(self._training_graph(batch, generator, part), part.nodes)
+        return x[place], z
 
     def _wrong_tails(self, relations: Tensor, generator: torch.Generator) -> Tensor:
         """Corrupt tails [B, K]; the tail of an inverse query is the head of its triple."""
@@ -154,18 +171,25 @@ class LinkPredictionTask(Task[Tensor]):
         drawn = self.negatives.draw(plain, at_head, generator)
         return drawn.view(len(relations), -1).to(relations.device)
 
-    def _training_graph(self, batch: Tensor, generator: torch.Generator) -> MessageGraph | None:
-        """The context as this batch may see it."""
+    def _training_graph(
+        self, batch: Tensor, generator: torch.Generator, part: Subgraph | None = None
+    ) -> MessageGraph | None:
+        """The context, or a drawn part of it, as this batch may see it."""
         if self._model.encoder is None:
             return None
-        edges, device = self.graph.num_edges, self.head.device
-        target = torch.zeros(edges + 1, dtype=torch.bool, device=device)
-        target[self.context_row[batch]] = True
-        target = target[:edges]
-        draws = torch.rand(3, edges, generator=generator, device=device)
+        device = self.head.device
+        if part is None:
+            graph = self.graph
+            target = torch.zeros(graph.num_edges + 1, dtype=torch.bool, device=device)
+            target[self.context_row[batch]] = True
+            target = target[:-1]
+        else:
+            graph = part.graph
+            target = torch.isin(part.edges, self.context_row[batch])
+        draws = torch.rand(3, graph.num_edges, generator=generator, device=device)
         dropped = (draws[0] < self.edge_dropout) | (target & (draws[1] < self.target_dropout))
         silent = target | (draws[2] < self.edge_dropout)
-        return self.graph.drop(~dropped).mask_evidence(~silent)
+        return graph.drop(~dropped).mask_evidence(~silent)
 
     def evaluate(self) -> dict[str, float]:
         return rank_metrics(concatenate(list(self.rank(self.valid, self.filter).values())))

@@ -162,6 +162,28 @@ class TestGraphEncoder:
         for name, tensor in given.items():
             assert tensor.grad is not None and tensor.grad.abs().sum() > 0, name
 
+    def test_every_device_gives_the_same(self, kind: str, device: torch.device) -> None:
+        encoder = self.encoder(kind).double()
+        graph = self.graph(self.triples(), evidence=self.evidence())
+        here = [tensor.double().requires_grad_() for tensor in self.features()]
+        there = [tensor.detach().to(device).requires_grad_() for tensor in here]
+        plain = encoder(*here[:2], graph, here[2])[0]
+        expected = torch.autograd.grad(plain.square().sum(), here[:1])
+        encoder.to(device)
+        moved = encoder(*there[:2], graph.to(device), there[2])[0]
+        found = torch.autograd.grad(moved.square().sum(), there[:1])
+        torch.testing.assert_close(moved.cpu(), plain)
+        torch.testing.assert_close(found[0].cpu(), expected[0])
+
+    def test_mixed_precision_is_near(self, kind: str, device: torch.device) -> None:
+        x, z, text = (tensor.to(device) for tensor in self.features())
+        encoder = self.encoder(kind).to(device)
+        graph = self.graph(self.triples()).to(device)
+        exact = encoder(x, z, graph, text)[0]
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            rough = encoder(x, z, graph, text)[0]
+        torch.testing.assert_close(rough.float(), exact, atol=0.1, rtol=0.1)
+
     def test_double_precision_stays(self, kind: str) -> None:
         x, z, text = (tensor.double() for tensor in self.features())
         graph = self.graph(self.triples(), evidence=self.evidence())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -90,6 +92,37 @@ def test_moving_keeps_all_fields(triples: torch.Tensor) -> None:
     for tensor in (moved.source, moved.edge_weight, moved.evidence, moved.evidence_index):
         assert tensor is not None and tensor.device.type == "meta"
     assert moved.num_edges == EDGES
+
+
+def test_the_pointer_delimits_the_messages_of_each_node(triples: torch.Tensor) -> None:
+    graph = MessageGraph.build(triples, NODES + 2, RELATIONS)
+    pointer = graph.topology.pointer.tolist()
+    assert len(pointer) == NODES + 3 and pointer[-1] == 2 * EDGES
+    for node in range(NODES + 2):
+        assert set(range(*pointer[node : node + 2])) == set(
+            (graph.target == node).nonzero().flatten().tolist()
+        )
+
+
+def test_norms_of_some_messages_are_those_of_all(triples: torch.Tensor) -> None:
+    weight = torch.rand(EDGES, generator=torch.Generator().manual_seed(1))
+    graph = MessageGraph.build(triples, NODES, RELATIONS, weight=weight)
+    some = torch.tensor([3, 0, 2 * EDGES - 1, 3])
+    expected = torch.stack([graph.norm, graph.symmetric_norm])[:, some]
+    assert torch.equal(graph.norms_of(some), expected)
+    fixed = replace(graph, fixed_norms=normal(2, 2 * EDGES))
+    assert torch.equal(fixed.norms_of(some), normal(2, 2 * EDGES)[:, some])
+
+
+def test_fixed_norms_and_scale_stay_when_triples_are_dropped(triples: torch.Tensor) -> None:
+    norms, scale = normal(2, 2 * EDGES), normal(2 * EDGES, seed=1).abs()
+    graph = replace(MessageGraph.build(triples, NODES, RELATIONS), fixed_norms=norms, scale=scale)
+    keep = torch.arange(EDGES) % 3 != 0
+    for seen, weight in ((graph, torch.ones(EDGES)), (graph.drop(keep), keep.float())):
+        assert torch.equal(seen.weight, weight[graph.edge_id] * scale)
+        assert torch.equal(torch.stack([seen.norm, seen.symmetric_norm]), norms)
+    moved = graph.to("meta")
+    assert moved.norm.device.type == moved.weight.device.type == "meta"
 
 
 def test_an_empty_graph_has_no_messages() -> None:

@@ -254,3 +254,31 @@ def test_ranking_leaves_the_model_in_its_mode_and_reads_what_it_is_told(
     ranks = rank_triples(task._model, task.graph, graph.test, index, read)
     assert task.model.training
     assert all((side.realistic == 1).all() for side in ranks.values())
+
+
+@pytest.mark.parametrize("kind", ["rgcn", "compgcn", "attention"])
+def test_a_drawn_part_with_every_neighbour_gives_the_whole_graphs_gradients(
+    graph: KnowledgeGraph, features: TextFeatures, kind: str
+) -> None:
+    sampled = ("train.loss=self_adversarial", "gnn.target_dropout=0", f"gnn.kind={kind}", *CALM)
+    whole = make_task(graph, features, *sampled)
+    drawn = make_task(graph, features, *sampled, "gnn.fan_out=[1000]")
+    batch = torch.tensor([1, 4, len(graph.train) + 2])
+    for task in (whole, drawn):
+        task.model.eval()
+    torch.testing.assert_close(gradients(drawn, batch), gradients(whole, batch))
+    assert drawn.sampler is not None and whole.sampler is None
+
+
+def test_a_target_is_dropped_from_a_drawn_part_too(
+    graph: KnowledgeGraph, features: TextFeatures
+) -> None:
+    task = make_task(
+        graph, features, "gnn.fan_out=[1000]", "train.loss=margin", "gnn.target_dropout=1", *CALM
+    )
+    assert task.sampler is not None
+    part = task.sampler.sample(task.head[[2, 5]].unique(), torch.Generator().manual_seed(0))
+    seen = task._training_graph(torch.tensor([2, 5]), torch.Generator().manual_seed(0), part)
+    assert seen is not None
+    dropped = part.edges[seen.edge_weight == 0]
+    assert set(dropped.tolist()) == {2, 5}

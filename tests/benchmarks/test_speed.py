@@ -1,0 +1,109 @@
+"""The harness of the benchmarks: turns, memory, what cannot run, and the table of results."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import measure, scale, speed
+from experiments import results
+from experiments.speed import render_speed
+from relgnn.errors import InputError
+from tests.benchmarks import toy
+
+LIMITS = measure.Limits(copy=1e9, matmul=1e9)
+
+
+@pytest.fixture(scope="module")
+def found() -> tuple[dict[str, measure.Measured], list[str]]:
+    said: list[str] = []
+    measured, agreed = measure.measure(toy.BENCH, 3, said.append)
+    # In turns: the peer is not left to the end, when the machine may be another.
+    assert [line.split(":")[0] for line in said] == ["ours", "peer"] * 4
+    return measured, agreed
+
+
+def test_memory_is_what_the_call_adds(found: tuple[dict[str, measure.Measured], list[str]]) -> None:
+    measured, agreed = found
+    assert measured["ours"].memory_mb is not None and measured["ours"].memory_mb < 32
+    assert measured["peer"].memory_mb == pytest.approx(64, abs=16)
+    assert agreed == [f"peer has {1 << 24}"]
+
+
+def test_what_does_not_fit_is_told(found: tuple[dict[str, measure.Measured], list[str]]) -> None:
+    huge = found[0]["huge"]
+    assert huge.seconds is None
+    assert huge.failure == f"out of memory (asks for {(1 << 47) / 1e9:.0f} GB)"
+
+
+def test_a_mistake_is_no_lack_of_memory() -> None:
+    bench = replace(toy.BENCH, sides={"ours": toy.broken})
+    with pytest.raises(RuntimeError, match="a mistake"):
+        measure._out_of_memory(RuntimeError("a mistake"))
+    assert bench.only(["ours"]).pairs == []
+
+
+def test_only_some_sides() -> None:
+    bench = toy.BENCH.only(["ours", "peer"])
+    assert list(bench.sides) == ["ours", "peer"]
+    assert [pair.row for pair in bench.pairs] == ["memory"]
+    with pytest.raises(InputError, match="side 'mine': expected one of ours, peer, huge"):
+        toy.BENCH.only(["mine"])
+
+
+def test_rows_lines_and_table(
+    found: tuple[dict[str, measure.Measured], list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = speed.rows_of(toy.BENCH, found[0], LIMITS)
+    memory, failure = rows
+    assert memory["ratio"] == memory["peer_s"] / memory["ours_s"]
+    assert memory["limit_s"] == memory["ours_s"]
+    assert memory["peer"] == "peer (torch)"
+    assert failure["ratio"] is None and failure["limit_s"] == 1e-9
+    json.dumps(rows)
+
+    kept: list[results.Line] = []
+    monkeypatch.setattr(speed, "append", lambda table, lines: kept.extend(lines))
+    speed.record("layer", rows, {"repeats": 3})
+    results.append("speed", kept, tmp_path)
+    (first, second) = results.read_lines("speed", tmp_path)
+    assert first.peer == "peer (torch)" and second.peer == f"huge: {failure['failure']}"
+    text = render_speed([first, second])
+    assert "| `memory` | peer (torch) |" in text
+    assert "| `failure` | huge: out of memory" in text
+    assert "python -m benchmarks.speed layer" in text
+
+
+def test_exponents_are_slopes_from_the_large_sizes_up() -> None:
+    scales = [
+        scale.Scale(size, size // 6, 1e-6 * size, 1e-9 * size**1.5, 0.1, float(size))
+        for size in (10_000, 1_000_000, 16_000_000)
+    ]
+    scales[0] = replace(scales[0], forward_s=99.0)
+    rows = speed.scale_rows(scales)
+    assert rows[-1]["exponent_forward_s"] == pytest.approx(1.5)
+    assert rows[-1]["exponent_build_s"] == pytest.approx(1)
+    assert rows[-1]["exponent_step_s"] == pytest.approx(0, abs=1e-9)
+    assert math.isclose(rows[-1]["exponent_memory_mb"], 1)
+
+
+def test_scale_runs_at_a_small_size() -> None:
+    one = scale.measure_size(2000, steps=2)
+    assert one.nodes == round(2000 / scale.DENSITY)
+    assert min(one.build_s, one.forward_s, one.step_s, one.memory_mb) > 0
+
+
+def test_a_power_law_graph_has_hubs_and_its_own_density() -> None:
+    triples, nodes = scale.power_law_triples(20_000)
+    degree = triples[:, 0].bincount(minlength=nodes)
+    assert degree.max() > 50 * degree.float().mean()
+    assert triples[:, 1].max() < scale.RELATIONS
+    assert triples.min() >= 0 and triples[:, [0, 2]].max() < nodes
+    again, _ = scale.power_law_triples(20_000)
+    assert triples.equal(again)
