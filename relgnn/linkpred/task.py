@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from relgnn.config import Config, TrainConfig
+from relgnn.gnn.decoders import ComplEx, ConvE, DistMult
 from relgnn.gnn.graph import MessageGraph
 from relgnn.gnn.losses import (
     bce_one_vs_all,
@@ -21,9 +22,18 @@ from relgnn.gnn.losses import (
 from relgnn.gnn.negatives import NEGATIVE_SAMPLERS
 from relgnn.gnn.sampling import NeighbourSampler, Subgraph
 from relgnn.linkpred.model import LinkPredictor
+from relgnn.ranking.admissible import Admissible
 from relgnn.ranking.metrics import rank_metrics
-from relgnn.ranking.ranks import FilterIndex, Ranks, concatenate, evaluate_ranks
+from relgnn.ranking.ranks import FilterIndex, Ranks, ScoreTails, concatenate, evaluate_ranks
+from relgnn.ranking.scores import Blockwise, Candidates, Products
+from relgnn.runtime import Precision, native_bf16
 from relgnn.training.task import Task
+
+BILINEAR = (ComplEx, ConvE, DistMult)
+"""Decoders whose score is the inner product of a query and a tail."""
+
+BLOCK_BATCH = 1024  # answers ranked at once where scores are made by blocks
+WHOLE_BATCH = 256  # and where a batch is scored against all entities at once
 
 
 @dataclass(frozen=True)
@@ -205,6 +215,7 @@ def rank_triples(
     triples: np.ndarray,
     known: FilterIndex,
     read: Callable[[Tensor, Tensor], Tensor] | None = None,
+    admissible: Admissible | None = None,
 ) -> dict[str, Ranks]:
     """Filtered ranks of both ends of triples, by side.
 
@@ -214,17 +225,50 @@ def rank_triples(
         triples: int64 [M, 3].
         known: what is filtered.
         read: heads [B], relations [B] in [0, 2R) -> scores [B, N] that are added (the text's say).
+        admissible: the candidates of each query; all entities where None.
     """
     was_training = model.training
     model.eval()
     with torch.no_grad():
         encoded = model.encode(graph)
-
-        def score(heads: Tensor, relations: Tensor) -> Tensor:
-            device = model.entity.device
-            scores = model.score_tails(encoded, heads.to(device), relations.to(device))
-            return scores if read is None else scores + read(heads, relations).to(device)
-
-        ranks = evaluate_ranks(score, triples, known, model.num_relations)
+        if read is None:
+            score_tails, batch_size = _block_scores(model, encoded), BLOCK_BATCH
+        else:
+            score_tails, batch_size = _read_scores(model, encoded, read), WHOLE_BATCH
+        ranks = evaluate_ranks(
+            score_tails, triples, known, model.num_relations, batch_size, admissible=admissible
+        )
     model.train(was_training)
     return ranks
+
+
+def _block_scores(model: LinkPredictor, encoded: tuple[Tensor, Tensor]) -> ScoreTails:
+    """Scores of all tails, made block by block."""
+    (x, z), decoder = encoded, model.decoder
+    bilinear = isinstance(decoder, BILINEAR) and x.dtype != torch.float64
+    # ranks are the same whichever precision comes first
+    first_pass: Precision = "bf16" if native_bf16(x.device) else "fp32"
+    candidates = Candidates(x, first_pass) if bilinear else None
+
+    def score(heads: Tensor, relations: Tensor) -> Products | Blockwise:
+        h, r = x[heads.to(x.device)], z[relations.to(x.device)]
+        if candidates is not None:
+            return Products(decoder.query(h, r), candidates)
+        return Blockwise(len(x), lambda block: decoder.score_all(h, r, x[block]))
+
+    return score
+
+
+def _read_scores(
+    model: LinkPredictor,
+    encoded: tuple[Tensor, Tensor],
+    read: Callable[[Tensor, Tensor], Tensor],
+) -> ScoreTails:
+    """Scores [B, N] of all tails with what the text adds."""
+
+    def score(heads: Tensor, relations: Tensor) -> Tensor:
+        device = model.entity.device
+        scores = model.score_tails(encoded, heads.to(device), relations.to(device))
+        return scores + read(heads, relations).to(device)
+
+    return score

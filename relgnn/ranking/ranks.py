@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from relgnn.errors import InputError
+from relgnn.ranking.admissible import Admissible
+from relgnn.ranking.count import Asked, spread
+from relgnn.ranking.scores import Blockwise, Products, count_answers
 
 SIDES = ("head", "tail")
 TOLERANCE = 1e-6
+
+ScoreTails = Callable[[Tensor, Tensor], Tensor | Blockwise | Products]
+"""heads [B] and relations [B] in [0, 2R), int64 on the CPU -> scores of all entities as tails."""
 
 
 @dataclass(frozen=True)
@@ -98,33 +105,36 @@ class FilterIndex:
             num_relations,
         )
 
-    def known(self, heads: Tensor, relations: Tensor) -> tuple[Tensor, Tensor]:
-        """Return every known answer of a batch of queries.
+    def spans(self, heads: Tensor, relations: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the known answers of queries are: start and stop in `tails`, int64 [B], on the CPU.
 
         Args:
             heads: int64 [B].
             relations: int64 [B], 0 to 2R - 1; r + R asks for heads.
 
-        Returns:
-            rows, cols: int64 [K] each; cols[k] answers query rows[k]. On the device of `heads`.
+        Raises:
+            InputError: a relation is outside this filter.
         """
         if relations.numel() and int(relations.max()) >= 2 * self.num_relations:
             raise InputError(
                 f"query relation {int(relations.max())} is outside this filter; "
                 f"expected 0..{2 * self.num_relations - 1}, inverses included"
             )
-        device = heads.device
         query = (heads * (2 * self.num_relations) + relations).cpu()
         if not len(self.keys):
-            empty = torch.zeros(0, dtype=torch.int64, device=device)
-            return empty, empty
+            return torch.zeros_like(query), torch.zeros_like(query)
         place = torch.searchsorted(self.keys, query).clamp(max=len(self.keys) - 1)
-        found = self.keys[place] == query
         start = self.offsets[place]
-        count = torch.where(found, self.offsets[place + 1] - start, 0)
-        rows = torch.repeat_interleave(torch.arange(len(query)), count)
-        within = torch.arange(len(rows)) - (count.cumsum(0) - count)[rows]
-        return rows.to(device), self.tails[start[rows] + within].to(device)
+        return start, torch.where(self.keys[place] == query, self.offsets[place + 1], start)
+
+    def known(self, heads: Tensor, relations: Tensor) -> tuple[Tensor, Tensor]:
+        """Return every known answer of a batch of queries; arguments as in `spans`.
+
+        Returns:
+            rows, cols: int64 [K] each; cols[k] answers query rows[k]. On the device of `heads`.
+        """
+        rows, place = spread(*self.spans(heads, relations))
+        return rows.to(heads.device), self.tails[place].to(heads.device)
 
 
 def filtered_ranks(
@@ -147,51 +157,40 @@ def filtered_ranks(
     Raises:
         InputError: a score is not finite.
     """
-    if not torch.is_floating_point(scores) or scores.dtype in (torch.bfloat16, torch.float16):
-        scores = scores.float()
-    # A sum is finite only where every term is (overflow aside): one pass, no [B, N] mask.
-    if not bool(torch.isfinite(scores.sum())) and not bool(torch.isfinite(scores).all()):
-        bad = int((~torch.isfinite(scores).all(dim=1)).sum())
-        raise InputError(
-            f"scores of {bad} of {len(scores)} queries are not finite (NaN or infinite): the model "
-            "diverged; lower the learning rate or train with runtime.precision=fp32"
-        )
-    target_score = scores.gather(1, targets[:, None])
-    slack = tolerance * (1 + target_score.abs())
-    better = (scores > target_score + slack).sum(1)
-    not_worse = (scores >= target_score - slack).sum(1) - 1
-    candidates = torch.full_like(better, scores.shape[1])
-    if known is not None:
-        rows, cols = known
-        other = cols != targets[rows]
-        rows, cols = rows[other], cols[other]
-        score, reference, room = scores[rows, cols], target_score[rows, 0], slack[rows, 0]
-        better.index_add_(0, rows, -(score > reference + room).long())
-        not_worse.index_add_(0, rows, -(score >= reference - room).long())
-        candidates.index_add_(0, rows, torch.full_like(rows, -1))
-    return Ranks(
-        (better + 1).cpu().numpy(), (not_worse + 1).cpu().numpy(), candidates.cpu().numpy()
-    )
+    targets = targets.cpu().contiguous()
+    rows, cols = (index.cpu() for index in known or (targets[:0], targets[:0]))
+    order = torch.from_numpy(np.lexsort((cols, rows)))
+    bounds = torch.searchsorted(rows[order], torch.arange(len(targets) + 1))
+    asked = Asked(torch.arange(len(targets)), targets, bounds[:-1], bounds[1:], cols[order])
+    return _ranks(count_answers(scores, asked, tolerance))
 
 
+@torch.no_grad()
 def evaluate_ranks(
-    score_tails: Callable[[Tensor, Tensor], Tensor],
+    score_tails: ScoreTails,
     triples: np.ndarray,
     filter_index: FilterIndex,
     num_relations: int,
-    batch_size: int = 256,
+    batch_size: int = 1024,
     tolerance: float = TOLERANCE,
+    block_size: int | None = None,
+    admissible: Admissible | None = None,
 ) -> dict[str, Ranks]:
     """Rank the tail and the head of every triple.
 
+    A query is scored once, however many of its answers are ranked.
+
     Args:
-        score_tails: (heads [B], relations [B]), int64 on the CPU -> scores [B, N] over all
-            entities; heads are asked for as (t, r + R, ?).
+        score_tails: (heads [B], relations [B]), int64 on the CPU -> scores of all entities, a
+            tensor [B, N] or what makes it block by block; heads are asked for as (t, r + R, ?).
         triples: int64 [T, 3].
         filter_index: what is known and left out.
         num_relations: R, relations without inverses.
-        batch_size: queries at once; memory is [batch_size, N].
+        batch_size: answers ranked at once, to at most as many queries.
         tolerance: see `filtered_ranks`.
+        block_size: entities at once, where `score_tails` gives blocks: memory is
+            [batch_size, block_size], whatever N. None: what suits the kind of scores.
+        admissible: the candidates of each query; all entities where None.
 
     Returns:
         "tail" and "head" -> ranks in the order of `triples`.
@@ -200,31 +199,39 @@ def evaluate_ranks(
         InputError: a score is not finite.
     """
     head, relation, tail = torch.as_tensor(np.array(triples, dtype=np.int64)).reshape(-1, 3).T
-    queries = {"head": (tail, relation + num_relations, head), "tail": (head, relation, tail)}
-    return {
-        side: _rank_queries(score_tails, *queries[side], filter_index, batch_size, tolerance)
-        for side in SIDES
-    }
+    sides = {"head": (tail, relation + num_relations, head), "tail": (head, relation, tail)}
+    ranks = {}
+    for side in SIDES:
+        *asked_of, targets = sides[side]
+        start, stop = filter_index.spans(*asked_of)
+        query = asked_of[0] * (2 * num_relations) + asked_of[1]
+        counts = torch.zeros(4, len(targets), dtype=torch.int64)
+        for items in _grouped(query, targets).split(batch_size) if len(targets) else ():
+            batch, row = torch.unique_consecutive(query[items], return_inverse=True)
+            heads, relations = batch // (2 * num_relations), batch % (2 * num_relations)
+            asked = Asked(row, targets[items], start[items], stop[items], filter_index.tails)
+            allowed = partial(admissible.mask, relations) if admissible else None
+            scores = score_tails(heads, relations)
+            counts[:, items] = count_answers(scores, asked, tolerance, block_size, allowed)
+        ranks[side] = _ranks(counts)
+    return ranks
 
 
-@torch.no_grad()
-def _rank_queries(
-    score_tails: Callable[[Tensor, Tensor], Tensor],
-    heads: Tensor,
-    relations: Tensor,
-    targets: Tensor,
-    filter_index: FilterIndex,
-    batch_size: int,
-    tolerance: float,
-) -> Ranks:
-    parts = []
-    for start in range(0, len(heads), batch_size):
-        batch = slice(start, start + batch_size)
-        scores = score_tails(heads[batch], relations[batch])
-        rows, cols = filter_index.known(heads[batch], relations[batch])
-        known = rows.to(scores.device), cols.to(scores.device)
-        parts.append(filtered_ranks(scores, targets[batch].to(scores.device), known, tolerance))
-    return concatenate(parts)
+def _grouped(query: Tensor, targets: Tensor) -> Tensor:
+    """An order in which the answers to one query are neighbours.
+
+    Queries come in the order of their first answers, so that those of a batch lie in few blocks.
+    """
+    which = torch.unique(query, return_inverse=True)[1]
+    first = torch.full_like(targets, torch.iinfo(torch.int64).max)
+    first.scatter_reduce_(0, which, targets, "amin")
+    return torch.from_numpy(np.lexsort((which, first[which])))
+
+
+def _ranks(counts: Tensor) -> Ranks:
+    # the target is among those that score no worse
+    better, not_worse, candidates, _ = counts.numpy()
+    return Ranks(better + 1, not_worse, candidates)
 
 
 def concatenate(parts: list[Ranks]) -> Ranks:

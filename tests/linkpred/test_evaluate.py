@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from relgnn.data import KnowledgeGraph
-from relgnn.linkpred.evaluate import evaluate, stratum_masks
+from relgnn.linkpred.evaluate import evaluate, metrics_by_category, stratum_masks
 from relgnn.linkpred.features import TextFeatures
 from relgnn.linkpred.fit import Fitted, new_predictor
 from relgnn.linkpred.task import Supervision
+from relgnn.ranking.admissible import Admissible
 from tests.linkpred.toy import RUNTIME, toy_config
 
 
@@ -73,3 +74,26 @@ def test_reading_joins_the_score(graph: KnowledgeGraph, features: TextFeatures) 
     plain, _ = evaluate(fitted, graph, "test")
     read, _ = evaluate(fitted, graph, "test", flat)
     assert (plain["head"].realistic == read["head"].realistic).all()
+
+
+def test_metrics_by_category_divide_the_queries(
+    graph: KnowledgeGraph, features: TextFeatures
+) -> None:
+    ranks, metrics = evaluate(untrained(graph, features), graph, "test")
+    found = metrics_by_category(ranks, graph, "test")
+    # people share towns, and each has one place of birth and few friends
+    assert set(found) <= {"1-1", "1-N", "N-1", "N-N"} and "N-1" in found
+    for side in ("both", "head", "tail"):
+        parts = [sides[side]["realistic"] for sides in found.values()]
+        whole = metrics["all"][side]["realistic"]
+        assert sum(part["queries"] for part in parts) == whole["queries"]
+        total = sum(part["mrr"] * part["queries"] for part in parts)
+        assert np.isclose(total, whole["mrr"] * whole["queries"])
+
+
+def test_candidates_can_be_restricted(graph: KnowledgeGraph, features: TextFeatures) -> None:
+    fitted = untrained(graph, features)
+    seen = Admissible.build(graph.train, graph.num_entities, graph.num_relations)
+    every, _ = evaluate(fitted, graph, "test")
+    some, _ = evaluate(fitted, graph, "test", admissible=seen)
+    assert all((some[side].candidates < every[side].candidates).all() for side in every)

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from relgnn.data import KnowledgeGraph
+from relgnn.gnn.decoders import DECODERS
 from relgnn.gnn.graph import MessageGraph
 from relgnn.linkpred.features import TextFeatures
 from relgnn.linkpred.fit import new_predictor
 from relgnn.linkpred.task import LinkPredictionTask, Supervision, rank_triples
-from relgnn.ranking.ranks import FilterIndex
+from relgnn.ranking.admissible import Admissible
+from relgnn.ranking.ranks import FilterIndex, evaluate_ranks
 from tests.linkpred.toy import RUNTIME, toy_config
 
 LOSSES = ("cross_entropy", "bce", "margin", "self_adversarial")
@@ -282,3 +284,46 @@ def test_a_target_is_dropped_from_a_drawn_part_too(
     assert seen is not None
     dropped = part.edges[seen.edge_weight == 0]
     assert set(dropped.tolist()) == {2, 5}
+
+
+@pytest.mark.parametrize("kind", sorted(DECODERS))
+@pytest.mark.parametrize("first_pass", ["native", "fp32", "float64"])
+def test_every_decoder_ranks_by_blocks_as_by_whole_scores(
+    graph: KnowledgeGraph,
+    features: TextFeatures,
+    kind: str,
+    first_pass: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = make_task(graph, features, f"decoder.kind={kind}")
+    model = task._model.eval()
+    if first_pass == "float64":
+        model.double()
+    monkeypatch.setattr("relgnn.linkpred.task.native_bf16", lambda _: first_pass == "native")
+    index = FilterIndex.build(graph.filter_triples("test"), graph.num_relations)
+    ranks = rank_triples(model, task.graph, graph.test, index)
+    with torch.no_grad():
+        encoded = model.encode(task.graph)
+    whole = evaluate_ranks(
+        lambda h, r: model.score_tails(encoded, h, r), graph.test, index, graph.num_relations
+    )
+    for side in ranks:
+        assert (ranks[side].optimistic == whole[side].optimistic).all()
+        assert (ranks[side].pessimistic == whole[side].pessimistic).all()
+
+
+def test_ranking_among_admissible_entities(graph: KnowledgeGraph, features: TextFeatures) -> None:
+    task = make_task(graph, features)
+    index = FilterIndex.build(graph.filter_triples("test"), graph.num_relations)
+    admissible = Admissible.build(graph.train, graph.num_entities, graph.num_relations, graph.types)
+    every, some = (
+        rank_triples(task._model, task.graph, graph.test, index, admissible=chosen)
+        for chosen in (None, admissible)
+    )
+    people, towns = 20, 6
+    for side in every:
+        assert (some[side].pessimistic <= every[side].pessimistic).all()
+        born = graph.test[:, 1] == 0
+        most = {"head": people, "tail": towns}[side]
+        assert (some[side].candidates[born] <= most).all()
+        assert (every[side].candidates > some[side].candidates).all()

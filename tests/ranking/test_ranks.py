@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relgnn.errors import InputError
-from relgnn.ranking.ranks import SIDES, FilterIndex, Ranks, evaluate_ranks, filtered_ranks
+from relgnn.ranking.ranks import FilterIndex, Ranks, evaluate_ranks, filtered_ranks
+from relgnn.ranking.scores import Blockwise
 from relgnn.runtime import rng
+from tests.ranking.brute import as_rows, assert_same, brute_force
 
 ENTITIES, RELATIONS = 7, 2
 
@@ -24,44 +26,26 @@ score_tables = st.lists(
 ).map(lambda v: torch.tensor(v, dtype=torch.float64).view(ENTITIES, 2 * RELATIONS, ENTITIES))
 
 
-def brute_force(table, test, known):
-    """Return side -> list of (optimistic, pessimistic, candidates), by sorting nothing at all."""
-    facts = {tuple(row) for row in known.tolist()}
-    result = {"head": [], "tail": []}
-    for h, r, t in test.tolist():
-        tails = [e for e in range(ENTITIES) if e == t or (h, r, e) not in facts]
-        heads = [e for e in range(ENTITIES) if e == h or (e, r, t) not in facts]
-        for side, row, target, options in (
-            ("tail", table[h, r], t, tails),
-            ("head", table[t, r + RELATIONS], h, heads),
-        ):
-            others = [float(row[e]) for e in options if e != target]
-            own = float(row[target])
-            better, equal = sum(s > own for s in others), sum(s == own for s in others)
-            result[side].append((better + 1, better + equal + 1, len(options)))
-    return result
-
-
 def rank(table, test, known, **options):
     index = FilterIndex.build(known, RELATIONS)
     return evaluate_ranks(lambda h, r: table[h, r], test, index, RELATIONS, **options)
 
 
-def assert_same(one, other):
-    for side in SIDES:
-        np.testing.assert_array_equal(one[side].optimistic, other[side].optimistic)
-        np.testing.assert_array_equal(one[side].pessimistic, other[side].pessimistic)
-        np.testing.assert_array_equal(one[side].candidates, other[side].candidates)
-
-
 @settings(max_examples=60, deadline=None)
-@given(score_tables, triples, triples, st.integers(1, 5))
-def test_equals_brute_force(table, test, known, batch_size):
+@given(score_tables, triples, triples, st.integers(1, 5), st.integers(1, ENTITIES + 1))
+def test_equals_brute_force(table, test, known, batch_size, block_size):
+    expected = brute_force(lambda *hrt: float(table[hrt]), test, known, ENTITIES, RELATIONS)
     ours = rank(table, test, known, batch_size=batch_size)
-    for side, expected in brute_force(table, test, known).items():
-        got = np.stack([ours[side].optimistic, ours[side].pessimistic, ours[side].candidates], 1)
-        np.testing.assert_array_equal(got, expected)
-        np.testing.assert_array_equal(ours[side].realistic, (got[:, 0] + got[:, 1]) / 2)
+    assert_same(as_rows(ours), expected)
+    for side, rows in expected.items():
+        np.testing.assert_array_equal(ours[side].realistic, (rows[:, 0] + rows[:, 1]) / 2)
+
+    def blocks(heads, relations):
+        return Blockwise(ENTITIES, lambda block: table[heads, relations][:, block])
+
+    index = FilterIndex.build(known, RELATIONS)
+    sizes = {"batch_size": batch_size, "block_size": block_size}
+    assert_same(as_rows(evaluate_ranks(blocks, test, index, RELATIONS, **sizes)), expected)
 
 
 @settings(max_examples=30, deadline=None)
@@ -74,20 +58,22 @@ def test_renaming_entities_changes_nothing(table, test, known, new):
     def rename(rows):
         return np.stack([new[rows[:, 0]], rows[:, 1], new[rows[:, 2]]], 1)
 
-    assert_same(rank(table, test, known), rank(renamed_table, rename(test), rename(known)))
+    renamed = rank(renamed_table, rename(test), rename(known))
+    assert_same(as_rows(rank(table, test, known)), as_rows(renamed))
 
 
 @settings(max_examples=30, deadline=None)
 @given(score_tables, triples, triples, st.floats(-50, 50))
 def test_adding_a_constant_changes_nothing(table, test, known, constant):
-    assert_same(rank(table, test, known), rank(table + constant, test, known))
+    moved = rank(table + constant, test, known)
+    assert_same(as_rows(rank(table, test, known)), as_rows(moved))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64])
 def test_any_score_type(dtype):
     table = torch.from_numpy(rng("table", 0).integers(-3, 4, (ENTITIES, 4, ENTITIES))).to(dtype)
     test = np.array([[0, 0, 1], [2, 1, 3]])
-    assert_same(rank(table, test, test), rank(table.double(), test, test))
+    assert_same(as_rows(rank(table, test, test)), as_rows(rank(table.double(), test, test)))
 
 
 def test_differences_within_the_tolerance_tie():
@@ -131,6 +117,55 @@ def test_an_empty_filter_knows_nothing():
 def test_no_triples_give_no_ranks():
     ranks = rank(torch.zeros(ENTITIES, 4, ENTITIES), np.zeros((0, 3)), np.zeros((0, 3)))
     assert len(ranks["head"]) == len(ranks["tail"]) == 0
+
+
+def test_one_entity_is_the_best_of_one():
+    test = np.array([[0, 0, 0]])
+    index = FilterIndex.build(test, 1)
+    ranks = evaluate_ranks(lambda h, r: torch.zeros(len(h), 1), test, index, 1)
+    assert all(row.tolist() == [[1, 1, 1]] for row in as_rows(ranks).values())
+
+
+def test_a_target_stays_where_it_is_filtered_for_another():
+    # (0, 0, ?) has the answers 1 and 2: each is ranked without the other
+    table = torch.zeros(ENTITIES, 2 * RELATIONS, ENTITIES)
+    table[0, 0, 1], table[0, 0, 2] = 2.0, 1.0
+    test = np.array([[0, 0, 2], [0, 0, 1]])
+    ranks = rank(table, test, test)["tail"]
+    assert ranks.optimistic.tolist() == ranks.pessimistic.tolist() == [1, 1]
+    assert ranks.candidates.tolist() == [ENTITIES - 1] * 2
+
+
+def test_a_query_is_scored_once():
+    asked = []
+
+    def score(heads, relations):
+        asked.extend(zip(heads.tolist(), relations.tolist(), strict=True))
+        return torch.zeros(len(heads), ENTITIES)
+
+    test = np.array([[0, 0, 1], [3, 1, 2], [0, 0, 2], [0, 0, 3]])
+    evaluate_ranks(score, test, FilterIndex.build(test, RELATIONS), RELATIONS)
+    assert sorted(asked) == [(0, 0), (1, 2), (2, 2), (2, 3), (3, 1), (3, 2)]
+
+
+def test_known_answers_in_any_order():
+    scores = torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]])
+    known = torch.tensor([1, 0, 1]), torch.tensor([1, 0, 0])
+    ranks = filtered_ranks(scores, torch.tensor([2, 2]), known)
+    assert ranks.optimistic.tolist() == [2, 1]
+    assert ranks.candidates.tolist() == [2, 1]
+
+
+def test_scores_that_do_not_fit_are_an_error():
+    test = np.array([[0, 0, 1], [1, 0, 0]])
+    index = FilterIndex.build(test, RELATIONS)
+    with pytest.raises(InputError, match="a row for each of 2 queries"):
+        evaluate_ranks(lambda h, r: torch.zeros(1, ENTITIES), test, index, RELATIONS)
+    with pytest.raises(InputError, match="a column for each entity"):
+        blocks = Blockwise(ENTITIES, lambda block: torch.zeros(2, 1))
+        evaluate_ranks(lambda h, r: blocks, test, index, RELATIONS)
+    with pytest.raises(InputError, match="answers 0..1 .* 1 entities"):
+        evaluate_ranks(lambda h, r: torch.zeros(2, 1), test, index, RELATIONS)
 
 
 def test_relations_outside_the_filter_are_an_error():
