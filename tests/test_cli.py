@@ -254,6 +254,19 @@ def test_evaluate(call: Call, own_run: Path, tmp_path: Path) -> None:
     require_one_line(call("evaluate", tmp_path), 2, "is no run folder")
 
 
+def test_evaluate_by_type_and_category(call: Call, own_run: Path) -> None:
+    plain = json.loads(call("evaluate", own_run, "--json").out)["test"]
+    answer = json.loads(call("evaluate", own_run, "--typed", "--categories", "--json").out)["test"]
+    kinds = answer.keys() - plain.keys()
+    assert kinds and kinds <= {"1-1", "1-N", "N-1", "N-N"}
+    queries = sum(answer[kind]["both"]["realistic"]["queries"] for kind in kinds)
+    assert queries == plain["all"]["both"]["realistic"]["queries"]
+    best = [part["all"]["both"]["realistic"]["mrr"] for part in (answer, plain)]
+    assert best[0] >= best[1]
+    table = call("evaluate", own_run, "--typed", "--categories").out
+    assert "among entities of the right type" in table and next(iter(kinds)) in table
+
+
 def test_score(call: Call, own_run: Path, tmp_path: Path) -> None:
     triples, out = tmp_path / "triples.tsv", tmp_path / "scores.tsv"
     triples.write_text("e0\tborn\te21\nAda Abel\tborn in\tBern\n")

@@ -64,7 +64,9 @@ def print_metrics(title: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
         title: of the table.
         rows: name -> [stratum][side][kind] -> metrics, as in metrics.json.
     """
-    strata = [name for name in STRATA if any(name in row for row in rows.values())]
+    found = list(dict.fromkeys(name for row in rows.values() for name in row))
+    # whatever else the rows are split by, such as categories of relations, comes after the strata
+    strata = [*(s for s in STRATA if s in found), *(s for s in found if s not in STRATA)]
     hits = (1, 3, 10)
     lines = []
     for name, row in rows.items():

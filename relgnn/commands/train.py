@@ -110,22 +110,33 @@ def evaluate(
     ranks: Annotated[
         Path | None, typer.Option(help="Also write the rank of every query to this TSV file.")
     ] = None,
+    typed: Annotated[
+        bool,
+        typer.Option(help="Rank only entities of a type that the relation has in that place."),
+    ] = False,
+    categories: Annotated[
+        bool, typer.Option(help="Also by category of the relation: 1-1, 1-N, N-1, N-N.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compute a run's metrics again from its checkpoint."""
     start_quietly()
+    from relgnn.linkpred.evaluate import metrics_by_category
     from relgnn.loop.opened import open_run
     from relgnn.ranking.metrics import write_ranks
 
     opened = open_run(run)
     graph = opened.graph
-    found, metrics = opened.evaluate(split.value)
+    found, metrics = opened.evaluate(split.value, typed)
+    if categories:
+        metrics |= metrics_by_category(found, graph, split.value)
     if ranks is not None:
         write_ranks(ranks, found, getattr(graph, split.value), graph.entities, graph.relations)
     if as_json:
         print_json({split.value: metrics})
     else:
-        print_metrics(f"{run}, filtered, realistic", {split.value: metrics})
+        among = ", among entities of the right type" if typed else ""
+        print_metrics(f"{run}, filtered{among}, realistic", {split.value: metrics})
 
 
 def default_folder(path: Path, config: Config) -> Path:

@@ -28,6 +28,7 @@ from relgnn.loop.textmodel import FOLDER, FUSION, Extraction, TextModel
 from relgnn.loop.why import Explainer, Reason, label
 from relgnn.loop.world import World, make_encoder
 from relgnn.posterior.calibration import calibrator_from_json
+from relgnn.ranking.admissible import Admissible
 from relgnn.ranking.ranks import Ranks
 from relgnn.runtime import Runtime
 from relgnn.training import load_json, load_tensors, restore_module
@@ -92,15 +93,24 @@ class OpenRun:
             table = read_round(self.folder / "rounds" / str(number), self.graph)
         return Explainer(self.graph, table)
 
-    def evaluate(self, split: str) -> tuple[dict[str, Ranks], dict[str, Any]]:
+    def evaluate(self, split: str, typed: bool = False) -> tuple[dict[str, Ranks], dict[str, Any]]:
         """Ranks by side and metrics [stratum][side][kind] of a split, "valid" or "test".
+
+        Args:
+            split: what to rank.
+            typed: only among entities that the given triples, or types, allow in that place.
 
         Raises:
             InputError: the split is empty.
         """
         if not len(getattr(self.graph, split)):
             raise InputError(f"{self.folder}: {self.graph.name} has no {split} triples to evaluate")
-        return evaluate(self.fitted, self.graph, split)
+        admissible = None
+        if typed:
+            graph, relations = self.graph, self.fitted.model.num_relations
+            types = graph.types if any(graph.types) else None
+            admissible = Admissible.build(graph.train, graph.num_entities, relations, types)
+        return evaluate(self.fitted, self.graph, split, admissible=admissible)
 
     def score(self, triples: np.ndarray) -> list[tuple[float, float | None]]:
         """log P(t | h, r) + log P(h | r, t) and the calibrated probability of triples [C, 3]."""
