@@ -10,6 +10,7 @@ from torch import Tensor
 
 from relgnn.errors import InputError
 from relgnn.gnn.graph import MessageGraph, Topology
+from relgnn.spans import spread
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +116,7 @@ def incoming(topology: Topology, nodes: Tensor) -> Tensor:
     Returns:
         int64 [m], positions of messages, node after node.
     """
-    return _ranges(*_rows(topology, nodes))
+    return spread(*_rows(topology, nodes))[1]
 
 
 def induce(
@@ -198,7 +199,7 @@ def _draw(
         return messages, torch.ones(len(messages), device=messages.device)
     first, degree = _rows(topology, nodes)
     count = degree.clamp(max=most)
-    messages = _ranges(first, count)
+    messages = spread(first, count)[1]
     crowded = degree > most
     drawn = first[crowded][:, None] + _choose(degree[crowded], most, generator)
     messages[crowded.repeat_interleave(count)] = drawn.flatten()
@@ -227,13 +228,6 @@ def _rows(topology: Topology, nodes: Tensor) -> tuple[Tensor, Tensor]:
     """Where the messages into nodes begin, and how many they are."""
     first = topology.pointer[nodes]
     return first, topology.pointer[nodes + 1] - first
-
-
-def _ranges(first: Tensor, count: Tensor) -> Tensor:
-    """first, first + 1, ..., count numbers from each first, one range after the other."""
-    start = count.cumsum(0) - count
-    total = torch.arange(int(count.sum()), device=count.device)
-    return total + (first - start).repeat_interleave(count)
 
 
 def _checked(seeds: Tensor, topology: Topology) -> Tensor:

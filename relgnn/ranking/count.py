@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from relgnn.native import library, pointer
+from relgnn.spans import spread
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 PAIRS = 1 << 14  # scored again at once by the PyTorch form: memory is PAIRS x d
@@ -40,17 +41,10 @@ class Asked:
     @cached_property
     def left_out(self) -> tuple[Tensor, Tensor]:
         """Item and entity (int64 [K] each) of every known answer but the item's own target."""
-        item, place = spread(self.start, self.stop)
+        item, place = spread(self.start, self.stop - self.start)
         entity = self.known[place]
         other = entity != self.target[item]
         return item[other], entity[other]
-
-
-def spread(start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
-    """Number of each span start:stop ([I] each) and place, for every place in it ([K] each)."""
-    count = stop - start
-    span = torch.repeat_interleave(torch.arange(len(count)), count)
-    return span, torch.arange(len(span)) + (start - count.cumsum(0) + count)[span]
 
 
 @dataclass(frozen=True)

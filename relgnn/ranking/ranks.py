@@ -12,8 +12,9 @@ from torch import Tensor
 
 from relgnn.errors import InputError
 from relgnn.ranking.admissible import Admissible
-from relgnn.ranking.count import Asked, spread
+from relgnn.ranking.count import Asked
 from relgnn.ranking.scores import Blockwise, Products, count_answers
+from relgnn.spans import spread
 
 SIDES = ("head", "tail")
 TOLERANCE = 1e-6
@@ -133,7 +134,8 @@ class FilterIndex:
         Returns:
             rows, cols: int64 [K] each; cols[k] answers query rows[k]. On the device of `heads`.
         """
-        rows, place = spread(*self.spans(heads, relations))
+        start, stop = self.spans(heads, relations)
+        rows, place = spread(start, stop - start)
         return rows.to(heads.device), self.tails[place].to(heads.device)
 
 

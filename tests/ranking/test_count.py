@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relgnn import native
-from relgnn.ranking.count import SOURCE, Asked, Band, Doubt, count, inner_products, spread
+from relgnn.ranking.count import SOURCE, Asked, Band, Doubt, count, inner_products
 from relgnn.runtime import rng, torch_rng
 
 QUERIES, SIZE, FIRST, ENTITIES = 5, 37, 10, 60
@@ -115,9 +115,3 @@ def test_inner_products(width):
     with native.disabled():
         plain = inner_products(queries, candidates, rows, columns).view(4, 9)
     torch.testing.assert_close(found, plain, rtol=1e-14, atol=1e-14)
-
-
-def test_spans_are_spread():
-    span, place = spread(torch.tensor([4, 0, 9]), torch.tensor([6, 0, 12]))
-    assert span.tolist() == [0, 0, 2, 2, 2]
-    assert place.tolist() == [4, 5, 9, 10, 11]
