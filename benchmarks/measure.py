@@ -162,7 +162,7 @@ def measure(
 def peak_memory(module: str, side: str) -> float | str:
     """MiB by which a side's first call raises the resident set of a fresh process, or why not.
 
-    The process may address no more than the machine's memory, so that what does not fit is told
+    The process may address no more memory than is free, so that what does not fit is told
     and nothing is killed.
     """
     context = multiprocessing.get_context("spawn")
@@ -180,8 +180,8 @@ def peak_memory(module: str, side: str) -> float | str:
 
 def _peak(module: str, side: str, threads: int, send: Connection) -> None:
     torch.set_num_threads(threads)
-    total = psutil.virtual_memory().total
-    resource.setrlimit(resource.RLIMIT_AS, (total, total))
+    room = int(0.9 * psutil.virtual_memory().available)
+    resource.setrlimit(resource.RLIMIT_AS, (room, room))
     # Peers warn of what they lack; the parent has said so already.
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
