@@ -190,6 +190,7 @@ def _run(part: str, given: argparse.Namespace) -> dict[str, Any]:
             bench = bench.only(given.sides)
         repeats = given.repeats or bench.repeats
         found, agreed = measure(bench, repeats, say)
+        limits = limits.best(machine_limits())
         rows, notes = rows_of(bench, found, limits), [*bench.notes, *agreed]
         settings = {"repeats": repeats}
     settings["threads"] = given.threads

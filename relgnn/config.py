@@ -33,6 +33,7 @@ NOT_HASHED = ("runtime", "source", "expected", "budget")
 # keys younger than some recorded results: at these values a run computes what it did without them,
 # so that they do not change its hash
 YOUNGER: dict[str, dict[str, Any]] = {
+    "text": {"weights": "full"},
     "gnn": {"decomposition": "basis", "alpha": True, "heads": 4, "fan_out": None},
 }
 
@@ -67,6 +68,9 @@ class TextConfig(Section):
     )
     weight: Rate = Field(
         1.0, description="factor of a node's encoding: small where much is given and text overfits"
+    )
+    weights: Literal["full", "int8"] = Field(
+        "full", description="int8: the encoder in a quarter of float32's memory"
     )
     max_tokens: Count = Field(128, description="longer texts are cut")
     batch_tokens: Count = Field(8192, description="tokens of one encoder batch, padding included")

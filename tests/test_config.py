@@ -208,13 +208,13 @@ def test_younger_keys_leave_the_hash_of_recorded_results_alone() -> None:
     recorded = {line.config_sha256 for line in lines if not line.dirty}
     config = load_config(ROOT / "experiments/configs/lp_codex_s/complex.yaml")
     assert config.sha256() in recorded
+    others = {
+        "decomposition": "block", "alpha": "false", "heads": "2", "fan_out": "[5]", "weights": "int8",
+    }  # fmt: skip
+    margin = ["train.loss=margin"]
     for section, keys in YOUNGER.items():
         for key in keys:
-            other = {"decomposition": "block", "alpha": "false", "heads": "2", "fan_out": "[5]"}[
-                key
-            ]
-            margin = ["train.loss=margin"]
-            changed = make_config(MINIMAL, [*margin, f"{section}.{key}={other}"])
+            changed = make_config(MINIMAL, [*margin, f"{section}.{key}={others[key]}"])
             assert changed.sha256() != make_config(MINIMAL, margin).sha256()
 
 

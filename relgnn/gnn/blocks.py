@@ -1,4 +1,4 @@
-"""R-GCN with block-diagonal weights: one matrix product for each relation, over its neighbourhoods.
+"""R-GCN with block-diagonal weights: messages are summed before they are multiplied.
 
 The weights of a relation act on a whole vector, so messages cannot be summed first over relations
 as with bases. They are summed first within each (target, relation) pair: one vector s_g for each
@@ -18,6 +18,7 @@ from relgnn.errors import InputError
 from relgnn.gnn import kernels
 from relgnn.gnn.edges import TextCoefficient, check_relations
 from relgnn.gnn.graph import MessageGraph, Topology
+from relgnn.gnn.kernels import Spans
 from relgnn.gnn.layers import Activation
 from relgnn.gnn.precision import widen
 from relgnn.gnn.sparse import SparsePattern
@@ -35,14 +36,14 @@ class PairChunk:
         scatter: pattern [N, G], targets by their pairs.
         message: int64, the messages of these pairs, in the order of `gather`'s entries.
         target: int64 [G].
-        relations: (relation, first pair, last pair + 1) of each relation that occurs.
+        spans: the pairs of each relation that occurs.
     """
 
     gather: SparsePattern
     scatter: SparsePattern
     message: Tensor
     target: Tensor
-    relations: list[tuple[int, int, int]]
+    spans: Spans
 
 
 def pair_chunks(topology: Topology, width: int) -> list[PairChunk]:
@@ -67,14 +68,13 @@ def _pair_chunks(topology: Topology, size: int) -> Iterator[PairChunk]:
         message = ((row >= start) & (row < start + len(pairs))).nonzero().squeeze(1)
         here, found = target[pairs], relation[pairs]
         numbers, counts = torch.unique_consecutive(found, return_counts=True)
-        ends = counts.cumsum(0).tolist()
+        ends = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         gather = SparsePattern.build(
             row[message] - start, topology.source[message], (len(pairs), topology.num_nodes)
         )
         pair = torch.arange(len(pairs), device=here.device)
         scatter = SparsePattern.build(here, pair, (topology.num_nodes, len(pairs)))
-        spans = zip(numbers.tolist(), [0, *ends[:-1]], ends, strict=True)
-        yield PairChunk(gather, scatter, message, here, list(spans))
+        yield PairChunk(gather, scatter, message, here, Spans(ends, numbers))
 
 
 def block_sum(topology: Topology, coefficient: Tensor, x: Tensor, blocks: Tensor) -> Tensor:
@@ -106,9 +106,7 @@ class _BlockSum(torch.autograd.Function):
         out = x.new_zeros(topology.num_nodes, width)
         for chunk in pair_chunks(topology, max(x.shape[1], width)):
             sums = _gather(chunk, coefficient, x)
-            moved = sums if sums.shape[1] == width else sums.new_empty(len(sums), width)
-            for relation, start, stop in chunk.relations:
-                _multiply(sums[start:stop], blocks[relation], moved[start:stop])
+            moved = kernels.block_product(sums, chunk.spans, blocks)
             ones = coefficient.new_ones(1, len(sums))
             kernels.edge_sum(chunk.scatter, ones, moved, out=out[:, None])
         return out
@@ -118,19 +116,14 @@ class _BlockSum(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor, Tensor]:
         coefficient, x, blocks = ctx.saved_tensors
         to_coefficient, to_x = torch.zeros_like(coefficient), torch.zeros_like(x)
-        to_blocks = torch.zeros_like(blocks)
+        to_blocks, turned = torch.zeros_like(blocks), blocks.transpose(2, 3).contiguous()
         width = blocks.shape[1] * blocks.shape[3]
         for chunk in pair_chunks(ctx.topology, max(x.shape[1], width)):
             # Summed again rather than kept: it is a tenth of the time and most of the memory.
             sums = _gather(chunk, coefficient, x)
             arrived = grad.index_select(0, chunk.target)
-            for relation, start, stop in chunk.relations:
-                before, after = sums[start:stop], arrived[start:stop]
-                to_blocks[relation].baddbmm_(
-                    _by_block(before, blocks.shape[1]).transpose(1, 2),
-                    _by_block(after, blocks.shape[1]),
-                )
-                _multiply(after, blocks[relation].transpose(1, 2), before)
+            kernels.block_gradient(sums, chunk.spans, arrived, to_blocks)
+            sums = kernels.block_product(arrived, chunk.spans, turned)
             values = coefficient[chunk.message][None]
             own, _ = kernels.edge_sum_gradients(chunk.gather, values, x, sums[:, None], to_x)
             to_coefficient[chunk.message] = own[0]
@@ -139,14 +132,6 @@ class _BlockSum(torch.autograd.Function):
 
 def _gather(chunk: PairChunk, coefficient: Tensor, x: Tensor) -> Tensor:
     return kernels.edge_sum(chunk.gather, coefficient[chunk.message][None], x)[:, 0]
-
-
-def _by_block(rows: Tensor, blocks: int) -> Tensor:
-    return rows.view(len(rows), blocks, -1).transpose(0, 1)
-
-
-def _multiply(rows: Tensor, blocks: Tensor, out: Tensor) -> None:
-    _by_block(out, len(blocks)).copy_(torch.bmm(_by_block(rows, len(blocks)), blocks))
 
 
 class BlockRGCNLayer(nn.Module):

@@ -260,6 +260,83 @@ void product_back(i64 rows, i64 width, i64 relations, const i32* pointer, const 
   }
 }
 
+// R rows of in [·, k] times q [k, l], columns [j, j + W) of l.
+template <class A, int R, int W>
+inline void block_tile(const A* in, i64 in_step, const A* q, i64 k, i64 l, A* out, i64 out_step) {
+  A sum[R][W];
+  for (int r = 0; r < R; ++r)
+    for (int j = 0; j < W; ++j) sum[r][j] = 0;
+  for (i64 i = 0; i < k; ++i) {
+    const A* __restrict row = q + i * l;
+    for (int r = 0; r < R; ++r) {
+      const A a = in[r * in_step + i];
+#pragma omp simd
+      for (int j = 0; j < W; ++j) sum[r][j] += a * row[j];
+    }
+  }
+  for (int r = 0; r < R; ++r) std::memcpy(out + r * out_step, sum[r], W * sizeof(A));
+}
+
+template <class A, int R>
+inline void block_rows(const A* in, const A* q, i64 blocks, i64 k, i64 l, A* out) {
+  for (i64 b = 0; b < blocks; ++b, in += k, q += k * l, out += l) {
+    i64 j = 0;
+#define TILE(W) \
+  for (; j + W <= l; j += W) block_tile<A, R, W>(in, blocks * k, q + j, k, l, out + j, blocks * l)
+    TILE(16);
+    TILE(8);
+    TILE(1);
+#undef TILE
+  }
+}
+
+// out[g, b, :] = in[g, b, :] · q[relation[s], b] for the rows g of span s, [start[s], start[s + 1])
+template <class A>
+void block_product(i64 spans, i64 blocks, i64 k, i64 l, const i64* start, const i64* relation,
+                   const A* in, const A* q, A* out) {
+#pragma omp parallel for schedule(dynamic, 1)
+  for (i64 s = 0; s < spans; ++s) {
+    const A* weights = q + relation[s] * blocks * k * l;
+    i64 g = start[s];
+#define ROWS(R) \
+  for (; g + R <= start[s + 1]; g += R) \
+    block_rows<A, R>(in + g * blocks * k, weights, blocks, k, l, out + g * blocks * l)
+    ROWS(8);
+    ROWS(1);
+#undef ROWS
+  }
+}
+
+// to_q[relation[s], b] += Σ over the rows g of span s of in[g, b, :]^T · grad[g, b, :]
+template <class A>
+void block_gradient(i64 spans, i64 blocks, i64 k, i64 l, const i64* start, const i64* relation,
+                    const A* in, const A* grad, A* to_q) {
+  constexpr i64 I = 8, J = 16;
+#pragma omp parallel for collapse(2) schedule(dynamic, 1)
+  for (i64 s = 0; s < spans; ++s)
+    for (i64 b = 0; b < blocks; ++b)
+      for (i64 i = 0; i < k; i += I)
+        for (i64 j = 0; j < l; j += J) {
+          const i64 rows = std::min(I, k - i), columns = std::min(J, l - j);
+          A sum[I][J] = {};
+          for (i64 g = start[s]; g < start[s + 1]; ++g) {
+            const A* __restrict left = in + (g * blocks + b) * k + i;
+            const A* __restrict right = grad + (g * blocks + b) * l + j;
+            if (rows == I && columns == J) {
+              for (int x = 0; x < I; ++x)
+#pragma omp simd
+                for (int y = 0; y < J; ++y) sum[x][y] += left[x] * right[y];
+            } else {
+              for (i64 x = 0; x < rows; ++x)
+                for (i64 y = 0; y < columns; ++y) sum[x][y] += left[x] * right[y];
+            }
+          }
+          A* out = to_q + ((relation[s] * blocks + b) * k + i) * l + j;
+          for (i64 x = 0; x < rows; ++x)
+            for (i64 y = 0; y < columns; ++y) out[x * l + y] += sum[x][y];
+        }
+}
+
 // out[h, k] = exp(score[h, k]) / Σ over the entries of k's row; entries are in row order.
 template <class A>
 void softmax_rows(i64 rows, i64 heads, i64 entries, const i32* pointer, const A* score, A* out) {
@@ -311,7 +388,19 @@ void softmax_rows(i64 rows, i64 heads, i64 entries, const i32* pointer, const A*
                              grad, left, right, to_left, to_right, to_coefficient); \
   }
 
+#define EXPORT_BLOCKS(NAME, A) \
+  void block_product_##NAME(i64 spans, i64 blocks, i64 k, i64 l, const i64* start, \
+                            const i64* relation, const A* in, const A* q, A* out) { \
+    block_product<A>(spans, blocks, k, l, start, relation, in, q, out); \
+  } \
+  void block_gradient_##NAME(i64 spans, i64 blocks, i64 k, i64 l, const i64* start, \
+                             const i64* relation, const A* in, const A* grad, A* to_q) { \
+    block_gradient<A>(spans, blocks, k, l, start, relation, in, grad, to_q); \
+  }
+
 extern "C" {
+EXPORT_BLOCKS(float32, float)
+EXPORT_BLOCKS(float64, double)
 EXPORT(float32, float, float)
 EXPORT(float64, double, double)
 EXPORT(bfloat16, bf16, float)

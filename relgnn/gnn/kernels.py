@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,24 @@ with warnings.catch_warnings():
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 CHUNK_ELEMENTS = 1 << 18
+
+
+@dataclass(frozen=True, eq=False)
+class Spans:
+    """Consecutive rows that share a relation.
+
+    Args:
+        start: int64 [S + 1], where each span starts; the last is the number of rows.
+        relation: int64 [S], different ones.
+    """
+
+    start: Tensor
+    relation: Tensor
+
+    def pieces(self) -> Iterator[tuple[int, int, int]]:
+        """Relation, first row and the row after the last, span by span."""
+        start = self.start.tolist()
+        return zip(self.relation.tolist(), start[:-1], start[1:], strict=True)
 
 
 def edge_sum(
@@ -157,6 +176,51 @@ def product_sum_gradients(
     if left.is_complex():
         to_left, to_right = _complex(to_left), _complex(to_right)
     return to_coefficient, to_left, to_right
+
+
+def block_product(rows: Tensor, spans: Spans, blocks: Tensor) -> Tensor:
+    """Rows times the block-diagonal matrix of their span: out_g = rows_g · diag(Q_r1 … Q_rB).
+
+    Args:
+        rows: [G, B · k].
+        spans: consecutive rows and the matrix of each span.
+        blocks: Q, [2R, B, k, l].
+
+    Returns:
+        [G, B · l].
+    """
+    _, count, k, width = blocks.shape
+    out = rows.new_empty(len(rows), count * width)
+    native = _native(rows, rows)
+    if native is None:
+        for relation, start, stop in spans.pieces():
+            part = torch.bmm(_by_block(rows[start:stop], count), blocks[relation])
+            _by_block(out[start:stop], count).copy_(part)
+        return out
+    given = (spans.start, spans.relation, rows.contiguous(), blocks.contiguous(), out)
+    _function(native, "block_product", rows)(
+        *map(ctypes.c_int64, (len(spans.relation), count, k, width)), *map(pointer, given)
+    )
+    return out
+
+
+def block_gradient(rows: Tensor, spans: Spans, grad: Tensor, to_blocks: Tensor) -> None:
+    """Add the gradient of `block_product` for grad [G, B · l] to that of the blocks, in place."""
+    _, count, k, width = to_blocks.shape
+    native = _native(rows, rows)
+    if native is None:
+        for relation, start, stop in spans.pieces():
+            left, right = (_by_block(x[start:stop], count) for x in (rows, grad))
+            to_blocks[relation].baddbmm_(left.transpose(1, 2), right)
+        return
+    given = (spans.start, spans.relation, rows.contiguous(), grad.contiguous(), to_blocks)
+    _function(native, "block_gradient", rows)(
+        *map(ctypes.c_int64, (len(spans.relation), count, k, width)), *map(pointer, given)
+    )
+
+
+def _by_block(rows: Tensor, blocks: int) -> Tensor:
+    return rows.view(len(rows), blocks, -1).transpose(0, 1)
 
 
 def row_softmax(pattern: SparsePattern, scores: Tensor) -> Tensor:

@@ -89,5 +89,6 @@ def make_encoder(config: Config, runtime: Runtime, cache: Path | None) -> TextEn
         batch_tokens=config.text.batch_tokens,
         device=runtime.device,
         dtype=torch.bfloat16 if runtime.precision == "bf16" else torch.float32,
+        weights=config.text.weights,
         cache=cache,
     )

@@ -80,6 +80,11 @@ def test_rows_lines_and_table(
     assert "python -m benchmarks.speed layer" in text
 
 
+def test_limits_are_the_best_of_two_measurements() -> None:
+    slow, mixed = measure.Limits(1.0, 2.0), measure.Limits(3.0, 1.0)
+    assert slow.best(mixed) == measure.Limits(3.0, 2.0)
+
+
 def test_exponents_are_slopes_from_the_large_sizes_up() -> None:
     scales = [
         scale.Scale(size, size // 6, 1e-6 * size, 1e-9 * size**1.5, 0.1, float(size))
