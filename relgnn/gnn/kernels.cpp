@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <utility>
 #include <vector>
 
 using i32 = int32_t;
@@ -29,12 +30,13 @@ constexpr i64 AHEAD = 4;    // entries whose rows are fetched early
 constexpr i64 FAR = 16;     // the same for single numbers, which cost less to fetch
 constexpr i64 LINE = 64;    // bytes of a cache line
 constexpr i64 RANGES = 64;  // of rows, taken by threads as they come
+constexpr i64 PIECE = 128;  // rows of one relation that a thread multiplies at once
 constexpr i64 PARTS = 16;   // of a sum over all edges; fixed, so that rounding is
 
 // First row of range p of n, such that ranges hold about equally many entries.
 inline i64 range_start(const i32* pointer, i64 rows, i64 p, i64 n) {
   if (p == n) return rows;
-  const i64 entry = static_cast<i64>(pointer[rows]) * p / n;
+  const i64 entry = pointer[0] + static_cast<i64>(pointer[rows] - pointer[0]) * p / n;
   return std::lower_bound(pointer, pointer + rows, entry) - pointer;
 }
 
@@ -294,12 +296,16 @@ inline void block_rows(const A* in, const A* q, i64 blocks, i64 k, i64 l, A* out
 template <class A>
 void block_product(i64 spans, i64 blocks, i64 k, i64 l, const i64* start, const i64* relation,
                    const A* in, const A* q, A* out) {
+  std::vector<std::pair<i64, i64>> pieces;  // span and first row: a span may be most of the rows
+  for (i64 s = 0; s < spans; ++s)
+    for (i64 g = start[s]; g < start[s + 1]; g += PIECE) pieces.emplace_back(s, g);
 #pragma omp parallel for schedule(dynamic, 1)
-  for (i64 s = 0; s < spans; ++s) {
+  for (size_t p = 0; p < pieces.size(); ++p) {
+    auto [s, g] = pieces[p];
+    const i64 stop = std::min(g + PIECE, start[s + 1]);
     const A* weights = q + relation[s] * blocks * k * l;
-    i64 g = start[s];
 #define ROWS(R) \
-  for (; g + R <= start[s + 1]; g += R) \
+  for (; g + R <= stop; g += R) \
     block_rows<A, R>(in + g * blocks * k, weights, blocks, k, l, out + g * blocks * l)
     ROWS(8);
     ROWS(1);
@@ -312,29 +318,40 @@ template <class A>
 void block_gradient(i64 spans, i64 blocks, i64 k, i64 l, const i64* start, const i64* relation,
                     const A* in, const A* grad, A* to_q) {
   constexpr i64 I = 8, J = 16;
-#pragma omp parallel for collapse(2) schedule(dynamic, 1)
+  const i64 tiles = (k + I - 1) / I;
+#pragma omp parallel for collapse(3) schedule(dynamic, 1)
   for (i64 s = 0; s < spans; ++s)
     for (i64 b = 0; b < blocks; ++b)
-      for (i64 i = 0; i < k; i += I)
-        for (i64 j = 0; j < l; j += J) {
-          const i64 rows = std::min(I, k - i), columns = std::min(J, l - j);
-          A sum[I][J] = {};
-          for (i64 g = start[s]; g < start[s + 1]; ++g) {
-            const A* __restrict left = in + (g * blocks + b) * k + i;
-            const A* __restrict right = grad + (g * blocks + b) * l + j;
-            if (rows == I && columns == J) {
-              for (int x = 0; x < I; ++x)
+      for (i64 tile = 0; tile < tiles; ++tile) {
+        const i64 i = tile * I, rows = std::min(I, k - i);
+        A* out = to_q + ((relation[s] * blocks + b) * k + i) * l;
+        // a piece of the rows at a time, so that they are in the cache for every column
+        for (i64 first = start[s]; first < start[s + 1]; first += PIECE) {
+          const i64 stop = std::min(first + PIECE, start[s + 1]);
+          for (i64 j = 0; j < l; j += J) {
+            const i64 columns = std::min(J, l - j);
+            A sum[I][J] = {};
+            for (i64 g = first; g < stop; ++g) {
+              const A* __restrict left = in + (g * blocks + b) * k + i;
+              const A* __restrict right = grad + (g * blocks + b) * l + j;
+              if (rows == I && columns == J) {
+                for (int x = 0; x < I; ++x)
 #pragma omp simd
-                for (int y = 0; y < J; ++y) sum[x][y] += left[x] * right[y];
-            } else {
-              for (i64 x = 0; x < rows; ++x)
-                for (i64 y = 0; y < columns; ++y) sum[x][y] += left[x] * right[y];
+                  for (int y = 0; y < J; ++y) sum[x][y] += left[x] * right[y];
+              } else if (rows == I && columns == J / 2) {
+                for (int x = 0; x < I; ++x)
+#pragma omp simd
+                  for (int y = 0; y < J / 2; ++y) sum[x][y] += left[x] * right[y];
+              } else {
+                for (i64 x = 0; x < rows; ++x)
+                  for (i64 y = 0; y < columns; ++y) sum[x][y] += left[x] * right[y];
+              }
             }
+            for (i64 x = 0; x < rows; ++x)
+              for (i64 y = 0; y < columns; ++y) out[x * l + j + y] += sum[x][y];
           }
-          A* out = to_q + ((relation[s] * blocks + b) * k + i) * l + j;
-          for (i64 x = 0; x < rows; ++x)
-            for (i64 y = 0; y < columns; ++y) out[x * l + y] += sum[x][y];
         }
+      }
 }
 
 // out[h, k] = exp(score[h, k]) / Σ over the entries of k's row; entries are in row order.

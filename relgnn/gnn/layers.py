@@ -12,8 +12,12 @@ from relgnn.gnn.backends import weighted_product_spmm, weighted_spmm
 from relgnn.gnn.edges import TextCoefficient, check_relations
 from relgnn.gnn.graph import MessageGraph
 from relgnn.gnn.precision import widen
+from relgnn.gnn.sparse import SparsePattern
 
 Activation = Callable[[Tensor], Tensor]
+
+ROW_ELEMENTS = 1 << 22
+"""Numbers of summed messages held at once where no gradient is asked for: 16 MB in float32."""
 
 
 class RGCNLayer(nn.Module):
@@ -87,9 +91,25 @@ class RGCNLayer(nn.Module):
         self, x: Tensor, graph: MessageGraph, relation_text: Tensor | None = None
     ) -> Tensor:
         """One round of messages: x [N, in_dim] to [N, out_dim]."""
-        sums = weighted_spmm(graph.topology.by_node, self.coefficients(graph, relation_text), x)
+        coefficient, pattern = self.coefficients(graph, relation_text), graph.topology.by_node
+        if torch.is_grad_enabled():
+            return self._of_rows(x, x, pattern, coefficient)
+        # Without gradients the sums of a few rows are all that has to be held.
+        size = max(1, ROW_ELEMENTS // max(self.bases.shape[0] * x.shape[1], 1))
+        out = x.new_empty(len(x), self.bases.shape[2])
+        for start in range(0, len(x), size):
+            own = x[start : start + size]
+            part, entries = pattern.rows(start, start + len(own))
+            out[start : start + size] = self._of_rows(own, x, part, coefficient[:, entries])
+        return out
+
+    def _of_rows(
+        self, own: Tensor, x: Tensor, pattern: SparsePattern, coefficient: Tensor
+    ) -> Tensor:
+        """h' of the nodes that are the rows of `pattern`, with features `own`."""
+        sums = weighted_spmm(pattern, coefficient, x)
         # Σ_b (A_b H) V_b as one matrix product: a node's sums of all bases lie together.
-        out = self.self_loop(x) + sums.transpose(0, 1).flatten(1) @ self.bases.flatten(0, 1)
+        out = self.self_loop(own) + sums.transpose(0, 1).flatten(1) @ self.bases.flatten(0, 1)
         out = self.dropout(out)
         return out if self.activation is None else self.activation(out)
 

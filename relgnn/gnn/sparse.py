@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from relgnn.errors import InputError
 from relgnn.gnn import kernels
 from relgnn.gnn.precision import widen
 
@@ -21,7 +23,10 @@ class SparsePattern:
         shape: (rows, columns).
         row_pointer, row_order: CSR pointer [rows + 1] and the entries' numbers in row order [E],
             None where the caller's order is row order.
-        column_pointer, column_order: the same for the transposed matrix.
+        row_indices: int32 [E], columns in row order.
+
+    The same for the transposed matrix (column_pointer, column_order, column_indices) is sorted when
+    it is first asked for, which is by a gradient.
     """
 
     row: Tensor
@@ -30,27 +35,59 @@ class SparsePattern:
     row_pointer: Tensor
     row_order: Tensor | None
     row_indices: Tensor
-    column_pointer: Tensor
-    column_order: Tensor
-    column_indices: Tensor
 
     @staticmethod
     def build(row: Tensor, column: Tensor, shape: tuple[int, int]) -> SparsePattern:
-        """Sort the entries both ways, once, so that products and their gradients need no sort."""
-        row_pointer, row_order = _compress(row, shape[0])
-        column_pointer, column_order = _compress(column, shape[1])
+        """Sort the entries, once, so that products need no sort.
+
+        Raises:
+            InputError: an index out of range.
+        """
+        for name, index, size in (("row", row, shape[0]), ("column", column, shape[1])):
+            if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < size:
+                raise InputError(
+                    f"{name}s from {int(index.min())} to {int(index.max())} of a sparse matrix "
+                    f"with {size}: expected numbers from 0 to {size - 1}"
+                )
         in_order = bool((row[1:] >= row[:-1]).all())
-        return SparsePattern(
-            row=row,
-            column=column,
-            shape=shape,
-            row_pointer=row_pointer,
-            row_order=None if in_order else row_order,
-            row_indices=column[row_order].int(),
-            column_pointer=column_pointer,
-            column_order=column_order,
-            column_indices=row[column_order].int(),
+        pointer, order = _compress(row, shape[0], in_order)
+        indices = column if order is None else column[order]
+        return SparsePattern(row, column, shape, pointer, order, indices.int())
+
+    @cached_property
+    def _by_column(self) -> tuple[Tensor, Tensor, Tensor]:
+        pointer, order = _compress(self.column, self.shape[1], in_order=False)
+        assert order is not None
+        return pointer, order, self.row[order].int()
+
+    @property
+    def column_pointer(self) -> Tensor:
+        """int32 [columns + 1]."""
+        return self._by_column[0]
+
+    @property
+    def column_order(self) -> Tensor:
+        """int64 [E], the entries' numbers in column order."""
+        return self._by_column[1]
+
+    @property
+    def column_indices(self) -> Tensor:
+        """int32 [E], rows in column order."""
+        return self._by_column[2]
+
+    def rows(self, start: int, stop: int) -> tuple[SparsePattern, slice]:
+        """The pattern of some consecutive rows, and which entries are theirs; in row order only."""
+        assert self.row_order is None
+        first, last = (int(self.row_pointer[i]) for i in (start, stop))
+        part = SparsePattern(
+            self.row[first:last] - start,
+            self.column[first:last],
+            (stop - start, self.shape[1]),
+            self.row_pointer[start : stop + 1] - first,
+            None,
+            self.row_indices[first:last],
         )
+        return part, slice(first, last)
 
     @property
     def num_entries(self) -> int:
@@ -79,8 +116,8 @@ class SparsePattern:
         )
 
 
-def _compress(index: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    order = torch.argsort(index, stable=True)
+def _compress(index: Tensor, size: int, in_order: bool) -> tuple[Tensor, Tensor | None]:
+    order = None if in_order else torch.argsort(index, stable=True)
     pointer = torch.zeros(size + 1, dtype=torch.int32, device=index.device)
     pointer[1:] = torch.bincount(index, minlength=size).cumsum(0)
     return pointer, order

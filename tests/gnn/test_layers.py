@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from relgnn.errors import InputError
-from relgnn.gnn import blocks
+from relgnn.gnn import blocks, layers
 from relgnn.gnn.attention import AttentionLayer
 from relgnn.gnn.blocks import BlockRGCNLayer
 from relgnn.gnn.graph import MessageGraph
@@ -116,6 +116,20 @@ def test_block_rgcn_is_that_of_pyg() -> None:
     (a,) = torch.autograd.grad(layer(x, graph).square().sum(), [layer.blocks])
     (b,) = torch.autograd.grad(peer(x, edges, graph.relation).square().sum(), [peer.weight])
     torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("elements", [1, 30])
+def test_without_gradients_rows_are_taken_in_pieces(
+    elements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    triples, weight, evidence, text, x, _ = inputs()
+    layer = RGCNLayer(IN, OUT, 2 * RELATIONS, BASES, TEXT, EVIDENCE, activation=torch.tanh)
+    randomise(layer)
+    graph = MessageGraph.build(triples, NODES, RELATIONS, weight=weight, evidence=evidence)
+    whole = layer(x, graph, text)
+    monkeypatch.setattr(layers, "ROW_ELEMENTS", elements)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x, graph, text), whole)
 
 
 def test_rgcn_is_that_of_pyg() -> None:
