@@ -2,49 +2,100 @@
 
 from __future__ import annotations
 
-import json
 import uuid
-from collections.abc import Sequence, Set
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from relgnn.training.checkpoint import METADATA_KEY, save_tensors
+from relgnn.training.checkpoint import save_tensors
+
+KEY_BYTES = 16
+# So many shards of less than so many rows are merged into one.
+MANY_SHARDS = 16
+SMALL_SHARD = 65536
+
+
+class Shard(NamedTuple):
+    """One file, mapped into memory: `keys` [n], sorted, and `vectors` float16 [n, dim]."""
+
+    keys: np.ndarray
+    vectors: np.ndarray
 
 
 class VectorCache:
     """A map from key to vector in a folder of safetensors shards.
 
     Every `put` writes one new shard beside the others and renames it into place, so two
-    processes may write at once and a reader never sees half a shard. A damaged shard is passed
-    over: a cache can always be made again.
+    processes may write at once and a reader never sees half a shard. Shards are mapped into
+    memory, not read: a look-up touches the rows it asks for. A damaged shard is passed over: a
+    cache can always be made again. Small shards are merged; they go only when the merged one is
+    there, so what another process misses meanwhile is at most computed again.
 
     Args:
         folder: one folder for each model (the encoder names it after the weights).
+        dim: width of the vectors.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, dim: int) -> None:
+        self.folder, self.dim = folder, dim
+        self._opened: dict[Path, Shard | None] = {}
 
-    def get(self, keys: Set[str]) -> dict[str, np.ndarray]:
-        """The vectors of those `keys` that are here, float16 [d] each."""
-        found: dict[str, np.ndarray] = {}
-        for path in sorted(self.folder.glob("*.safetensors")):
-            try:
-                with safe_open(path, framework="pt") as shard:
-                    header = json.loads((shard.metadata() or {}).get(METADATA_KEY, "{}"))
-                    names = header.get("keys", [])
-                    rows = [i for i, name in enumerate(names) if name in keys]
-                    if rows:
-                        vectors = shard.get_tensor("vectors")[rows].numpy()
-                        found.update(zip((names[i] for i in rows), vectors, strict=True))
-            except (SafetensorError, OSError, json.JSONDecodeError):
-                continue
-        return found
+    def get(self, keys: np.ndarray) -> tuple[np.ndarray, Tensor]:
+        """Look up `keys`, bytes of length `KEY_BYTES`, [n].
 
-    def put(self, keys: Sequence[str], vectors: Tensor) -> None:
-        """Add `vectors` [len(keys), d] as one shard, in half precision (they have length one)."""
+        Returns:
+            which are here, bool [n], and their vectors, float16 [n, dim], zero where not here.
+        """
+        found = np.zeros(len(keys), dtype=bool)
+        vectors = np.zeros((len(keys), self.dim), dtype=np.float16)
+        # In order: neighbouring look-ups share most of their path.
+        order = np.argsort(keys)
+        for shard in self._shards().values():
+            asked = order[~found[order]]
+            place = np.searchsorted(shard.keys, keys[asked]).clip(max=len(shard.keys) - 1)
+            here = shard.keys[place] == keys[asked]
+            vectors[asked[here]] = shard.vectors[place[here]]
+            found[asked[here]] = True
+        return found, torch.from_numpy(vectors)
+
+    def put(self, keys: np.ndarray, vectors: Tensor) -> None:
+        """Add `vectors` [n, dim] as one shard, in half precision (they have length one)."""
+        self._write(keys, vectors)
+        small = {path: s for path, s in self._shards().items() if len(s.keys) < SMALL_SHARD}
+        if len(small) < MANY_SHARDS:
+            return
+        self._write(
+            np.concatenate([shard.keys for shard in small.values()]),
+            torch.from_numpy(np.concatenate([shard.vectors for shard in small.values()])),
+        )
+        for path in small:
+            path.unlink(missing_ok=True)
+
+    def _write(self, keys: np.ndarray, vectors: Tensor) -> None:
         path = self.folder / f"{uuid.uuid4().hex}.safetensors"
-        save_tensors(path, {"vectors": vectors.half()}, {"keys": list(keys)})
+        names, rows = np.unique(keys, return_index=True)
+        table = torch.from_numpy(names.view(np.uint8).reshape(len(names), KEY_BYTES))
+        save_tensors(path, {"keys": table, "vectors": vectors[rows].half()})
+
+    def _shards(self) -> dict[Path, Shard]:
+        """The readable shards; each is opened once."""
+        paths = sorted(self.folder.glob("*.safetensors"))
+        self._opened = {
+            path: self._opened[path] if path in self._opened else self._open(path) for path in paths
+        }
+        return {path: shard for path, shard in self._opened.items() if shard is not None}
+
+    def _open(self, path: Path) -> Shard | None:
+        try:
+            with safe_open(path, framework="pt") as file:
+                table, vectors = file.get_tensor("keys"), file.get_tensor("vectors")
+        except (SafetensorError, OSError):
+            return None
+        if table.shape != (len(vectors), KEY_BYTES) or vectors.shape[1:] != (self.dim,):
+            return None
+        keys = table.numpy().view(f"S{KEY_BYTES}")[:, 0]
+        return Shard(keys, vectors.numpy()) if len(keys) else None

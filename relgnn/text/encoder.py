@@ -1,12 +1,11 @@
-"""Texts to vectors with any Hugging Face encoder: length buckets, bfloat16, a cache on disk."""
+"""Texts to vectors with any Hugging Face encoder: no padding, bfloat16, a cache on disk."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,11 +19,16 @@ from transformers import (
 from transformers.utils import logging as hf_logging
 
 from relgnn.errors import InputError
-from relgnn.text.cache import VectorCache
-from relgnn.training.progress import track
+from relgnn.text.cache import KEY_BYTES, VectorCache
+from relgnn.text.packed import PackedNetwork, send
+from relgnn.text.quantize import quantize
+from relgnn.training.progress import Bar, bar
 
 Span = tuple[int, int]
+Request = tuple[str, Sequence[Span]]
 PACKAGED = "minilm"
+# Texts whose tokens are in memory at once: a token of a Python list takes a hundred bytes.
+WINDOW = 16384
 
 hf_logging.disable_progress_bar()
 hf_logging.set_verbosity_error()
@@ -93,16 +97,6 @@ def length_buckets(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[i
         yield batch
 
 
-@dataclass
-class TokenBatch:
-    """One padded batch: `states` [B, L, d], `mask` [B, L] and character `offsets` [B, L, 2]."""
-
-    items: list[int]
-    states: Tensor
-    mask: Tensor
-    offsets: Tensor
-
-
 class TextEncoder:
     """Mean-pooled, length-one vectors of texts and of spans within them.
 
@@ -112,9 +106,11 @@ class TextEncoder:
     Args:
         model: see `load_model`.
         max_tokens: longer texts are cut.
-        batch_tokens: tokens in one padded batch.
+        batch_tokens: tokens that run at once; a CPU takes no more than its cache holds.
         device: where the network runs.
-        dtype: the network's number format; bfloat16 halves the time where the processor has it.
+        dtype: the network's number format; bfloat16 takes a quarter of the time where the
+            processor has it.
+        weights: "int8" keeps them in a quarter of float32's memory, see `quantize`.
         cache: folder of the vector cache, or None for none.
 
     Attributes:
@@ -129,16 +125,19 @@ class TextEncoder:
         batch_tokens: int = 8192,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        weights: Literal["full", "int8"] = "full",
         cache: Path | None = None,
     ) -> None:
         network, self.tokenizer = load_model(model)
         name = f"{fingerprint(network)}-{max_tokens}-{str(dtype).removeprefix('torch.')}"
+        if weights == "int8":
+            quantize(network)
+            name += "-int8"
         self.dim = int(network.config.hidden_size)
-        self.network = network.to(device=device, dtype=dtype)
-        self.device = torch.device(device)
+        self.network = PackedNetwork(network, device, dtype)
         self.max_tokens = max_tokens
         self.batch_tokens = batch_tokens
-        self.cache = VectorCache(cache / name) if cache is not None else None
+        self.cache = VectorCache(cache / name, self.dim) if cache is not None else None
 
     def encode(self, texts: Sequence[str], description: str = "encoding texts") -> Tensor:
         """Vectors [len(texts), dim], float32 on the CPU, of Euclidean length one.
@@ -148,9 +147,7 @@ class TextEncoder:
         return self.encode_spans([(text, ()) for text in texts], description)[0]
 
     def encode_spans(
-        self,
-        requests: Sequence[tuple[str, Sequence[Span]]],
-        description: str = "encoding sentences",
+        self, requests: Sequence[Request], description: str = "encoding sentences"
     ) -> tuple[Tensor, Tensor]:
         """Encode each text once and pool it whole and over each of its spans.
 
@@ -161,93 +158,102 @@ class TextEncoder:
             vectors of the texts [len(requests), dim] and of the spans [total spans, dim], the
             spans in the order of the requests. A span beyond `max_tokens` has the zero vector.
         """
-        counts = [len(spans) for _, spans in requests]
-        first = np.cumsum([0, *counts])
-        wholes, parts = torch.zeros(len(requests), self.dim), torch.zeros(sum(counts), self.dim)
-        missing = self._from_cache(requests, first, wholes, parts)
-        for batch in self._run([requests[i][0] for i in missing], description):
-            items = [missing[i] for i in batch.items]
-            # Rounded as the cache rounds them, so that a cached run gives the same numbers.
-            pooled = _pool(batch, [requests[i][1] for i in items]).half().float().cpu()
-            wholes[items] = pooled[:, 0]
-            for row, item in enumerate(items):
-                parts[first[item] : first[item + 1]] = pooled[row, 1 : 1 + counts[item]]
-        if self.cache and missing:
-            keys = [key for i in missing for key in _keys(*requests[i])]
-            rows = [torch.cat([wholes[i][None], parts[first[i] : first[i + 1]]]) for i in missing]
-            self.cache.put(keys, torch.cat(rows))
-        return wholes, parts
+        first = _first_rows(requests)
+        vectors = torch.zeros(int(first[-1]), self.dim, dtype=torch.float16)
+        missing = self._from_cache(requests, first, vectors)
+        with bar(description, len(missing)) as shown:
+            for start in range(0, len(missing), WINDOW):
+                window = missing[start : start + WINDOW]
+                some = [requests[i] for i in window]
+                computed = self._compute(some, shown)
+                vectors[_rows(first, window)] = computed
+                if self.cache is not None:
+                    self.cache.put(_keys(some), computed)
+        whole = torch.zeros(len(vectors), dtype=torch.bool)
+        whole[first[:-1]] = True
+        return vectors[whole].float(), vectors[~whole].float()
 
     def _from_cache(
-        self,
-        requests: Sequence[tuple[str, Sequence[Span]]],
-        first: np.ndarray,
-        wholes: Tensor,
-        parts: Tensor,
-    ) -> list[int]:
+        self, requests: Sequence[Request], first: np.ndarray, vectors: Tensor
+    ) -> np.ndarray:
         """Fill in what is cached; returns the requests that have to be computed."""
-        spoken = [i for i, (text, _) in enumerate(requests) if text.strip()]
-        if self.cache is None:
+        spoken = np.array([i for i, (text, _) in enumerate(requests) if text.strip()], dtype=int)
+        if self.cache is None or not len(spoken):
             return spoken
-        found = self.cache.get({key for i in spoken for key in _keys(*requests[i])})
-        missing = []
-        for i in spoken:
-            keys = _keys(*requests[i])
-            if all(key in found for key in keys):
-                wholes[i] = torch.from_numpy(found[keys[0]])
-                for row, key in enumerate(keys[1:], first[i]):
-                    parts[row] = torch.from_numpy(found[key])
-            else:
-                missing.append(i)
-        return missing
+        found, stored = self.cache.get(_keys([requests[i] for i in spoken]))
+        rows = _rows(first, spoken)
+        vectors[rows] = stored
+        known = np.zeros(len(vectors), dtype=bool)
+        known[rows] = found
+        return spoken[~np.logical_and.reduceat(known, first[:-1])[spoken]]
 
-    @torch.inference_mode()
-    def _run(self, texts: Sequence[str], description: str) -> Iterator[TokenBatch]:
-        if not texts:
-            return
+    def _compute(self, requests: Sequence[Request], shown: Bar) -> Tensor:
+        """Vectors of each text and then of its spans, [rows, dim], in half precision.
+
+        Rounded as the cache rounds them, so that a cached run gives the same numbers.
+        """
+        with_spans = any(spans for _, spans in requests)
         tokens = self.tokenizer(
-            list(texts),
+            [text for text, _ in requests],
             truncation=True,
             max_length=self.max_tokens,
-            return_offsets_mapping=True,
+            return_offsets_mapping=with_spans,
             return_token_type_ids=False,
+            return_attention_mask=False,
         )
-        lengths = [len(ids) for ids in tokens["input_ids"]]
-        batches = list(length_buckets(lengths, self.batch_tokens))
-        for items in track(batches, description):
-            longest = max(lengths[i] for i in items)
-            ids = torch.full((len(items), longest), self.tokenizer.pad_token_id or 0)
-            mask = torch.zeros((len(items), longest), dtype=torch.bool)
-            offsets = torch.zeros((len(items), longest, 2), dtype=torch.long)
-            for row, item in enumerate(items):
-                n = lengths[item]
-                ids[row, :n] = torch.tensor(tokens["input_ids"][item])
-                offsets[row, :n] = torch.tensor(tokens["offset_mapping"][item])
-                mask[row, :n] = True
-            ids, mask = ids.to(self.device), mask.to(self.device)
-            states = self.network(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-            yield TokenBatch(items, states.float(), mask, offsets.to(self.device))
+        first = _first_rows(requests)
+        vectors = torch.zeros(int(first[-1]), self.dim, dtype=torch.float16)
+        rows, pooled = [], []
+        for items, states in self.network.read(tokens["input_ids"], self.batch_tokens):
+            spans = [requests[i][1] for i in items]
+            if any(spans):
+                offsets = np.array([tokens["offset_mapping"][i] for i in items])
+                means = _pool_spans(states, spans, offsets)
+            else:
+                means = states.mean(1, dtype=torch.float32)
+            rows.append(_rows(first, items))
+            pooled.append(nn.functional.normalize(means, dim=-1).half())
+            shown.advance(len(items))
+        if pooled:
+            # One transfer for all, so that a GPU need not wait for the processor in between.
+            vectors[np.concatenate(rows)] = torch.cat(pooled).cpu()
+        return vectors
 
 
-def _keys(text: str, spans: Sequence[Span]) -> list[str]:
-    """Names in the cache of a text's vector and of those of its spans."""
-    digest = hashlib.sha256(text.encode())
-    keys = [digest.hexdigest()[:32]]
-    for start, end in spans:
-        part = digest.copy()
-        part.update(f"\x00{start}:{end}".encode())
-        keys.append(part.hexdigest()[:32])
-    return keys
+def _keys(requests: Sequence[Request]) -> np.ndarray:
+    """Names in the cache of each text's vector and of those of its spans."""
+    keys = []
+    for text, spans in requests:
+        digest = hashlib.sha256(text.encode())
+        keys.append(digest.digest())
+        for start, end in spans:
+            part = digest.copy()
+            part.update(f"\x00{start}:{end}".encode())
+            keys.append(part.digest())
+    return np.array([key[:KEY_BYTES] for key in keys], dtype=f"S{KEY_BYTES}")
 
 
-def _pool(batch: TokenBatch, spans: Sequence[Sequence[Span]]) -> Tensor:
-    """Length-one means [B, 1 + S, d] over all tokens and over each span; S the most spans."""
+def _first_rows(requests: Sequence[Request]) -> np.ndarray:
+    """Where the rows of each request begin, a text's and then its spans', and where they end."""
+    return np.cumsum([0, *(1 + len(spans) for _, spans in requests)])
+
+
+def _rows(first: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """The rows of requests `items`, in order; those of i begin at first[i]."""
+    counts = first[items + 1] - first[items]
+    ends = np.cumsum(counts)
+    return np.arange(ends[-1]) + np.repeat(first[items] - ends + counts, counts)
+
+
+def _pool_spans(states: Tensor, spans: Sequence[Sequence[Span]], offsets: np.ndarray) -> Tensor:
+    """Means of states [n, l, d] over all tokens and over each span, text by text."""
     most = max(len(own) for own in spans)
-    # An empty span overlaps no token, so the rows that fill up stay zero.
-    edges = torch.tensor([[*own, *[(0, 0)] * (most - len(own))] for own in spans])
-    start, end = edges.reshape(len(spans), most, 1, 2).to(batch.mask.device).unbind(-1)
-    inside = (batch.offsets[:, None, :, 0] < end) & (batch.offsets[:, None, :, 1] > start)
-    chosen = torch.cat([torch.ones_like(batch.mask[:, None]), inside], 1) & batch.mask[:, None]
-    weights = chosen.to(batch.states.dtype)
-    pooled = weights @ batch.states / weights.sum(2, keepdim=True).clamp(min=1)
-    return nn.functional.normalize(pooled, dim=-1)
+    # An empty span overlaps no token; what fills up goes again at the end.
+    edges = np.array([[*own, *[(0, 0)] * (most - len(own))] for own in spans])[:, :, None]
+    places = offsets[:, None]
+    inside = (places[..., 0] < edges[..., 1]) & (places[..., 1] > edges[..., 0])
+    everything = np.ones_like(inside[:, :1])
+    weights = send(torch.from_numpy(np.concatenate([everything, inside], 1)), states.device).float()
+    means = weights @ states.float() / weights.sum(2, keepdim=True).clamp(min=1)
+    asked = np.arange(1 + most) <= np.array([len(own) for own in spans])[:, None]
+    return means.flatten(0, 1)[send(torch.from_numpy(np.flatnonzero(asked)), states.device)]

@@ -14,9 +14,10 @@ from torch.nn import functional
 from transformers.masking_utils import create_bidirectional_mask
 
 from relgnn.errors import InputError
-from relgnn.text.encoder import PACKAGED, fingerprint, length_buckets, load_model
+from relgnn.text.encoder import PACKAGED, fingerprint, load_model
 from relgnn.text.marking import HEAD, TAIL, Occurrence, TextTokens, mark
-from relgnn.training.progress import track
+from relgnn.text.packed import PackedNetwork, send
+from relgnn.training.progress import bar
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class LowerStates:
     def batch(self, rows: Tensor, device: torch.device | str = "cpu") -> StateBatch:
         """The given rows [B], padded, on `device`."""
         index, mask = padded_index(self.offsets, rows)
-        states = self.states[self.place[index]].to(device, torch.float32)
+        states = send(self.states[self.place[index]], device).float()
         owner = self.owner[index].masked_fill(~mask, 0)
         mentions = torch.stack([owner == HEAD, owner == TAIL], dim=1).float()
         mask = mask.to(device)
@@ -166,7 +167,7 @@ class SplitEncoder:
             whole = network(**inputs).last_hidden_state
         network.encoder.layer = network.encoder.layer[:-layers]
         _require_equal(model, network, self.top, inputs, whole)
-        self.network = network.to(device=device, dtype=dtype)
+        self.network = PackedNetwork(network, device, dtype)
         self.device = torch.device(device)
         self.max_tokens, self.text_tokens = max_tokens, text_tokens
         self.batch_tokens = batch_tokens
@@ -187,17 +188,13 @@ class SplitEncoder:
         tokens = self.tokenizer(
             texts, truncation=True, max_length=self.text_tokens, return_offsets_mapping=True
         )
-        lengths = [len(ids) for ids in tokens["input_ids"]]
-        offsets = torch.tensor([0, *lengths]).cumsum(0)
-        flat = torch.from_numpy(np.concatenate(tokens["input_ids"]))
-        states = torch.empty(len(flat), self._states.shape[1], dtype=torch.bfloat16)
-        for items in track(list(length_buckets(lengths, self.batch_tokens)), "reading sentences"):
-            index, mask = padded_index(offsets, torch.tensor(items))
-            ids = flat[index].masked_fill_(~mask, int(self.tokenizer.pad_token_id or 0))
-            ids, mask = ids.to(self.device), mask.to(self.device)
-            with torch.no_grad():
-                hidden = self.network(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-            states[index[mask.cpu()]] = hidden[mask].to("cpu", torch.bfloat16)
+        offsets = np.cumsum([0, *map(len, tokens["input_ids"])])
+        states = torch.empty(int(offsets[-1]), self._states.shape[1], dtype=torch.bfloat16)
+        with bar("reading sentences", len(texts)) as shown:
+            for items, group in self.network.read(tokens["input_ids"], self.batch_tokens):
+                place = offsets[items, None] + np.arange(group.shape[1])
+                states[place] = group.to("cpu", torch.bfloat16)
+                shown.advance(len(items))
         first = len(self._states)
         self._states = torch.cat([self._states, states]) if first else states
         starts = offsets[:-1].tolist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,8 @@ from torch import nn
 
 from relgnn.errors import InputError
 from relgnn.text import encoder as encoder_module
-from relgnn.text.cache import VectorCache
 from relgnn.text.encoder import TextEncoder, length_buckets, load_model
+from tests.text.toy import WORDS
 
 TEXTS = ["Ada was born in Bonn .", "", "Ben", "Cleo lives now in York , far away from Oslo .", "  "]
 SPANS = [((0, 3), (16, 20)), (), ((0, 3),), ((0, 4), (21, 24), (40, 44)), ((0, 1),)]
@@ -51,12 +50,31 @@ def test_batch_of_one_equals_batch_of_many(tiny: TextEncoder, tiny_bert: str) ->
         torch.testing.assert_close(one, many, atol=2e-3, rtol=0)
 
 
+def test_windows_change_nothing(
+    tiny: TextEncoder, tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tiny.encode_spans(requests())
+    monkeypatch.setattr(encoder_module, "WINDOW", 2)
+    cached = TextEncoder(tiny_bert, cache=tmp_path)
+    for _ in range(2):
+        for one, many in zip(whole, cached.encode_spans(requests()), strict=True):
+            torch.testing.assert_close(one, many, atol=2e-3, rtol=0)
+
+
+def test_vectors_come_in_the_order_of_the_texts(minilm: TextEncoder) -> None:
+    texts = [" ".join(WORDS[:n]) for n in (3, 1, 9, 3, 70, 2, 9)]
+    together = minilm.encode(texts)
+    for text, vector in zip(texts, together, strict=True):
+        torch.testing.assert_close(minilm.encode([text])[0], vector, atol=2e-3, rtol=0)
+
+
 def test_span_pooling_equals_means_by_hand(tiny: TextEncoder) -> None:
     text, spans = TEXTS[3], SPANS[3]
     whole, parts = tiny.encode_spans([(text, spans)])
     tokens = tiny.tokenizer(text, return_tensors="pt", return_offsets_mapping=True)
     with torch.inference_mode():
-        states = tiny.network(input_ids=tokens["input_ids"]).last_hidden_state[0]
+        network = tiny.network.network
+        states = network(input_ids=tokens["input_ids"]).last_hidden_state[0]
     expected = [states.mean(0)]
     for start, end in spans:
         inside = [
@@ -79,7 +97,7 @@ def test_a_cached_run_computes_nothing_and_gives_the_same(
 ) -> None:
     fresh = TextEncoder(tiny_bert, cache=tmp_path).encode_spans(requests())
     again = TextEncoder(tiny_bert, cache=tmp_path)
-    monkeypatch.setattr(again.network, "forward", lambda **_: pytest.fail("computed"))
+    monkeypatch.setattr(again.network, "read", lambda *_: pytest.fail("computed"))
     for old, new in zip(fresh, again.encode_spans(requests()), strict=True):
         assert torch.equal(old, new)
     assert torch.equal(again.encode([TEXTS[2], TEXTS[0]]), fresh[0][[2, 0]])
@@ -99,38 +117,9 @@ def test_new_texts_and_spans_join_the_cache(tiny_bert: str, tmp_path: Path) -> N
 def test_models_formats_and_lengths_have_caches_of_their_own(
     tiny_bert: str, tmp_path: Path
 ) -> None:
-    for options in ({}, {"max_tokens": 8}, {"dtype": torch.bfloat16}):
+    for options in ({}, {"max_tokens": 8}, {"dtype": torch.bfloat16}, {"weights": "int8"}):
         TextEncoder(tiny_bert, cache=tmp_path, **options).encode(TEXTS[:1])
-    assert len(list(tmp_path.iterdir())) == 3
-
-
-def test_two_writers_share_a_cache(tmp_path: Path) -> None:
-    def write(writer: int) -> None:
-        cache = VectorCache(tmp_path)
-        for n in range(20):
-            cache.put([f"{writer}/{n}"], torch.full((1, 3), float(writer * 20 + n)))
-            cache.get({f"{w}/{n}" for w in range(2)})
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(write, range(2)))
-    found = VectorCache(tmp_path).get({f"{w}/{n}" for w in range(2) for n in range(20)})
-    assert {key: float(value[0]) for key, value in found.items()} == {
-        f"{w}/{n}": float(w * 20 + n) for w in range(2) for n in range(20)
-    }
-
-
-@pytest.mark.parametrize("damage", [b"", b"no safetensors at all", None])
-def test_a_damaged_shard_is_passed_over(tmp_path: Path, damage: bytes | None) -> None:
-    cache = VectorCache(tmp_path)
-    cache.put(["a"], torch.ones(1, 3))
-    [lost] = tmp_path.glob("*.safetensors")
-    cache.put(["b"], torch.ones(1, 3))
-    lost.write_bytes(lost.read_bytes()[:-4] if damage is None else damage)
-    assert set(cache.get({"a", "b", "c"})) == {"b"}
-
-
-def test_an_absent_cache_is_empty(tmp_path: Path) -> None:
-    assert VectorCache(tmp_path / "none").get({"a"}) == {}
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_bfloat16_is_close_to_float32(minilm: TextEncoder) -> None:

@@ -25,6 +25,7 @@ from relgnn.text.encoder import load_model
 from relgnn.text.evidence import NO_SPAN
 from relgnn.text.layers import SplitEncoder, TopLayers, padded_index
 from relgnn.text.marking import Occurrence
+from tests.text.toy import SIZES
 
 TEXT = "Ada was born in Bonn ."
 ROWS = [
@@ -32,10 +33,6 @@ ROWS = [
     Occurrence(TEXT, "Ben", "Bonn", NO_SPAN, (16, 20)),
     Occurrence("Cleo lives now in York , far away from Oslo .", "Cleo", "Oslo", (0, 4), (39, 43)),
 ]
-SIZES: dict[str, Any] = {
-    "vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2,
-    "intermediate_size": 64, "max_position_embeddings": 96,
-}  # fmt: skip
 
 
 def save_as(folder: Path, tiny_bert: str, model: Any, config: Any) -> str:
@@ -56,7 +53,7 @@ def test_upper_layers_over_stored_states_are_the_whole_network(tiny_bert: str, l
     mask = batch["attention_mask"].bool()
     with torch.no_grad():
         whole = network(**batch).last_hidden_state
-        below = encoder.network(**batch).last_hidden_state
+        below = encoder.network.network(**batch).last_hidden_state
         each = torch.eye(mask.shape[1]).expand(len(texts), -1, -1)
         parts, _ = encoder.top(below, mask, each)
     torch.testing.assert_close(parts[mask], whole[mask], rtol=1e-4, atol=1e-5)
@@ -64,7 +61,7 @@ def test_upper_layers_over_stored_states_are_the_whole_network(tiny_bert: str, l
 
 def test_minilm_can_be_cut() -> None:
     encoder = SplitEncoder(layers=2, dtype=torch.bfloat16)
-    assert len(encoder.network.encoder.layer) == 4
+    assert len(encoder.network.network.encoder.layer) == 4
     states = encoder.read(ROWS)
     assert states.states.shape[1] == 384 and states.states.dtype == torch.bfloat16
 
@@ -87,7 +84,7 @@ def test_each_text_is_read_once(tiny_bert: str, monkeypatch: pytest.MonkeyPatch)
     encoder = SplitEncoder(tiny_bert, layers=1)
     first = encoder.read(ROWS)
     with monkeypatch.context() as patch:
-        patch.setattr(encoder.network, "forward", lambda **_: pytest.fail("read again"))
+        patch.setattr(encoder.network, "read", lambda *_: pytest.fail("read again"))
         again = encoder.read(ROWS[::-1])
     for i in range(3):
         one, other = first.batch(torch.tensor([i])), again.batch(torch.tensor([2 - i]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from relgnn.data import KnowledgeGraph
@@ -16,6 +18,11 @@ WORDS = (
     *PEOPLE, *TOWNS, *(word for verb in VERBS for word in verb), "begin", "end", "subject",
     "object", "and", "the", "painter", "saw", "far", "away", "from", "She", "He", ".", ":", ",",
 )  # fmt: skip
+# a Hugging Face model that runs in a millisecond
+SIZES: dict[str, Any] = {
+    "vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2,
+    "intermediate_size": 64, "max_position_embeddings": 96,
+}  # fmt: skip
 
 
 def toy_graph(

@@ -1,0 +1,204 @@
+"""Upper layers trained over cached lower layers, beside all layers tuned, on SemEval-2010 Task 8.
+
+    python -m benchmarks.extractor [--sentences N] [--epochs N] [--seeds N] [--threads N]
+
+Both have the same classifier, batches and epochs; a tenth of the training file is held out and
+judges them. Medians of seconds over seeds; reading is what the frozen layers cost, once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from relgnn.config import RuntimeConfig
+from relgnn.data.registry import find
+from relgnn.errors import InputError
+from relgnn.ranking.classification import macro_f1
+from relgnn.runtime import Runtime
+from relgnn.text.encoder import load_model
+from relgnn.text.extractor import RelationExtractor
+from relgnn.text.layers import LowerStates, SplitEncoder, StateBatch, TopLayers
+from relgnn.text.marking import Occurrence, TextTokens, mark
+from relgnn.training import Task, Trainer, TrainSettings
+
+MAX_TOKENS = 64
+OTHER = "Other"
+# Trained layers, and of three or four learning rates the one that did best for them here.
+RATES = {1: 2e-3, 2: 5e-4, 6: 2e-4}
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Marked sentences, the relation of each [N] and the relations' names; `OTHER` is last."""
+
+    rows: list[Occurrence]
+    relation: Tensor
+    names: list[str]
+
+
+def semeval(count: int) -> Sentences:
+    """The first sentences of the training file.
+
+    Raises:
+        InputError: the data set is nowhere.
+    """
+    folder = find("semeval2010")
+    if folder is None:
+        raise InputError("semeval2010 is in no data folder; set RELGNN_DATA to the one that has it")
+    with gzip.open(folder / "train.jsonl.gz", "rt", encoding="utf-8") as file:
+        lines = [json.loads(line) for line, _ in zip(file, range(count), strict=False)]
+    found = [line["relation"] for line in lines]
+    names = sorted(set(found), key=lambda name: (name == OTHER, name))
+    relation = torch.tensor([names.index(name) for name in found])
+    return Sentences([_occurrence(line) for line in lines], relation, names)
+
+
+def _occurrence(line: dict[str, Any]) -> Occurrence:
+    starts = [0, *accumulate(len(word) + 1 for word in line["tokens"])]
+    spans = [(starts[a], starts[b] - 1) for a, b in (line["head"]["span"], line["tail"]["span"])]
+    text = " ".join(line["tokens"])
+    return Occurrence(text, *(text[a:b] for a, b in spans), *spans)
+
+
+def token_ids(tokenizer: Any, rows: list[Occurrence]) -> LowerStates:
+    """Rows below the lowest layer: what is stored of a token is its number."""
+    texts = list(dict.fromkeys(x for row in rows for x in (row.text, row.head_name, row.tail_name)))
+    tokens = tokenizer(texts, return_offsets_mapping=True)
+    starts = accumulate(map(len, tokens["input_ids"]), initial=0)
+    known = {
+        text: TextTokens(start, np.array(where))
+        for text, start, where in zip(texts, starts, tokens["offset_mapping"], strict=False)
+    }
+    marked = mark(rows, known, MAX_TOKENS)
+    ids = torch.from_numpy(np.concatenate(tokens["input_ids"]))[:, None]
+    columns = (marked.place, marked.owner, marked.offsets)
+    return LowerStates(ids, *map(torch.from_numpy, columns))
+
+
+class Whole(nn.Module):
+    """The extractor with nothing frozen below it, over `token_ids`."""
+
+    def __init__(self, network: Any, extractor: RelationExtractor) -> None:
+        super().__init__()
+        self.embeddings = network.embeddings
+        self.extractor = extractor
+
+    def forward(self, batch: StateBatch) -> Tensor:
+        """Logits [B, classes]."""
+        states = self.embeddings(input_ids=batch.states[:, :, 0].long())
+        logits: Tensor = self.extractor(replace(batch, states=states))
+        return logits
+
+
+class Classification(Task[Tensor]):
+    """One relation a sentence, cross-entropy; batches of like length."""
+
+    def __init__(
+        self, model: nn.Module, states: LowerStates, relation: Tensor, rows: Tensor, batch: int
+    ) -> None:
+        self._model, self.states, self.relation = model, states, relation
+        self.rows, self.batch = rows, batch
+
+    @property
+    def model(self) -> nn.Module:
+        return self._model
+
+    def num_batches(self, epoch: int) -> int:
+        return -(-len(self.rows) // self.batch)
+
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterable[Tensor]:
+        rows = self.rows[torch.randperm(len(self.rows), generator=generator)]
+        parts = rows[torch.argsort(self.states.lengths[rows], stable=True)].split(self.batch)
+        return [parts[i] for i in torch.randperm(len(parts), generator=generator).tolist()]
+
+    def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        logits = self._model(self.states.batch(batch))
+        return nn.functional.cross_entropy(logits, self.relation[batch])
+
+    def evaluate(self) -> dict[str, float]:
+        return {}
+
+
+def prepare(layers: int, data: Sentences, runtime: Runtime) -> tuple[nn.Module, LowerStates]:
+    """The model whose `layers` upper layers are trained, and what it reads."""
+    network, tokenizer = load_model("minilm")
+    torch.manual_seed(runtime.seed)
+    if layers == len(network.encoder.layer):
+        extractor = RelationExtractor(TopLayers(network, layers), len(data.names), dropout=0.1)
+        return Whole(network, extractor), token_ids(tokenizer, data.rows)
+    dtype = torch.bfloat16 if runtime.precision == "bf16" else torch.float32
+    encoder = SplitEncoder(layers=layers, max_tokens=MAX_TOKENS, dtype=dtype)
+    extractor = RelationExtractor(encoder.top, len(data.names), dropout=0.1)
+    return extractor, encoder.read(data.rows)
+
+
+def run(
+    layers: int, data: Sentences, epochs: int, batch: int, runtime: Runtime
+) -> dict[str, float]:
+    """Train and judge one of them."""
+    held = torch.arange(len(data.rows)) % 10 == 9
+    start = time.perf_counter()
+    model, states = prepare(layers, data, runtime)
+    reading = time.perf_counter() - start
+    settings = TrainSettings(
+        epochs=epochs, lr=RATES[layers], weight_decay=0.01, schedule="linear", warmup=0.1, clip=1.0
+    )
+    task = Classification(model, states, data.relation, torch.nonzero(~held)[:, 0], batch)
+    trainer = Trainer(settings, autocast=runtime.autocast, seed=runtime.seed)
+    training = trainer.fit(task).seconds
+    model.eval()
+    with torch.inference_mode(), runtime.autocast():
+        parts = torch.nonzero(held)[:, 0].split(batch)
+        predicted = torch.cat([model(states.batch(part)).argmax(1) for part in parts])
+    labels = range(len(data.names) - (OTHER in data.names))
+    return {
+        "reading": reading,
+        "training": training,
+        "rate": epochs * len(task.rows) / training,
+        "macro_f1": macro_f1(data.relation[held].numpy(), predicted.numpy(), labels),
+    }
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sentences", type=int, default=2000)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    runtime = Runtime.from_config(RuntimeConfig(threads=given.threads))
+    data = semeval(given.sentences)
+    print("trained layers  reading s  training s  sentences/s      macro-F1")
+    for layers in RATES:
+        found = [
+            run(layers, data, given.epochs, given.batch, replace(runtime, seed=seed))
+            for seed in range(given.seeds)
+        ]
+        reading, training, rate = (
+            np.median([row[name] for row in found]) for name in ("reading", "training", "rate")
+        )
+        scores = [row["macro_f1"] for row in found]
+        print(
+            f"{layers:14d}  {reading:9.1f}  {training:10.1f}  {rate:11.0f}"
+            f"  {np.mean(scores):.3f} ± {np.std(scores):.3f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
