@@ -209,8 +209,12 @@ def test_younger_keys_leave_the_hash_of_recorded_results_alone() -> None:
     config = load_config(ROOT / "experiments/configs/lp_codex_s/complex.yaml")
     assert config.sha256() in recorded
     others = {
-        "decomposition": "block", "alpha": "false", "heads": "2", "fan_out": "[5]", "weights": "int8",
-    }  # fmt: skip
+        "decomposition": "block",
+        "alpha": "false",
+        "heads": "2",
+        "fan_out": "[5]",
+        "weights": "int8",
+    }
     margin = ["train.loss=margin"]
     for section, keys in YOUNGER.items():
         for key in keys:
