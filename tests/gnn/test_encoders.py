@@ -197,3 +197,9 @@ class TestGraphEncoder:
 def test_unknown_encoder_is_named() -> None:
     with pytest.raises(InputError, match="graph encoder 'gat': expected one of rgcn, compgcn, att"):
         make_encoder("gat", DIM, 2 * RELATIONS)
+
+
+def test_blocks_need_the_relations_own_coefficients() -> None:
+    for options in ({"decomposition": "block", "alpha": False}, {"decomposition": "tucker"}):
+        with pytest.raises(InputError, match="expected 'basis' or 'block'"):
+            make_encoder("rgcn", DIM, 2 * RELATIONS, text_dim=TEXT, num_bases=2, **options)

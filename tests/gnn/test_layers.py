@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from relgnn import native
 from relgnn.errors import InputError
 from relgnn.gnn import blocks, layers
 from relgnn.gnn.attention import AttentionLayer
@@ -74,6 +75,22 @@ def test_block_rgcn_is_its_equation_in_chunks_too(
         references.block_rgcn(layer, x, triples, RELATIONS, weight, text, evidence),
         [x, *layer.parameters()],
     )
+
+
+def test_blocks_without_a_compiler_give_the_same() -> None:
+    layer = BlockRGCNLayer(30, 34, 2 * RELATIONS, 2)
+    randomise(layer)
+    graph = MessageGraph.build(random_triples(40, RELATIONS, 900), 40, RELATIONS)
+    x = normal(40, 30).requires_grad_()
+    given = [x, *layer.parameters()]
+
+    def run() -> list[Tensor]:
+        out = layer(x, graph)
+        return [out, *torch.autograd.grad(out.square().sum(), given)]
+
+    compiled = run()
+    with native.disabled():
+        torch.testing.assert_close(compiled, run(), rtol=1e-3, atol=1e-3)
 
 
 def test_attention_is_its_equation() -> None:
