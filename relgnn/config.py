@@ -73,7 +73,9 @@ class TextConfig(Section):
         "full", description="int8: the encoder in a quarter of float32's memory"
     )
     max_tokens: Count = Field(128, description="longer texts are cut")
-    batch_tokens: Count = Field(8192, description="tokens of one encoder batch, padding included")
+    batch_tokens: Count = Field(
+        8192, description="tokens encoded at once; a CPU takes at most 2048"
+    )
     feature_dropout: Dropout = Field(
         0.2, description="share of a node's encoding left out of a step"
     )
