@@ -169,21 +169,42 @@ def peak_memory(module: str, side: str) -> float | str:
     The process may address no more memory than is free, so that what does not fit is told
     and nothing is killed.
     """
-    context = multiprocessing.get_context("spawn")
-    receive, send = context.Pipe(duplex=False)
-    process = context.Process(target=_peak, args=(module, side, torch.get_num_threads(), send))
-    process.start()
-    send.close()
     try:
-        found: float | str = receive.recv()
-    except EOFError:
-        found = f"ended with code {process.exitcode}"
-    process.join()
+        found: float | str = apart(_peak, module, side)
+    except EOFError as error:
+        found = str(error)
     return found
 
 
-def _peak(module: str, side: str, threads: int, send: Connection) -> None:
+def apart(function: Callable[..., Any], *arguments: object) -> Any:
+    """What a function returns in a fresh process with as many threads, whose memory is its own.
+
+    Raises:
+        EOFError: the process ended without an answer.
+    """
+    context = multiprocessing.get_context("spawn")
+    receive, send = context.Pipe(duplex=False)
+    threads = torch.get_num_threads()
+    process = context.Process(target=_answer, args=(send, threads, function, arguments))
+    process.start()
+    send.close()
+    try:
+        return receive.recv()
+    except EOFError:
+        process.join()
+        raise EOFError(f"ended with code {process.exitcode}") from None
+    finally:
+        process.join()
+
+
+def _answer(
+    send: Connection, threads: int, function: Callable[..., Any], arguments: Sequence[object]
+) -> None:
     torch.set_num_threads(threads)
+    send.send(function(*arguments))
+
+
+def _peak(module: str, side: str) -> float | str:
     room = int(0.9 * psutil.virtual_memory().available)
     resource.setrlimit(resource.RLIMIT_AS, (room, room))
     # Peers warn of what they lack; the parent has said so already.
@@ -193,9 +214,9 @@ def _peak(module: str, side: str, threads: int, send: Connection) -> None:
         gc.collect()
         before = reset_peak()
         call()
-        send.send(peak_since(before))
+        return peak_since(before)
     except (RuntimeError, MemoryError) as error:
-        send.send(_out_of_memory(error))
+        return _out_of_memory(error)
 
 
 def _out_of_memory(error: Exception) -> str:

@@ -7,10 +7,8 @@ everywhere (6.4 triples a node), so time near the limit grows in proportion to t
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import time
-from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -130,23 +128,6 @@ def measure_size(edges: int, steps: int = STEPS) -> Scale:
     sampled_steps(model, sampler, triples, steps)
     step = (time.perf_counter() - started) / steps
     return Scale(edges, nodes, build, forward, step, peak_since(0))
-
-
-def measure_apart(edges: int) -> Scale:
-    """`measure_size` in a process of its own, so that its peak memory is its own."""
-    context = multiprocessing.get_context("spawn")
-    receive, send = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(edges, torch.get_num_threads(), send))
-    process.start()
-    send.close()
-    found = Scale(**receive.recv())
-    process.join()
-    return found
-
-
-def _child(edges: int, threads: int, send: Connection) -> None:
-    torch.set_num_threads(threads)
-    send.send(asdict(measure_size(edges)))
 
 
 def exponent(scales: list[Scale], name: str) -> float:

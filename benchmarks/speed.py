@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import scale
-from benchmarks.measure import Bench, Limits, Measured, Pair, machine_limits, measure
+from benchmarks.measure import Bench, Limits, Measured, Pair, apart, machine_limits, measure
 from experiments.reproduce import provenance
 from experiments.results import Line, append
 from relgnn.errors import RelgnnError
@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"{', '.join(sorted(unknown))}: expected {', '.join(PARTS)}")
     torch.set_num_threads(given.threads)
-    # ogb's and PyKEEN's helpers must not look for a newer version of themselves
+    # no peer may look for a model in the network
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         report = {part: _run(part, given) for part in given.parts or PARTS}
@@ -180,7 +180,7 @@ def _run(part: str, given: argparse.Namespace) -> dict[str, Any]:
     if part == "scale":
         scales = []
         for size in given.sizes:
-            scales.append(scale.measure_apart(size))
+            scales.append(apart(scale.measure_size, size))
             say(str(scales[-1]))
         rows, notes = scale_rows(scales), []
         settings: dict[str, Any] = {"sizes": given.sizes}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from experiments.markdown import markdown_table
 from experiments.results import Line
 
 SPEED = "speed"
@@ -22,7 +23,12 @@ SCALED = {
     "step_s": "sampled step, s",
     "ours_mb": "peak, MB",
 }
-EXPONENT = "exponent_"
+EXPONENTS = {
+    "exponent_build_s": "build",
+    "exponent_forward_s": "full forward",
+    "exponent_step_s": "sampled step",
+    "exponent_memory_mb": "peak memory",
+}
 
 
 def render_speed(lines: Sequence[Line]) -> str:
@@ -33,14 +39,12 @@ def render_speed(lines: Sequence[Line]) -> str:
     if compared:
         titles = ["row", "peer", *COMPARED.values()]
         rows = [[f"`{x.row}`", str(x.peer), *_cells(x.metrics, COMPARED)] for x in compared]
-        parts.append(_markdown(titles, 2, rows))
+        parts.append(markdown_table(titles, rows, words=2))
     if scaled:
         rows = [[f"{_size(x):,}", *_cells(x.metrics, SCALED)] for x in scaled]
-        parts.append(_markdown(["triples", *SCALED.values()], 0, rows))
-        found = {k: v for x in scaled for k, v in x.metrics.items() if k.startswith(EXPONENT)}
-        names = {EXPONENT + k.replace("ours_s", "forward_s"): v for k, v in SCALED.items()}
-        names[EXPONENT + "memory_mb"] = names.pop(EXPONENT + "ours_mb")
-        said = ", ".join(f"{names[k]} {v:.2f}" for k, v in found.items() if k in names)
+        parts.append(markdown_table(["triples", *SCALED.values()], rows, words=0))
+        found = {name: value for x in scaled for name, value in x.metrics.items()}
+        said = ", ".join(f"{what} {found[n]:.2f}" for n, what in EXPONENTS.items() if n in found)
         parts.append(f"Exponents fitted from 1,000,000 triples up: {said}.")
     commands = sorted({f"`{line.command}`" for line in lines})
     commits = sorted({line.git_commit[:10] for line in lines})
@@ -65,8 +69,3 @@ def _cell(name: str, value: float | None) -> str:
     if name == "ratio":
         return f"{value:,.1f}×"
     return f"{value:,.3f}" if value < 10 else f"{value:,.1f}"
-
-
-def _markdown(titles: Sequence[str], words: int, rows: Sequence[Sequence[str]]) -> str:
-    lines = [titles, [*["---"] * words, *["---:"] * (len(titles) - words)], *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from experiments import claims as claims_module
 from experiments.claims import LOOP, METRIC, Claim, read_claims, stale
+from experiments.markdown import markdown_table
 from experiments.reproduce import verdict
 from experiments.results import RESULTS, ROOT, Line, read_lines, rendered, tables
 from experiments.speed import SPEED, render_speed
@@ -205,7 +206,7 @@ def _markdown(table: str, groups: Mapping[str, Group]) -> str:
     expected = any("mrr" in line.expected for part in groups.values() for line in part)
     titles = ["row", *(COLUMNS.get(c, c) for c in columns), "seeds"]
     titles += ["expected MRR", ""] if expected else []
-    rows = [titles, ["---", *("---:" for _ in titles[1:])]]
+    rows = []
     for row, part in groups.items():
         cells = [f"`{row}`", *(_cell(part, c) for c in columns), str(len(part))]
         if expected:
@@ -214,7 +215,7 @@ def _markdown(table: str, groups: Mapping[str, Group]) -> str:
             shown = short(float(figure)) if figure is not None else "–"
             cells += [shown, verdict(mean, deviation, figure)]
         rows.append(cells)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+    return markdown_table(titles, rows)
 
 
 def _cell(part: Group, metric: str) -> str:

@@ -6,7 +6,6 @@ turns every mistake into one line that names the key, the value and what was exp
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
@@ -17,6 +16,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from relgnn.config_errors import explain, one_line, shown
 from relgnn.errors import InputError
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -309,7 +309,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise InputError(f"{path}: no such configuration file; check the path") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{path}: cannot read the configuration ({_line(error)}); give a UTF-8 YAML file"
+            f"{path}: cannot read the configuration ({one_line(error)}); give a UTF-8 YAML file"
         ) from None
     return make_config(_parse(text, str(path)), overrides, origin=str(path))
 
@@ -332,12 +332,14 @@ def make_config(
     """
     if not isinstance(content, Mapping):
         raise InputError(
-            f"{origin}: holds {_shown(content)}, expected sections such as 'data:' and 'train:'"
+            f"{origin}: holds {shown(content)}, expected sections such as 'data:' and 'train:'"
         )
     try:
         tree = json.loads(json.dumps(content, default=str))
     except (TypeError, ValueError) as error:
-        raise InputError(f"{origin}: {_line(error)}; keys are words, values plain YAML") from None
+        raise InputError(
+            f"{origin}: {one_line(error)}; keys are words, values plain YAML"
+        ) from None
     places: dict[str, str] = {}
     for override in overrides:
         places[_override(tree, override)] = f"override '{override}'"
@@ -345,7 +347,7 @@ def make_config(
         # from JSON, because strict mode then takes texts as paths and mappings as sections
         return Config.model_validate_json(json.dumps(tree))
     except ValidationError as error:
-        raise InputError(_explain(error, origin, places)) from None
+        raise InputError(explain(error, origin, places, list(known_keys()))) from None
 
 
 def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
@@ -370,7 +372,7 @@ def _parse(text: str, origin: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or _line(error)
+        problem = getattr(error, "problem", None) or one_line(error)
         raise InputError(f"{origin}{line}: not YAML ({problem}); correct the line") from None
 
 
@@ -384,55 +386,12 @@ def _override(tree: dict[str, Any], override: str) -> str:
         if below is None:
             below = tree[part] = {}
         if not isinstance(below, dict):
-            raise InputError(f"override '{override}': '{part}' is {_shown(below)}, not a section")
+            raise InputError(f"override '{override}': '{part}' is {shown(below)}, not a section")
         tree = below
     try:
         tree[parts[-1]] = json.loads(
             json.dumps(_parse(value, f"override '{override}'"), default=str)
         )
     except TypeError as error:
-        raise InputError(f"override '{override}': {_line(error)}; give plain YAML") from None
+        raise InputError(f"override '{override}': {one_line(error)}; give plain YAML") from None
     return ".".join(parts)
-
-
-def _explain(error: ValidationError, origin: str, places: Mapping[str, str]) -> str:
-    # an unknown key is often why another one is missing, so it is told first
-    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    key = ".".join(str(part) for part in first["loc"])
-    place = next(
-        (text for known, text in places.items() if f"{key}.".startswith(f"{known}.")), origin
-    )
-    if first["type"] == "extra_forbidden":
-        return f"{place}: unknown key '{key}'; {_nearest(key)}"
-    if first["type"] == "missing":
-        return f"{place}: '{key}' is missing; add it to the file or give {key}=VALUE"
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error":
-        return f"{place}: '{key}' {message}" if key else f"{place}: {message}"
-    expected = message[:1].lower() + message[1:]
-    return f"{place}: '{key}' is {_shown(first['input'])}; {expected}"
-
-
-def _nearest(key: str) -> str:
-    keys = list(known_keys())
-    section, _, name = key.rpartition(".")
-    names = [one.rpartition(".")[2] for one in keys]
-    siblings = [one.rpartition(".")[2] for one in keys if one.rpartition(".")[0] == section]
-    if name not in names:
-        near = difflib.get_close_matches(name, siblings, 1)
-        if near:
-            return f"did you mean '{'.'.join(filter(None, (section, near[0])))}'?"
-        name = "".join(difflib.get_close_matches(name, names, 1))
-    close = [f"'{one}'" for one, last in zip(keys, names, strict=True) if last == name]
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    return f"known here are: {', '.join(siblings)}"
-
-
-def _shown(value: Any) -> str:
-    text = "empty" if value is None else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

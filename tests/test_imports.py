@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import ROOT
 
 ORDER = (
-    ("errors", "spans"),
+    ("errors", "spans", "config_errors"),
     ("config",),
     ("runtime", "native", "data", "ranking"),
     ("posterior",),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,9 @@ from relgnn.gnn.sparse import SparsePattern
 
 PAIR_ELEMENTS = 1 << 21
 """Numbers held at once for (target, relation) pairs: 8 MB in float32, which the cache can hold."""
+
+
+_CHUNKS: WeakKeyDictionary[Topology, dict[int, list[PairChunk]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +53,7 @@ class PairChunk:
 def pair_chunks(topology: Topology, width: int) -> list[PairChunk]:
     """The pairs of a graph in chunks of at most PAIR_ELEMENTS numbers of `width`-wide vectors."""
     size = max(1, PAIR_ELEMENTS // max(width, 1))
-    known = topology.__dict__.setdefault("_pair_chunks", {})
+    known = _CHUNKS.setdefault(topology, {})
     if size not in known:
         known[size] = list(_pair_chunks(topology, size))
     return known[size]

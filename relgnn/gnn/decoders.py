@@ -23,7 +23,12 @@ class Decoder(nn.Module, ABC):
     Args:
         dim: d, the width of entities.
         dropout: share of the head's and the relation's vector that is dropped in training.
+
+    Attributes:
+        bilinear: whether a score is the inner product of `query` and the tail.
     """
+
+    bilinear = True
 
     def __init__(self, dim: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -129,6 +134,8 @@ class TransE(Decoder):
         p: 1 or 2.
     """
 
+    bilinear = False
+
     def __init__(self, dim: int, dropout: float = 0.0, p: int = 1) -> None:
         super().__init__(dim, dropout)
         self.p = p
@@ -153,6 +160,8 @@ class RotatE(Decoder):
     Sun et al., RotatE: Knowledge Graph Embedding by Relational Rotation in Complex Space, ICLR
     2019, which starts the phases uniform in [−π, π].
     """
+
+    bilinear = False
 
     def __init__(self, dim: int, dropout: float = 0.0) -> None:
         super().__init__(_even(dim, "RotatE"), dropout)

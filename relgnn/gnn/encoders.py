@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -33,12 +34,12 @@ class GraphEncoder(nn.Module, ABC):
         dropout: share of each layer's output that is dropped.
     """
 
-    def __init__(self, dim: int, num_layers: int) -> None:
+    def __init__(self, dim: int, layers: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.dim, self.num_layers = dim, num_layers
-        self.gates = nn.Parameter(torch.full((num_layers,), INITIAL_GATE))
+        self.dim, self.num_layers = dim, len(layers)
+        self.gates = nn.Parameter(torch.full((len(layers),), INITIAL_GATE))
+        self.layers = nn.ModuleList(layers)
 
-    @abstractmethod
     def forward(
         self, x: Tensor, z: Tensor, graph: MessageGraph, relation_text: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -53,6 +54,18 @@ class GraphEncoder(nn.Module, ABC):
         Returns:
             x' [N, d] and z' [2R, d].
         """
+        for layer, gate in zip(self.layers, self.gates, strict=True):
+            nodes, relations = self._run(layer, x, z, graph, relation_text)
+            x = x + gate * nodes
+            if relations is not None:
+                z = z + gate * relations
+        return x, z
+
+    @abstractmethod
+    def _run(
+        self, layer: nn.Module, x: Tensor, z: Tensor, graph: MessageGraph, text: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What a layer gives to nodes [N, d] and to relations [2R, d]; None leaves these be."""
 
 
 class RGCNEncoder(GraphEncoder):
@@ -77,26 +90,24 @@ class RGCNEncoder(GraphEncoder):
         alpha: bool = True,
         decomposition: str = "basis",
     ) -> None:
-        super().__init__(dim, num_layers)
         if decomposition not in ("basis", "block") or (decomposition == "block" and not alpha):
             raise InputError(
                 f"R-GCN with decomposition '{decomposition}' and alpha {alpha}: expected 'basis' "
                 "or 'block', and 'basis' where alpha is false; blocks are each relation's own"
             )
         common = (text_dim, evidence_dim, dropout, torch.tanh)
-        self.layers = nn.ModuleList(
+        layers = [
             BlockRGCNLayer(dim, dim, num_relations, num_bases, *common)
             if decomposition == "block"
             else RGCNLayer(dim, dim, num_relations, num_bases, *common, alpha)
             for _ in range(num_layers)
-        )
+        ]
+        super().__init__(dim, layers)
 
-    def forward(
-        self, x: Tensor, z: Tensor, graph: MessageGraph, relation_text: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        for layer, gate in zip(self.layers, self.gates, strict=True):
-            x = x + gate * layer(x, graph, relation_text)
-        return x, z
+    def _run(
+        self, layer: nn.Module, x: Tensor, z: Tensor, graph: MessageGraph, text: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        return layer(x, graph, text), None
 
 
 class CompGCNEncoder(GraphEncoder):
@@ -116,20 +127,17 @@ class CompGCNEncoder(GraphEncoder):
         dropout: float = 0.0,
         composition: str = "mult",
     ) -> None:
-        super().__init__(dim, num_layers)
-        self.num_relations = num_relations
-        self.layers = nn.ModuleList(
+        layers = [
             CompGCNLayer(dim, dim, composition, text_dim, evidence_dim, dropout, torch.tanh)
             for _ in range(num_layers)
-        )
+        ]
+        super().__init__(dim, layers)
 
-    def forward(
-        self, x: Tensor, z: Tensor, graph: MessageGraph, relation_text: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        for layer, gate in zip(self.layers, self.gates, strict=True):
-            messages, relations = layer(x, z, graph, relation_text)
-            x, z = x + gate * messages, z + gate * relations
-        return x, z
+    def _run(
+        self, layer: nn.Module, x: Tensor, z: Tensor, graph: MessageGraph, text: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        nodes, relations = layer(x, z, graph, text)
+        return nodes, relations
 
 
 class AttentionEncoder(GraphEncoder):
@@ -149,19 +157,16 @@ class AttentionEncoder(GraphEncoder):
         dropout: float = 0.0,
         num_heads: int = 4,
     ) -> None:
-        super().__init__(dim, num_layers)
-        self.num_relations = num_relations
-        self.layers = nn.ModuleList(
+        layers = [
             AttentionLayer(dim, dim, num_heads, text_dim, evidence_dim, dropout, torch.tanh)
             for _ in range(num_layers)
-        )
+        ]
+        super().__init__(dim, layers)
 
-    def forward(
-        self, x: Tensor, z: Tensor, graph: MessageGraph, relation_text: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        for layer, gate in zip(self.layers, self.gates, strict=True):
-            x = x + gate * layer(x, z, graph, relation_text)
-        return x, z
+    def _run(
+        self, layer: nn.Module, x: Tensor, z: Tensor, graph: MessageGraph, text: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        return layer(x, z, graph, text), None
 
 
 GRAPH_ENCODERS: dict[str, type[GraphEncoder]] = {

@@ -40,6 +40,17 @@ inline i64 range_start(const i32* pointer, i64 rows, i64 p, i64 n) {
   return std::lower_bound(pointer, pointer + rows, entry) - pointer;
 }
 
+// body(p, i, begin, end) for every row i with its entries; p is the row's range of `ranges`.
+template <class Body>
+inline void each_row(const i32* pointer, i64 rows, i64 ranges, Body body) {
+#pragma omp parallel for schedule(dynamic, 1)
+  for (i64 p = 0; p < ranges; ++p) {
+    const i64 stop = range_start(pointer, rows, p + 1, ranges);
+    for (i64 i = range_start(pointer, rows, p, ranges); i < stop; ++i)
+      body(p, i, static_cast<i64>(pointer[i]), static_cast<i64>(pointer[i + 1]));
+  }
+}
+
 template <class T>
 inline void fetch(const T* row, i64 width) {
   const char* at = reinterpret_cast<const char*>(row);
@@ -71,25 +82,20 @@ inline void sum_tile(i64 begin, i64 end, const i32* index, const i64* order, con
 template <class T, class A, int B>
 void sum_rows(i64 rows, i64 width, const i32* pointer, const i32* index, const i64* order,
               const A* coefficient, i64 entries, const T* features, bool add, A* out, i64 stride) {
-#pragma omp parallel for schedule(dynamic, 1)
-  for (i64 p = 0; p < RANGES; ++p) {
-    const i64 stop = range_start(pointer, rows, p + 1, RANGES);
-    for (i64 i = range_start(pointer, rows, p, RANGES); i < stop; ++i) {
-      const i64 begin = pointer[i], end = pointer[i + 1];
-      if (add && begin == end) continue;
-      A* row = out + i * stride;
-      i64 j = 0;
+  each_row(pointer, rows, RANGES, [=](i64, i64 i, i64 begin, i64 end) {
+    if (add && begin == end) return;
+    A* row = out + i * stride;
+    i64 j = 0;
 #define TILE(W) \
   for (; j + W <= width; j += W) \
     sum_tile<T, A, B, W>(begin, end, index, order, coefficient, entries, features, width, j, add, row)
-      TILE(64);
-      TILE(32);
-      TILE(16);
-      TILE(8);
-      TILE(1);
+    TILE(64);
+    TILE(32);
+    TILE(16);
+    TILE(8);
+    TILE(1);
 #undef TILE
-    }
-  }
+  });
 }
 
 template <class T, class A>
@@ -116,43 +122,36 @@ template <class T, class A>
 void sum_back(i64 rows, i64 width, i64 bases, const i32* pointer, const i32* index,
               const i64* order, const A* coefficient, i64 entries, const A* grad,
               const T* features, bool add, A* to_features, A* to_coefficient) {
-#pragma omp parallel
-  {
-    std::vector<A> own(width);
-#pragma omp for schedule(dynamic, 1)
-    for (i64 p = 0; p < RANGES; ++p) {
-      const i64 stop = range_start(pointer, rows, p + 1, RANGES);
-      for (i64 i = range_start(pointer, rows, p, RANGES); i < stop; ++i) {
-        A* __restrict sum = to_features + i * width;
-        A* __restrict here = own.data();
-        if (add && pointer[i] == pointer[i + 1]) continue;
-        if (!add) std::fill(sum, sum + width, A(0));
-        for (i64 j = 0; j < width; ++j) here[j] = static_cast<A>(features[i * width + j]);
-        for (i64 k = pointer[i]; k < pointer[i + 1]; ++k) {
-          const A* row = grad + static_cast<i64>(index[k]) * bases * width;
-          if (k + 2 < entries)
-            fetch(grad + static_cast<i64>(index[k + 2]) * bases * width, bases * width);
-          if (k + FAR < entries)
-            for (i64 b = 0; b < bases; ++b) {
-              __builtin_prefetch(coefficient + b * entries + order[k + FAR]);
-              __builtin_prefetch(to_coefficient + b * entries + order[k + FAR], 1);
-            }
-          const i64 e = order[k];
-          for (i64 b = 0; b < bases; ++b) {
-            const A* __restrict g = row + b * width;
-            const A c = coefficient[b * entries + e];
-            A dot = 0;
-#pragma omp simd reduction(+ : dot)
-            for (i64 j = 0; j < width; ++j) {
-              sum[j] += c * g[j];
-              dot += g[j] * here[j];
-            }
-            to_coefficient[b * entries + e] = dot;
-          }
+  each_row(pointer, rows, RANGES, [=](i64, i64 i, i64 begin, i64 end) {
+    static thread_local std::vector<A> own;
+    if (add && begin == end) return;
+    own.assign(features + i * width, features + (i + 1) * width);
+    A* __restrict sum = to_features + i * width;
+    const A* __restrict here = own.data();
+    if (!add) std::fill(sum, sum + width, A(0));
+    for (i64 k = begin; k < end; ++k) {
+      const A* row = grad + static_cast<i64>(index[k]) * bases * width;
+      if (k + 2 < entries)
+        fetch(grad + static_cast<i64>(index[k + 2]) * bases * width, bases * width);
+      if (k + FAR < entries)
+        for (i64 b = 0; b < bases; ++b) {
+          __builtin_prefetch(coefficient + b * entries + order[k + FAR]);
+          __builtin_prefetch(to_coefficient + b * entries + order[k + FAR], 1);
         }
+      const i64 e = order[k];
+      for (i64 b = 0; b < bases; ++b) {
+        const A* __restrict g = row + b * width;
+        const A c = coefficient[b * entries + e];
+        A dot = 0;
+#pragma omp simd reduction(+ : dot)
+        for (i64 j = 0; j < width; ++j) {
+          sum[j] += c * g[j];
+          dot += g[j] * here[j];
+        }
+        to_coefficient[b * entries + e] = dot;
       }
     }
-  }
+  });
 }
 
 // One message c · l ∘ r of real vectors, or of complex ones as [2, width]: real, then imaginary.
@@ -209,21 +208,16 @@ template <class A, bool Complex>
 void product_sum(i64 rows, i64 width, const i32* pointer, const i32* index, const i64* order,
                  const i64* other, const A* coefficient, const A* left, const A* right, A* out) {
   const i64 step = Complex ? 2 * width : width;
-#pragma omp parallel for schedule(dynamic, 1)
-  for (i64 p = 0; p < RANGES; ++p) {
-    const i64 stop = range_start(pointer, rows, p + 1, RANGES);
-    for (i64 i = range_start(pointer, rows, p, RANGES); i < stop; ++i) {
-      A* sum = out + i * step;
-      std::fill(sum, sum + step, A(0));
-      for (i64 k = pointer[i]; k < pointer[i + 1]; ++k) {
-        if (k + AHEAD < pointer[i + 1])
-          fetch(left + static_cast<i64>(index[k + AHEAD]) * step, step);
-        const i64 e = order ? order[k] : k;
-        Product<A, Complex>::add(sum, coefficient[e], left + static_cast<i64>(index[k]) * step,
-                                 right + other[e] * step, width);
-      }
+  each_row(pointer, rows, RANGES, [=](i64, i64 i, i64 begin, i64 end) {
+    A* sum = out + i * step;
+    std::fill(sum, sum + step, A(0));
+    for (i64 k = begin; k < end; ++k) {
+      if (k + AHEAD < end) fetch(left + static_cast<i64>(index[k + AHEAD]) * step, step);
+      const i64 e = order ? order[k] : k;
+      Product<A, Complex>::add(sum, coefficient[e], left + static_cast<i64>(index[k]) * step,
+                               right + other[e] * step, width);
     }
-  }
+  });
 }
 
 // The gradients of product_sum, on the transposed pattern (rows of `left`), from grad.
@@ -233,27 +227,23 @@ void product_back(i64 rows, i64 width, i64 relations, const i32* pointer, const 
                   const A* left, const A* right, A* to_left, A* to_right, A* to_coefficient) {
   const i64 step = Complex ? 2 * width : width, size = relations * step, entries = pointer[rows];
   std::vector<A> parts(PARTS * size, A(0));
-#pragma omp parallel for schedule(dynamic, 1)
-  for (i64 p = 0; p < PARTS; ++p) {
-    const i64 stop = range_start(pointer, rows, p + 1, PARTS);
-    for (i64 i = range_start(pointer, rows, p, PARTS); i < stop; ++i) {
-      A* sum = to_left + i * step;
-      std::fill(sum, sum + step, A(0));
-      for (i64 k = pointer[i]; k < pointer[i + 1]; ++k) {
-        if (k + AHEAD < entries) fetch(grad + static_cast<i64>(index[k + AHEAD]) * step, step);
-        if (k + FAR < entries) {
-          __builtin_prefetch(coefficient + order[k + FAR]);
-          __builtin_prefetch(other + order[k + FAR]);
-          __builtin_prefetch(to_coefficient + order[k + FAR], 1);
-        }
-        const i64 e = order[k];
-        to_coefficient[e] = Product<A, Complex>::back(
-            sum, parts.data() + p * size + other[e] * step, coefficient[e],
-            grad + static_cast<i64>(index[k]) * step, left + i * step, right + other[e] * step,
-            width);
+  A* part = parts.data();
+  each_row(pointer, rows, PARTS, [=](i64 p, i64 i, i64 begin, i64 end) {
+    A* sum = to_left + i * step;
+    std::fill(sum, sum + step, A(0));
+    for (i64 k = begin; k < end; ++k) {
+      if (k + AHEAD < entries) fetch(grad + static_cast<i64>(index[k + AHEAD]) * step, step);
+      if (k + FAR < entries) {
+        __builtin_prefetch(coefficient + order[k + FAR]);
+        __builtin_prefetch(other + order[k + FAR]);
+        __builtin_prefetch(to_coefficient + order[k + FAR], 1);
       }
+      const i64 e = order[k];
+      to_coefficient[e] = Product<A, Complex>::back(
+          sum, part + p * size + other[e] * step, coefficient[e],
+          grad + static_cast<i64>(index[k]) * step, left + i * step, right + other[e] * step, width);
     }
-  }
+  });
 #pragma omp parallel for
   for (i64 j = 0; j < size; ++j) {
     A sum = 0;
@@ -357,21 +347,17 @@ void block_gradient(i64 spans, i64 blocks, i64 k, i64 l, const i64* start, const
 // out[h, k] = exp(score[h, k]) / Σ over the entries of k's row; entries are in row order.
 template <class A>
 void softmax_rows(i64 rows, i64 heads, i64 entries, const i32* pointer, const A* score, A* out) {
-#pragma omp parallel for collapse(2) schedule(static)
-  for (i64 h = 0; h < heads; ++h)
-    for (i64 p = 0; p < RANGES; ++p) {
-      const A* s = score + h * entries;
-      A* o = out + h * entries;
-      const i64 stop = range_start(pointer, rows, p + 1, RANGES);
-      for (i64 i = range_start(pointer, rows, p, RANGES); i < stop; ++i) {
-        const i64 begin = pointer[i], end = pointer[i + 1];
-        A most = -std::numeric_limits<A>::infinity(), total = 0;
-        for (i64 k = begin; k < end; ++k) most = std::max(most, s[k]);
-        if (most == -std::numeric_limits<A>::infinity()) most = 0;  // every edge was removed
-        for (i64 k = begin; k < end; ++k) total += o[k] = std::exp(s[k] - most);
-        for (i64 k = begin; k < end; ++k) o[k] /= total > 0 ? total : 1;
-      }
-    }
+  for (i64 h = 0; h < heads; ++h) {
+    const A* s = score + h * entries;
+    A* o = out + h * entries;
+    each_row(pointer, rows, RANGES, [=](i64, i64, i64 begin, i64 end) {
+      A most = -std::numeric_limits<A>::infinity(), total = 0;
+      for (i64 k = begin; k < end; ++k) most = std::max(most, s[k]);
+      if (most == -std::numeric_limits<A>::infinity()) most = 0;  // every edge was removed
+      for (i64 k = begin; k < end; ++k) total += o[k] = std::exp(s[k] - most);
+      for (i64 k = begin; k < end; ++k) o[k] /= total > 0 ? total : 1;
+    });
+  }
 }
 
 }  // namespace

@@ -131,9 +131,10 @@ def product_sum(
         [N, d] of left's type.
     """
     _check(pattern, coefficient, left)
-    if other.numel() and not 0 <= int(other.min()) <= int(other.max()) < len(right):
+    low, high = index_range(other)
+    if low < 0 or high >= len(right):
         raise InputError(
-            f"rows from {int(other.min())} to {int(other.max())} of the second factor are asked "
+            f"rows from {low} to {high} of the second factor are asked "
             f"for, which has {len(right)}; give one row for each relation and each inverse"
         )
     rows, width = pattern.shape[0], left.shape[1]
@@ -241,6 +242,14 @@ def row_softmax(pattern: SparsePattern, scores: Tensor) -> Tensor:
         *map(pointer, (pattern.row_pointer, scores, out)),
     )
     return out
+
+
+def index_range(index: Tensor) -> tuple[int, int]:
+    """The smallest and the largest of some indices; 0 and -1, which fit everywhere, of none."""
+    if not index.numel():
+        return 0, -1
+    low, high = index.aminmax()
+    return int(low), int(high)
 
 
 def _check(pattern: SparsePattern, coefficient: Tensor, features: Tensor) -> None:

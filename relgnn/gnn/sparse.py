@@ -44,9 +44,10 @@ class SparsePattern:
             InputError: an index out of range.
         """
         for name, index, size in (("row", row, shape[0]), ("column", column, shape[1])):
-            if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < size:
+            low, high = kernels.index_range(index)
+            if low < 0 or high >= size:
                 raise InputError(
-                    f"{name}s from {int(index.min())} to {int(index.max())} of a sparse matrix "
+                    f"{name}s from {low} to {high} of a sparse matrix "
                     f"with {size}: expected numbers from 0 to {size - 1}"
                 )
         in_order = bool((row[1:] >= row[:-1]).all())

@@ -10,11 +10,10 @@ from torch import Tensor
 
 from relgnn.data import STRATA, KnowledgeGraph
 from relgnn.linkpred.fit import Fitted
-from relgnn.linkpred.task import rank_triples
 from relgnn.ranking.admissible import Admissible
 from relgnn.ranking.categories import category_masks, relation_categories
 from relgnn.ranking.metrics import metrics_by_stratum
-from relgnn.ranking.ranks import FilterIndex, Ranks
+from relgnn.ranking.ranks import Ranks
 
 SPLITS = ("valid", "test")
 
@@ -51,9 +50,7 @@ def evaluate(
         read: adds the text's say to the scores.
         admissible: the candidates of each query, see `Admissible.build`; all entities where None.
     """
-    index = FilterIndex.build(graph.filter_triples(split), fitted.model.num_relations)
-    triples = getattr(graph, split)
-    ranks = rank_triples(fitted.model, fitted.graph, triples, index, read, admissible)
+    ranks = fitted.ranks(getattr(graph, split), graph.filter_triples(split), read, admissible)
     return ranks, metrics_by_stratum(ranks, stratum_masks(graph, split))
 
 

@@ -16,6 +16,7 @@ from relgnn.gnn.graph import MessageGraph
 from relgnn.linkpred.features import TextFeatures
 from relgnn.linkpred.model import LinkPredictor, build_predictor
 from relgnn.linkpred.task import LinkPredictionTask, Supervision, rank_triples
+from relgnn.ranking.admissible import Admissible
 from relgnn.ranking.ranks import FilterIndex, Ranks
 from relgnn.runtime import Runtime
 from relgnn.training import Trainer, TrainSettings
@@ -33,10 +34,11 @@ class Fitted:
         triples: np.ndarray,
         known: np.ndarray,
         read: Callable[[Tensor, Tensor], Tensor] | None = None,
+        admissible: Admissible | None = None,
     ) -> dict[str, Ranks]:
         """Filtered ranks of both ends, by side; see `rank_triples`."""
         index = FilterIndex.build(known, self.model.num_relations)
-        return rank_triples(self.model, self.graph, triples, index, read)
+        return rank_triples(self.model, self.graph, triples, index, read, admissible)
 
 
 def new_predictor(

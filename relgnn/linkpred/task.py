@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from relgnn.config import Config, TrainConfig
-from relgnn.gnn.decoders import ComplEx, ConvE, DistMult
 from relgnn.gnn.graph import MessageGraph
 from relgnn.gnn.losses import (
     bce_one_vs_all,
@@ -28,9 +27,6 @@ from relgnn.ranking.ranks import FilterIndex, Ranks, ScoreTails, concatenate, ev
 from relgnn.ranking.scores import Blockwise, Candidates, Products
 from relgnn.runtime import Precision, native_bf16
 from relgnn.training.task import Task
-
-BILINEAR = (ComplEx, ConvE, DistMult)
-"""Decoders whose score is the inner product of a query and a tail."""
 
 BLOCK_BATCH = 1024  # answers ranked at once where scores are made by blocks
 WHOLE_BATCH = 256  # and where a batch is scored against all entities at once
@@ -245,7 +241,7 @@ def rank_triples(
 def _block_scores(model: LinkPredictor, encoded: tuple[Tensor, Tensor]) -> ScoreTails:
     """Scores of all tails, made block by block."""
     (x, z), decoder = encoded, model.decoder
-    bilinear = isinstance(decoder, BILINEAR) and x.dtype != torch.float64
+    bilinear = decoder.bilinear and x.dtype != torch.float64
     # ranks are the same whichever precision comes first
     first_pass: Precision = "bf16" if native_bf16(x.device) else "fp32"
     candidates = Candidates(x, first_pass) if bilinear else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from transformers import (
 from transformers.utils import logging as hf_logging
 
 from relgnn.errors import InputError
+from relgnn.spans import spread
 from relgnn.text.cache import KEY_BYTES, VectorCache
 from relgnn.text.packed import PackedNetwork, send
 from relgnn.text.quantize import quantize
@@ -78,23 +79,6 @@ def fingerprint(network: nn.Module) -> str:
         flat = value.detach().cpu().contiguous().reshape(-1)
         digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def length_buckets(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Batches of item numbers of similar length, each at most `batch_tokens` when padded.
-
-    Longest first, so that running out of memory shows at the start.
-    """
-    batch: list[int] = []
-    longest = 0
-    for item in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        longest = longest if batch else lengths[item]
-        if batch and longest * (len(batch) + 1) > batch_tokens:
-            yield batch
-            batch, longest = [], lengths[item]
-        batch.append(item)
-    if batch:
-        yield batch
 
 
 class TextEncoder:
@@ -240,9 +224,8 @@ def _first_rows(requests: Sequence[Request]) -> np.ndarray:
 
 def _rows(first: np.ndarray, items: np.ndarray) -> np.ndarray:
     """The rows of requests `items`, in order; those of i begin at first[i]."""
-    counts = first[items + 1] - first[items]
-    ends = np.cumsum(counts)
-    return np.arange(ends[-1]) + np.repeat(first[items] - ends + counts, counts)
+    begin, end = torch.from_numpy(first[items]), torch.from_numpy(first[items + 1])
+    return spread(begin, end - begin)[1].numpy()
 
 
 def _pool_spans(states: Tensor, spans: Sequence[Sequence[Span]], offsets: np.ndarray) -> Tensor:

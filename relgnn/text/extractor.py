@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from relgnn.errors import InputError
 from relgnn.runtime import torch_rng
-from relgnn.text.encoder import length_buckets
 from relgnn.text.layers import LowerStates, SplitEncoder, StateBatch, TopLayers
 from relgnn.text.marking import Occurrence
 from relgnn.text.pairs import PairLabels, distant_loss
@@ -354,3 +353,20 @@ def load_extractor(
     path = folder / "extractor.safetensors"
     restore_module(model, load_tensors(path)[0], path, frozen=True)
     return encoder, model.to(device).eval()
+
+
+def length_buckets(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Batches of item numbers of similar length, each at most `batch_tokens` when padded.
+
+    Longest first, so that running out of memory shows at the start.
+    """
+    batch: list[int] = []
+    longest = 0
+    for item in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        longest = longest if batch else lengths[item]
+        if batch and longest * (len(batch) + 1) > batch_tokens:
+            yield batch
+            batch, longest = [], lengths[item]
+        batch.append(item)
+    if batch:
+        yield batch

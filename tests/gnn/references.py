@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -61,6 +62,28 @@ def text_part(
     return total
 
 
+def relational(
+    layer: RGCNLayer | BlockRGCNLayer,
+    x: Tensor,
+    triples: Tensor,
+    relations: int,
+    weight: Tensor | None,
+    sent: Callable[[Message], Tensor],
+) -> Tensor:
+    """W_0 h_v + Σ w_e / c(v, r) · sent(e), a message at a time."""
+    every = messages(triples, relations, weight)
+    count: dict[tuple[int, int], float] = defaultdict(float)
+    for _, target, relation, _, _, scale in every:
+        count[target, relation] += scale
+    rows = list(layer.self_loop(x))
+    for message in every:
+        _, target, relation, _, _, scale = message
+        if scale > 0:
+            rows[target] = rows[target] + scale / count[target, relation] * sent(message)
+    out = torch.stack(rows)
+    return out if layer.activation is None else layer.activation(out)
+
+
 def rgcn(
     layer: RGCNLayer,
     x: Tensor,
@@ -70,23 +93,18 @@ def rgcn(
     text: Tensor | None = None,
     evidence: Tensor | None = None,
 ) -> Tensor:
-    """The R-GCN equation, a message at a time."""
-    every = messages(triples, relations, weight)
-    count: dict[tuple[int, int], float] = defaultdict(float)
-    for _, target, relation, _, _, scale in every:
-        count[target, relation] += scale
-    rows = list(layer.self_loop(x))
-    for message in every:
-        source, target, relation, _, _, scale = message
-        if scale == 0:
-            continue
+    """The R-GCN equation with bases."""
+
+    def sent(message: Message) -> Tensor:
+        parts = []
         for base, matrix in enumerate(layer.bases):
             a = text_part(layer, base, message, relations, text, evidence)
             if layer.alpha is not None:
-                a = a + layer.alpha[base, relation]
-            rows[target] = rows[target] + a * scale / count[target, relation] * (x[source] @ matrix)
-    out = torch.stack(rows)
-    return out if layer.activation is None else layer.activation(out)
+                a = a + layer.alpha[base, message[2]]
+            parts.append(a * (x[message[0]] @ matrix))
+        return torch.stack(parts).sum(0)
+
+    return relational(layer, x, triples, relations, weight, sent)
 
 
 def block_rgcn(
@@ -98,21 +116,13 @@ def block_rgcn(
     text: Tensor | None = None,
     evidence: Tensor | None = None,
 ) -> Tensor:
-    """The R-GCN equation with whole block-diagonal matrices, a message at a time."""
-    every = messages(triples, relations, weight)
-    count: dict[tuple[int, int], float] = defaultdict(float)
-    for _, target, relation, _, _, scale in every:
-        count[target, relation] += scale
-    rows = list(layer.self_loop(x))
-    for message in every:
-        source, target, relation, _, _, scale = message
-        if scale == 0:
-            continue
+    """The R-GCN equation with whole block-diagonal matrices."""
+
+    def sent(message: Message) -> Tensor:
         gate = 1 + text_part(layer, 0, message, relations, text, evidence)
-        sent = x[source] @ torch.block_diag(*layer.blocks[relation])
-        rows[target] = rows[target] + gate * scale / count[target, relation] * sent
-    out = torch.stack(rows)
-    return out if layer.activation is None else layer.activation(out)
+        return gate * (x[message[0]] @ torch.block_diag(*layer.blocks[message[2]]))
+
+    return relational(layer, x, triples, relations, weight, sent)
 
 
 def attention(

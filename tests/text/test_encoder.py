@@ -10,7 +10,7 @@ from torch import nn
 
 from relgnn.errors import InputError
 from relgnn.text import encoder as encoder_module
-from relgnn.text.encoder import TextEncoder, length_buckets, load_model
+from relgnn.text.encoder import TextEncoder, load_model
 from tests.text.toy import WORDS
 
 TEXTS = ["Ada was born in Bonn .", "", "Ben", "Cleo lives now in York , far away from Oslo .", "  "]
@@ -126,14 +126,6 @@ def test_bfloat16_is_close_to_float32(minilm: TextEncoder) -> None:
     texts = ["Ada Lovelace was born in London.", "steel"]
     half = TextEncoder(dtype=torch.bfloat16).encode(texts)
     assert ((half * minilm.encode(texts)).sum(1) > 0.999).all()
-
-
-def test_buckets_hold_everything_once_and_keep_to_the_limit() -> None:
-    lengths = [5, 1, 9, 3, 3, 20, 1]
-    batches = list(length_buckets(lengths, 10))
-    assert sorted(i for batch in batches for i in batch) == list(range(7))
-    assert batches[0] == [5]
-    assert all(len(b) * max(lengths[i] for i in b) <= 10 for b in batches if len(b) > 1)
 
 
 @pytest.mark.parametrize("kind", ["no such folder", "empty folder", "pickled weights"])

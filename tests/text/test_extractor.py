@@ -17,6 +17,7 @@ from relgnn.text.extractor import (
     cross_fit_extractor,
     extract_rows,
     fit_extractor,
+    length_buckets,
     load_extractor,
     pool_rows,
     save_extractor,
@@ -199,3 +200,11 @@ def test_without_labels_everything_is_unlikely(encoder: SplitEncoder, states: Lo
     none = labels(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
     fitted = fit_extractor(encoder, states, PAIR, none, 2, replace(SETTINGS, epochs=1), 0)
     assert score_rows(fitted, states, np.arange(8)).max() < 0
+
+
+def test_buckets_hold_everything_once_and_keep_to_the_limit() -> None:
+    lengths = [5, 1, 9, 3, 3, 20, 1]
+    batches = list(length_buckets(lengths, 10))
+    assert sorted(i for batch in batches for i in batch) == list(range(7))
+    assert batches[0] == [5]
+    assert all(len(b) * max(lengths[i] for i in b) <= 10 for b in batches if len(b) > 1)

@@ -1,0 +1,63 @@
+"""What a mistake in a configuration is called: the key, the value and what was expected."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+
+def explain(
+    error: ValidationError, origin: str, places: Mapping[str, str], keys: Sequence[str]
+) -> str:
+    """The first mistake of a configuration in one line.
+
+    Args:
+        error: all of them.
+        origin: where the configuration is from.
+        places: by dotted key, where else a value is from.
+        keys: every key that there is, dotted.
+    """
+    # an unknown key is often why another one is missing, so it is told first
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    key = ".".join(str(part) for part in first["loc"])
+    place = next(
+        (text for known, text in places.items() if f"{key}.".startswith(f"{known}.")), origin
+    )
+    if first["type"] == "extra_forbidden":
+        return f"{place}: unknown key '{key}'; {_nearest(key, keys)}"
+    if first["type"] == "missing":
+        return f"{place}: '{key}' is missing; add it to the file or give {key}=VALUE"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{place}: '{key}' {message}" if key else f"{place}: {message}"
+    expected = message[:1].lower() + message[1:]
+    return f"{place}: '{key}' is {shown(first['input'])}; {expected}"
+
+
+def _nearest(key: str, keys: Sequence[str]) -> str:
+    section, _, name = key.rpartition(".")
+    names = [one.rpartition(".")[2] for one in keys]
+    siblings = [one.rpartition(".")[2] for one in keys if one.rpartition(".")[0] == section]
+    if name not in names:
+        near = difflib.get_close_matches(name, siblings, 1)
+        if near:
+            return f"did you mean '{'.'.join(filter(None, (section, near[0])))}'?"
+        name = "".join(difflib.get_close_matches(name, names, 1))
+    close = [f"'{one}'" for one, last in zip(keys, names, strict=True) if last == name]
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"known here are: {', '.join(siblings)}"
+
+
+def shown(value: Any) -> str:
+    """A value as an error names it, cut where it is long."""
+    text = "empty" if value is None else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def one_line(error: Exception) -> str:
+    """An error's message without line breaks."""
+    return " ".join(str(error).split())
