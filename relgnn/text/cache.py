@@ -33,7 +33,7 @@ class VectorCache:
     processes may write at once and a reader never sees half a shard. Shards are mapped into
     memory, not read: a look-up touches the rows it asks for. A damaged shard is passed over: a
     cache can always be made again. Small shards are merged; they go only when the merged one is
-    there, so what another process misses meanwhile is at most computed again.
+    there, and whoever meets the change while opening shards looks again.
 
     Args:
         folder: one folder for each model (the encoder names it after the weights).
@@ -83,17 +83,23 @@ class VectorCache:
 
     def _shards(self) -> dict[Path, Shard]:
         """The readable shards; each is opened once."""
-        paths = sorted(self.folder.glob("*.safetensors"))
-        self._opened = {
-            path: self._opened[path] if path in self._opened else self._open(path) for path in paths
-        }
+        paths: list[Path] = []
+        # Another process may merge shards between the listing and the opening: then again.
+        while paths != (paths := self._paths()):
+            self._opened = {
+                path: self._opened[path] if path in self._opened else self._open(path)
+                for path in paths
+            }
         return {path: shard for path, shard in self._opened.items() if shard is not None}
+
+    def _paths(self) -> list[Path]:
+        return sorted(self.folder.glob("*.safetensors"))
 
     def _open(self, path: Path) -> Shard | None:
         try:
             with safe_open(path, framework="pt") as file:
                 table, vectors = file.get_tensor("keys"), file.get_tensor("vectors")
-        except (SafetensorError, OSError):
+        except (SafetensorError, OSError, RuntimeError):  # the last: gone before torch mapped it
             return None
         if table.shape != (len(vectors), KEY_BYTES) or vectors.shape[1:] != (self.dim,):
             return None

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from torch import Tensor
 
 from relgnn.text import cache as cache_module
@@ -82,6 +83,29 @@ def test_an_open_reader_follows_a_merge(tmp_path: Path) -> None:
         writer.put(keys(n), rows(n))
         assert reader.get(keys(*numbers))[0].sum() == n + 1
     assert len(shards(tmp_path)) == 1
+
+
+def test_a_merge_between_listing_and_opening_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = VectorCache(tmp_path, DIM), VectorCache(tmp_path, DIM)
+    numbers = range(MANY_SHARDS)
+    for n in numbers[:-1]:
+        writer.put(keys(n), rows(n))
+    opened = []
+
+    def opening(path: Path, **options: str) -> object:
+        if not opened:
+            opened.append(path)
+            writer.put(keys(numbers[-1]), rows(numbers[-1]))
+            assert not path.exists()
+            raise RuntimeError("unable to open file in read-only mode: No such file or directory")
+        return safe_open(path, **options)
+
+    monkeypatch.setattr(cache_module, "safe_open", opening)
+    found, vectors = reader.get(keys(*numbers))
+    assert found.all()
+    assert torch.equal(vectors, rows(*numbers))
 
 
 def test_large_shards_are_not_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
