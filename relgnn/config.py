@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from relgnn.config_errors import explain, one_line, shown
+from relgnn.config_errors import explain, one_line
+from relgnn.config_yaml import parse, tree_of
 from relgnn.errors import InputError
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -267,29 +267,6 @@ class Config(Section):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as people write it: 3e-4 is a number, and a key given twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
-                    None, None, "a key must be a word", key.start_mark
-                )
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key '{key.value}' is given twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a configuration file.
 
@@ -311,7 +288,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise InputError(
             f"{path}: cannot read the configuration ({one_line(error)}); give a UTF-8 YAML file"
         ) from None
-    return make_config(_parse(text, str(path)), overrides, origin=str(path))
+    return make_config(parse(text, str(path)), overrides, origin=str(path))
 
 
 def make_config(
@@ -330,19 +307,7 @@ def make_config(
     Raises:
         InputError: a key is unknown or a value is wrong.
     """
-    if not isinstance(content, Mapping):
-        raise InputError(
-            f"{origin}: holds {shown(content)}, expected sections such as 'data:' and 'train:'"
-        )
-    try:
-        tree = json.loads(json.dumps(content, default=str))
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{origin}: {one_line(error)}; keys are words, values plain YAML"
-        ) from None
-    places: dict[str, str] = {}
-    for override in overrides:
-        places[_override(tree, override)] = f"override '{override}'"
+    tree, places = tree_of(content, overrides, origin)
     try:
         # from JSON, because strict mode then takes texts as paths and mappings as sections
         return Config.model_validate_json(json.dumps(tree))
@@ -364,34 +329,3 @@ def _section_of(annotation: Any) -> type[BaseModel] | None:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind
     return None
-
-
-def _parse(text: str, origin: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or one_line(error)
-        raise InputError(f"{origin}{line}: not YAML ({problem}); correct the line") from None
-
-
-def _override(tree: dict[str, Any], override: str) -> str:
-    key, equals, value = override.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise InputError(f"override '{override}': expected key=value, such as train.epochs=10")
-    for part in parts[:-1]:
-        below = tree.get(part)
-        if below is None:
-            below = tree[part] = {}
-        if not isinstance(below, dict):
-            raise InputError(f"override '{override}': '{part}' is {shown(below)}, not a section")
-        tree = below
-    try:
-        tree[parts[-1]] = json.loads(
-            json.dumps(_parse(value, f"override '{override}'"), default=str)
-        )
-    except TypeError as error:
-        raise InputError(f"override '{override}': {one_line(error)}; give plain YAML") from None
-    return ".".join(parts)

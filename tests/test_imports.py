@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 
 ORDER = (
     ("errors", "spans", "config_errors"),
+    ("config_yaml",),
     ("config",),
     ("runtime", "native", "data", "ranking"),
     ("posterior",),

@@ -1,8 +1,10 @@
-"""R-GCN with block-diagonal weights: messages are summed before they are multiplied.
+"""R-GCN with block-diagonal weights: as few vectors are multiplied as the graph allows.
 
 The weights of a relation act on a whole vector, so messages cannot be summed first over relations
-as with bases. They are summed first within each (target, relation) pair: one vector s_g for each
-pair g, fewer than messages, and the pairs of one relation are multiplied by its blocks at once.
+as with bases. But all messages of one relation into one target can be summed before they are
+multiplied, and all messages of one relation out of one source are one product: pairs of (node,
+relation), on whichever side a relation has fewer. FB15k-237's 544,230 messages are 62,000 products
+(of 150,000 on the targets' side alone).
 """
 
 from __future__ import annotations
@@ -33,20 +35,23 @@ _CHUNKS: WeakKeyDictionary[Topology, dict[int, list[PairChunk]]] = WeakKeyDictio
 
 @dataclass(frozen=True, eq=False)
 class PairChunk:
-    """Some (target, relation) pairs, ordered by relation.
+    """Some pairs of a node and a relation, ordered by relation, all on one side.
 
     Args:
-        gather: pattern [G, N], pairs by the sources of their messages.
-        scatter: pattern [N, G], targets by their pairs.
-        message: int64, the messages of these pairs, in the order of `gather`'s entries.
-        target: int64 [G].
+        summed_first: True, pairs of targets: s_g = Σ c_e h_u is multiplied and goes to the pair's
+            node. False, pairs of sources: the node's h_g is multiplied and sent along Σ c_e.
+        node: int64 [G].
+        ends: pattern [N, G], nodes by their pairs.
+        links: pattern of the messages: [G, N], pairs by sources, or [N, G], targets by pairs.
+        message: int64, the messages of these pairs, in the order of `links`' entries.
         spans: the pairs of each relation that occurs.
     """
 
-    gather: SparsePattern
-    scatter: SparsePattern
+    summed_first: bool
+    node: Tensor
+    ends: SparsePattern
+    links: SparsePattern
     message: Tensor
-    target: Tensor
     spans: Spans
 
 
@@ -60,25 +65,35 @@ def pair_chunks(topology: Topology, width: int) -> list[PairChunk]:
 
 
 def _pair_chunks(topology: Topology, size: int) -> Iterator[PairChunk]:
-    first = torch.ones_like(topology.group, dtype=torch.bool)
-    first[1:] = topology.group[1:] != topology.group[:-1]
-    relation, target = topology.relation[first], topology.target[first]
-    order = torch.argsort(relation, stable=True)
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=order.device)
-    row = rank[topology.group]
-    for start in range(0, topology.num_groups, size):
-        pairs = order[start : start + size]
-        message = ((row >= start) & (row < start + len(pairs))).nonzero().squeeze(1)
-        here, found = target[pairs], relation[pairs]
-        numbers, counts = torch.unique_consecutive(found, return_counts=True)
-        ends = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        gather = SparsePattern.build(
-            row[message] - start, topology.source[message], (len(pairs), topology.num_nodes)
-        )
-        pair = torch.arange(len(pairs), device=here.device)
-        scatter = SparsePattern.build(here, pair, (topology.num_nodes, len(pairs)))
-        yield PairChunk(gather, scatter, message, here, Spans(ends, numbers))
+    nodes, relations = topology.num_nodes, 2 * topology.num_relations
+    sides = []
+    for end in (topology.source, topology.target):
+        key, pair = torch.unique(topology.relation * nodes + end, return_inverse=True)
+        count = torch.bincount(key // max(nodes, 1), minlength=relations)
+        sides.append((count, key, pair))
+    by_target = sides[1][0] <= sides[0][0]
+    for summed_first, (_, key, pair) in zip((False, True), sides, strict=True):
+        kept = (by_target == summed_first)[key // max(nodes, 1)].nonzero().squeeze(1)
+        for pairs in kept.split(size):
+            place = torch.full_like(key, -1)
+            place[pairs] = torch.arange(len(pairs), device=key.device)
+            yield _chunk(topology, summed_first, key[pairs], place[pair])
+
+
+def _chunk(topology: Topology, summed_first: bool, key: Tensor, place: Tensor) -> PairChunk:
+    """The chunk of the pairs `key` [G]; `place` [M] is each message's pair, -1 where another's."""
+    nodes, count = topology.num_nodes, len(key)
+    relation, node = key // nodes, key % nodes
+    message = (place >= 0).nonzero().squeeze(1)
+    if summed_first:
+        message = message[torch.argsort(place[message], stable=True)]
+        links = SparsePattern.build(place[message], topology.source[message], (count, nodes))
+    else:
+        links = SparsePattern.build(topology.target[message], place[message], (nodes, count))
+    ends = SparsePattern.build(node, torch.arange(count, device=key.device), (nodes, count))
+    numbers, counts = torch.unique_consecutive(relation, return_counts=True)
+    start = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    return PairChunk(summed_first, node, ends, links, message, Spans(start, numbers))
 
 
 def block_sum(topology: Topology, coefficient: Tensor, x: Tensor, blocks: Tensor) -> Tensor:
@@ -109,33 +124,68 @@ class _BlockSum(torch.autograd.Function):
         width = blocks.shape[1] * blocks.shape[3]
         out = x.new_zeros(topology.num_nodes, width)
         for chunk in pair_chunks(topology, max(x.shape[1], width)):
-            sums = _gather(chunk, coefficient, x)
-            moved = kernels.block_product(sums, chunk.spans, blocks)
-            ones = coefficient.new_ones(1, len(sums))
-            kernels.edge_sum(chunk.scatter, ones, moved, out=out[:, None])
+            weights = coefficient[chunk.message][None]
+            moved = kernels.block_product(_factors(chunk, weights, x), chunk.spans, blocks)
+            if chunk.summed_first:
+                _to_ends(chunk, moved, out)
+            else:
+                kernels.edge_sum(chunk.links, weights, moved, out[:, None])
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor | None, Tensor, Tensor]:
         coefficient, x, blocks = ctx.saved_tensors
+        asked = ctx.needs_input_grad[1]
         to_coefficient, to_x = torch.zeros_like(coefficient), torch.zeros_like(x)
-        to_blocks, turned = torch.zeros_like(blocks), blocks.transpose(2, 3).contiguous()
-        width = blocks.shape[1] * blocks.shape[3]
-        for chunk in pair_chunks(ctx.topology, max(x.shape[1], width)):
-            # Summed again rather than kept: it is a tenth of the time and most of the memory.
-            sums = _gather(chunk, coefficient, x)
-            arrived = grad.index_select(0, chunk.target)
-            kernels.block_gradient(sums, chunk.spans, arrived, to_blocks)
-            sums = kernels.block_product(arrived, chunk.spans, turned)
-            values = coefficient[chunk.message][None]
-            own, _ = kernels.edge_sum_gradients(chunk.gather, values, x, sums[:, None], to_x)
-            to_coefficient[chunk.message] = own[0]
-        return None, to_coefficient, to_x, to_blocks
+        to_blocks = torch.zeros_like(blocks)
+        turned = blocks.transpose(2, 3).contiguous()
+        grad = grad.contiguous()
+        for chunk in pair_chunks(ctx.topology, max(x.shape[1], grad.shape[1])):
+            weights = coefficient[chunk.message][None]
+            # Made again rather than kept: it is a tenth of the time and most of the memory.
+            factors = _factors(chunk, weights, x)
+            if chunk.summed_first:
+                arrived = grad.index_select(0, chunk.node)
+                back = kernels.block_product(arrived, chunk.spans, turned)
+                own = _gradients(chunk.links, weights, x, back, to_x, asked)
+            else:
+                arrived = x.new_zeros(len(factors), grad.shape[1])
+                moved = kernels.block_product(factors, chunk.spans, blocks) if asked else arrived
+                own = _gradients(chunk.links, weights, moved, grad, arrived, asked)
+                _to_ends(chunk, kernels.block_product(arrived, chunk.spans, turned), to_x)
+            kernels.block_gradient(factors, chunk.spans, arrived, to_blocks)
+            if own is not None:
+                to_coefficient[chunk.message] = own
+        return None, to_coefficient if asked else None, to_x, to_blocks
 
 
-def _gather(chunk: PairChunk, coefficient: Tensor, x: Tensor) -> Tensor:
-    return kernels.edge_sum(chunk.gather, coefficient[chunk.message][None], x)[:, 0]
+def _factors(chunk: PairChunk, weights: Tensor, x: Tensor) -> Tensor:
+    """What is multiplied by the blocks of each pair's relation, [G, B · k]."""
+    if chunk.summed_first:
+        return kernels.edge_sum(chunk.links, weights, x)[:, 0]
+    return x.index_select(0, chunk.node)
+
+
+def _to_ends(chunk: PairChunk, rows: Tensor, out: Tensor) -> None:
+    """Add each pair's row to its node's, in place."""
+    kernels.edge_sum(chunk.ends, rows.new_ones(1, len(rows)), rows, out[:, None])
+
+
+def _gradients(
+    links: SparsePattern,
+    weights: Tensor,
+    features: Tensor,
+    grad: Tensor,
+    to_features: Tensor,
+    asked: bool,
+) -> Tensor | None:
+    """Add an edge sum's gradient to `to_features`; returns that to the weights if it is asked."""
+    if asked:
+        own, _ = kernels.edge_sum_gradients(links, weights, features, grad[:, None], to_features)
+        return own[0]
+    kernels.edge_sum(links.transpose, weights, grad, to_features[:, None])
+    return None
 
 
 class BlockRGCNLayer(nn.Module):

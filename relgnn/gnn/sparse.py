@@ -76,6 +76,13 @@ class SparsePattern:
         """int32 [E], rows in column order."""
         return self._by_column[2]
 
+    @cached_property
+    def transpose(self) -> SparsePattern:
+        """The pattern of the transposed matrix; its entries keep their numbers."""
+        return SparsePattern(
+            self.column, self.row, (self.shape[1], self.shape[0]), *self._by_column
+        )
+
     def rows(self, start: int, stop: int) -> tuple[SparsePattern, slice]:
         """The pattern of some consecutive rows, and which entries are theirs; in row order only."""
         assert self.row_order is None

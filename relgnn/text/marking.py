@@ -121,7 +121,7 @@ def _mark(
             first, last = _tokens_of((0, len(name)), named.characters, longest_name) or (0, 0)
             before += range(named.start + first, named.start + last)
             owner_before += [who] * (last - first)
-    kept = _nearest(len(owner), [span for span in (head, tail) if span], max_tokens - len(before))
+    kept = nearest(len(owner), [span for span in (head, tail) if span], max_tokens - len(before))
     place = np.array([*before, *(sentence.start + kept)], dtype=np.int64)
     return place, np.array([*owner_before, *owner[kept]], dtype=np.int8)
 
@@ -136,7 +136,7 @@ def _tokens_of(span: Span, characters: np.ndarray, longest: int) -> tuple[int, i
     return int(inside[0]), min(int(inside[-1]) + 1, int(inside[0]) + longest)
 
 
-def _nearest(length: int, spans: Sequence[tuple[int, int]], room: int) -> np.ndarray:
+def nearest(length: int, spans: Sequence[tuple[int, int]], room: int) -> np.ndarray:
     """The `room` places of [0, length) nearest to any of `spans`, in order."""
     place = np.arange(length)
     if length <= room:
