@@ -1,15 +1,18 @@
 """Upper layers trained over cached lower layers, beside all layers tuned, on SemEval-2010 Task 8.
 
     python -m benchmarks.extractor [--sentences N] [--epochs N] [--seeds N] [--threads N]
+        [--record]
 
 Both have the same classifier, batches and epochs; a tenth of the training file is held out and
 judges them. Medians of seconds over seeds; reading is what the frozen layers cost, once.
+`--record` adds a line a seed to experiments/results/ablation_cached_layers.jsonl.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
+import hashlib
 import json
 import time
 from collections.abc import Iterable
@@ -21,17 +24,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from experiments.reproduce import provenance
+from experiments.results import Line, append
 from relgnn.config import RuntimeConfig
 from relgnn.data.registry import find
 from relgnn.errors import InputError
 from relgnn.ranking.classification import macro_f1
-from relgnn.runtime import Runtime
+from relgnn.runtime import Runtime, environment, peak_memory_mb
 from relgnn.text.encoder import load_model
 from relgnn.text.extractor import RelationExtractor
 from relgnn.text.layers import LowerStates, SplitEncoder, StateBatch, TopLayers
 from relgnn.text.marking import Occurrence, TextTokens, mark
 from relgnn.training import Task, Trainer, TrainSettings
 
+TABLE = "ablation_cached_layers"
 MAX_TOKENS = 64
 OTHER = "Other"
 # Trained layers, and of three or four learning rates the one that did best for them here.
@@ -163,11 +169,39 @@ def run(
         predicted = torch.cat([model(states.batch(part)).argmax(1) for part in parts])
     labels = range(len(data.names) - (OTHER in data.names))
     return {
-        "reading": reading,
-        "training": training,
-        "rate": epochs * len(task.rows) / training,
+        "reading_s": reading,
+        "training_s": training,
+        "sentences_s": epochs * len(task.rows) / training,
         "macro_f1": macro_f1(data.relation[held].numpy(), predicted.numpy(), labels),
     }
+
+
+def record(layers: int, found: list[dict[str, float]], given: argparse.Namespace) -> None:
+    """Append a line a seed to the results."""
+    machine, made = environment(), provenance()
+    settings = {name: getattr(given, name) for name in ("sentences", "epochs", "batch", "threads")}
+    sha = hashlib.sha256(json.dumps([layers, RATES, settings], sort_keys=True).encode())
+    lines = [
+        Line(
+            table=TABLE,
+            row=f"{layers} of {max(RATES)} layers tuned",
+            fraction=1.0,
+            seed=seed,
+            metrics=metrics,
+            expected={},
+            command="python -m benchmarks.extractor",
+            config_sha256=sha.hexdigest(),
+            git_commit=made["git_commit"],
+            dirty=made["dirty"],
+            split_seed=0,
+            seconds=metrics["reading_s"] + metrics["training_s"],
+            peak_memory_mb=round(peak_memory_mb()),
+            hardware=machine["hardware"],
+            versions=machine["versions"],
+        )
+        for seed, metrics in enumerate(found)
+    ]
+    append(TABLE, lines)
 
 
 def main() -> None:
@@ -180,6 +214,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--record", action="store_true", help="append to the results")
     given = parser.parse_args()
     runtime = Runtime.from_config(RuntimeConfig(threads=given.threads))
     data = semeval(given.sentences)
@@ -190,7 +225,8 @@ def main() -> None:
             for seed in range(given.seeds)
         ]
         reading, training, rate = (
-            np.median([row[name] for row in found]) for name in ("reading", "training", "rate")
+            np.median([row[name] for row in found])
+            for name in ("reading_s", "training_s", "sentences_s")
         )
         scores = [row["macro_f1"] for row in found]
         print(
@@ -198,6 +234,8 @@ def main() -> None:
             f"  {np.mean(scores):.3f} ± {np.std(scores):.3f}",
             flush=True,
         )
+        if given.record:
+            record(layers, found, given)
 
 
 if __name__ == "__main__":

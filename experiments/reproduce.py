@@ -33,11 +33,12 @@ from experiments.results import (
     read_lines,
     save_ranks,
 )
-from relgnn.config import Config, load_config
+from relgnn.config import Config, RelationConfig, load_run_config
 from relgnn.data import STRATA
 from relgnn.errors import InputError, MachineError, RelgnnError
 from relgnn.loop.run import run
 from relgnn.ranking.statistics import mean_std
+from relgnn.text.relation_run import run_relations
 from relgnn.training import load_json, save_json
 
 CONFIGS = ROOT / "configs"
@@ -57,8 +58,14 @@ CODE = (
 """What can change a number: uncommitted changes here make a line dirty."""
 
 METRICS = ("mrr", "hits@1", "hits@3", "hits@10")
+SHOWN = {
+    "mrr": "MRR", "hits@1": "Hits@1", "hits@10": "Hits@10",
+    "macro_f1": "macro-F1", "micro_f1": "micro-F1",
+}  # fmt: skip
+"""Metrics of the summary, in order; the first that a table has is compared with the expected."""
 
-Runner = Callable[[Config, Path, bool], Any]
+AnyConfig = Config | RelationConfig
+Runner = Callable[[Any, Path, bool], Any]
 
 
 @dataclass(frozen=True)
@@ -68,12 +75,12 @@ class Job:
     table: str
     name: str
     seed: int
-    config: Config
+    config: AnyConfig
 
     @property
     def rows(self) -> dict[str, str]:
         """Row of the run -> row of the table."""
-        loop = self.config.loop
+        loop = self.config.loop if isinstance(self.config, Config) else None
         if loop is None:
             return {"final": self.name}
         controls = [name for name in loop.controls if name != "read"]
@@ -113,7 +120,7 @@ def jobs(
         InputError: a row is unknown.
     """
     found = [
-        Job(table, name, seed, load_config(
+        Job(table, name, seed, load_run_config(
             path, [*overrides, f"runtime.seed={seed}", f"data.split_seed={seed}"]
         ))
         for seed in seeds
@@ -166,14 +173,14 @@ def execute(
     if not (ended and resume):
         (runner or run_apart)(job.config, folder, begun and resume)
     lines = _lines(job, folder)
-    if not any(line.dirty for line in lines):
+    if isinstance(job.config, Config) and not any(line.dirty for line in lines):
         rows = load_json(folder / "metrics.json")["rows"]
         save_ranks(folder, rows, path)
     append(job.table, lines, results)
     return lines
 
 
-def run_apart(config: Config, folder: Path, resume: bool) -> None:
+def run_apart(config: AnyConfig, folder: Path, resume: bool) -> None:
     """Run in a fresh process, whose peak memory is the run's own.
 
     Raises:
@@ -181,7 +188,7 @@ def run_apart(config: Config, folder: Path, resume: bool) -> None:
         MachineError: the process was killed.
     """
     process = multiprocessing.get_context("spawn").Process(
-        target=_child, args=(config.model_dump_json(), str(folder), resume)
+        target=_child, args=(type(config), config.model_dump_json(), str(folder), resume)
     )
     process.start()
     try:
@@ -196,9 +203,13 @@ def run_apart(config: Config, folder: Path, resume: bool) -> None:
         raise SystemExit(code)
 
 
-def _child(config: str, folder: str, resume: bool) -> None:
+def _child(kind: type[AnyConfig], config: str, folder: str, resume: bool) -> None:
+    found = kind.model_validate_json(config)
     try:
-        run(Config.model_validate_json(config), Path(folder), resume)
+        if isinstance(found, RelationConfig):
+            run_relations(found, Path(folder), resume)
+        else:
+            run(found, Path(folder), resume)
     except RelgnnError as error:
         print(error, file=sys.stderr)
         raise SystemExit(error.exit_code) from None
@@ -236,7 +247,9 @@ def _lines(job: Job, folder: Path) -> list[Line]:
 
 
 def line_metrics(test: dict[str, Any]) -> dict[str, float]:
-    """A line's metrics from [stratum][side][kind]: both sides, realistic ranks."""
+    """A line's metrics: of ranks, both sides and realistic, or what a classifier scored."""
+    if "all" not in test:
+        return dict(test)
     whole = test["all"]["both"]["realistic"]
     found = {name: whole[name] for name in METRICS}
     for stratum in STRATA:
@@ -245,7 +258,7 @@ def line_metrics(test: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def expected_of(config: Config, row: str) -> dict[str, float | str]:
+def expected_of(config: AnyConfig, row: str) -> dict[str, float | str]:
     """Expected figures of a run's row: keys `row/metric`, or `metric` for the result itself."""
     found: dict[str, float | str] = {}
     for key, value in config.expected.items():
@@ -258,20 +271,24 @@ def expected_of(config: Config, row: str) -> dict[str, float | str]:
 
 
 def summary(table: str, lines: Sequence[Line], rows: Sequence[str]) -> Table:
-    """Ours beside the expected MRR, mean and spread over seeds."""
-    shown = Table(title=table, title_justify="left")
-    for name in ("row", "given", "seeds", "MRR", "Hits@1", "Hits@10", "expected MRR", "verdict"):
-        shown.add_column(name, justify="left" if name in ("row", "verdict") else "right")
+    """Ours beside the expected figure, mean and spread over seeds."""
     groups: dict[tuple[str, float], list[Line]] = {}
     for line in latest(lines).values():
         if line.row in rows:
             groups.setdefault((line.row, line.fraction), []).append(line)
+    present = {name for part in groups.values() for line in part for name in line.metrics}
+    metrics = [name for name in SHOWN if name in present] or ["mrr"]
+    first = metrics[0]
+    shown = Table(title=table, title_justify="left")
+    titles = ("row", "given", "seeds", *(SHOWN[m] for m in metrics), f"expected {SHOWN[first]}")
+    for name in (*titles, "verdict"):
+        shown.add_column(name, justify="left" if name in ("row", "verdict") else "right")
     for (row, fraction), part in groups.items():
-        ours = {m: mean_std(line.metrics[m] for line in part) for m in ("mrr", "hits@1", "hits@10")}
-        expected = part[-1].expected.get("mrr")
+        ours = {m: mean_std(line.metrics[m] for line in part) for m in metrics}
+        expected = part[-1].expected.get(first)
         shown.add_row(
             row, f"{100 * fraction:g} %", str(len(part)), *(spread(*v) for v in ours.values()),
-            "–" if expected is None else f"{expected:.3f}", verdict(*ours["mrr"], expected),
+            "–" if expected is None else f"{expected:.3f}", verdict(*ours[first], expected),
         )  # fmt: skip
     return shown
 
@@ -290,9 +307,9 @@ def verdict(mean: float, deviation: float, expected: Any) -> str:
     return "within spread" if mean + deviation >= expected else "below"
 
 
-def _begun(folder: Path, config: Config) -> bool:
+def _begun(folder: Path, config: AnyConfig) -> bool:
     path = folder / "config.yaml"
-    return path.exists() and load_config(path).sha256() == config.sha256()
+    return path.exists() and load_run_config(path).sha256() == config.sha256()
 
 
 def provenance() -> dict[str, Any]:

@@ -45,7 +45,15 @@ COLUMNS = {
     "hits@1": "Hits@1",
     "hits@3": "Hits@3",
     "hits@10": "Hits@10",
+    "macro_f1": "macro-F1",
+    "micro_f1": "micro-F1",
+    "reading_s": "reading once, s",
+    "training_s": "training, s",
+    "sentences_s": "sentences a second",
 }
+FIRST = ("mrr", "macro_f1")
+"""What is compared with the expected figure: the first of these that a table has."""
+PLAIN_NUMBERS = ("reading_s", "training_s", "sentences_s")
 LOOP_COLUMNS = ("mrr", "mrr_feature", "mrr_corpus", "mrr_none", "hits@10")
 FAMILIES = {"": "R-GCN", "compgcn": "CompGCN"}
 
@@ -70,7 +78,7 @@ def render_table(table: str, root: Path = RESULTS, fraction: float | None = None
     parts = []
     for fraction in sorted({line.fraction for line in lines}):
         groups = grouped([line for line in lines if line.fraction == fraction])
-        parts.append(f"{100 * fraction:g} % of the triples given.\n\n" + _markdown(table, groups))
+        parts.append(_given(table, fraction) + _markdown(table, groups))
         parts += [sentence(claim) for claim in claims if _told(claim, fraction)]
     parts.append(_origin(table, lines))
     return "\n\n".join(parts) + "\n"
@@ -200,22 +208,31 @@ def picture(table: str, root: Path = RESULTS) -> bytes | None:
 def _markdown(table: str, groups: Mapping[str, Group]) -> str:
     loop = table.startswith(LOOP)
     present = {name for part in groups.values() for line in part for name in line.metrics}
-    wanted = LOOP_COLUMNS if loop else ("mrr", "hits@1", "hits@3", "hits@10")
+    wanted = LOOP_COLUMNS if loop else [name for name in COLUMNS if not name.startswith("mrr_")]
     columns = [name for name in wanted if name in present]
     columns += sorted(present - COLUMNS.keys())
-    expected = any("mrr" in line.expected for part in groups.values() for line in part)
+    first = next((name for name in FIRST if name in present), columns[0])
+    expected = any(first in line.expected for part in groups.values() for line in part)
     titles = ["row", *(COLUMNS.get(c, c) for c in columns), "seeds"]
-    titles += ["expected MRR", ""] if expected else []
+    titles += [f"expected {COLUMNS[first]}", ""] if expected else []
     rows = []
     for row, part in groups.items():
         cells = [f"`{row}`", *(_cell(part, c) for c in columns), str(len(part))]
         if expected:
-            mean, deviation = mean_std(line.metrics["mrr"] for line in part)
-            figure = part[-1].expected.get("mrr")
+            mean, deviation = mean_std(line.metrics[first] for line in part)
+            figure = part[-1].expected.get(first)
             shown = short(float(figure)) if figure is not None else "–"
             cells += [shown, verdict(mean, deviation, figure)]
         rows.append(cells)
     return markdown_table(titles, rows)
+
+
+def _given(table: str, fraction: float) -> str:
+    """What the figures below were trained on; nothing where a table has no such choice."""
+    if table.startswith("ablation_"):
+        return ""
+    what = "labels" if table.startswith("re_") else "triples"
+    return f"{100 * fraction:g} % of the {what} given.\n\n"
 
 
 def _cell(part: Group, metric: str) -> str:
@@ -223,6 +240,8 @@ def _cell(part: Group, metric: str) -> str:
     if not values:
         return "–"
     mean, deviation = mean_std(values)
+    if metric in PLAIN_NUMBERS:
+        return f"{mean:,.0f}"
     return short(mean) if deviation != deviation else f"{short(mean)} ± {short(deviation)}"
 
 
@@ -237,8 +256,11 @@ def _origin(table: str, lines: Sequence[Line]) -> str:
     hours = sum({(x.config_sha256, x.seed, x.seconds): x.seconds for x in lines}.values()) / 3600
     sources = sorted({str(x.expected["source"]) for x in lines if x.expected.get("source")})
     commits = sorted({x.git_commit[:10] for x in lines})
+    command = f"python -m experiments.reproduce {table}"
+    if not lines[0].command.startswith(command):
+        command = lines[0].command
     text = (
-        f"Made by `python -m experiments.reproduce {table}` ({hours:.1f} hours in all, "
+        f"Made by `{command}` ({hours:.1f} hours in all, "
         f"{max(x.peak_memory_mb for x in lines):,.0f} MB at most) at {', '.join(commits)}."
     )
     return text + (f" Expected: {'; '.join(sources)}." if sources else "")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -223,19 +223,41 @@ class BudgetConfig(Section):
     hours: Rate = Field(description="wall-clock hours on the hardware of `source`")
 
 
-class Config(Section):
-    """A whole run."""
+Run = TypeVar("Run", bound="RunConfig")
 
-    data: DataConfig = Field(description="the knowledge graph")
+
+class RunConfig(Section):
+    """What every kind of run has."""
+
+    data: DataConfig = Field(description="the data set")
+    runtime: RuntimeConfig = Field(default_factory=RuntimeConfig, description="where it runs")
+    source: str | None = Field(None, description="where the expected figures are from")
+    expected: dict[str, float] = Field(default_factory=dict, description="metric: figure")
+    budget: BudgetConfig | None = Field(None, description="what the run may cost")
+
+    def to_yaml(self) -> str:
+        """The resolved configuration as YAML, which `load_config` reads back to an equal one."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def sha256(self) -> str:
+        """Hash of what the run computes: canonical JSON without `NOT_HASHED` and idle `YOUNGER`."""
+        content = self.model_dump(mode="json", exclude=set(NOT_HASHED))
+        for section, keys in YOUNGER.items():
+            for key, idle in keys.items():
+                if content.get(section, {}).get(key) == idle:
+                    content[section].pop(key, None)
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Config(RunConfig):
+    """A run of link prediction, alternating with reading where it has a loop."""
+
     text: TextConfig = Field(default_factory=TextConfig, description="the language model")
     gnn: GnnConfig = Field(default_factory=GnnConfig, description="the graph encoder")
     decoder: DecoderConfig = Field(default_factory=DecoderConfig, description="the decoder")
     train: TrainConfig = Field(default_factory=TrainConfig, description="training")
     loop: LoopConfig | None = Field(None, description="the alternation; null: train once")
-    runtime: RuntimeConfig = Field(default_factory=RuntimeConfig, description="where it runs")
-    source: str | None = Field(None, description="where the expected figures are from")
-    expected: dict[str, float] = Field(default_factory=dict, description="metric: figure")
-    budget: BudgetConfig | None = Field(None, description="what the run may cost")
 
     @model_validator(mode="after")
     def _fan_out_fits(self) -> Config:
@@ -252,22 +274,74 @@ class Config(Section):
             )
         return self
 
-    def to_yaml(self) -> str:
-        """The resolved configuration as YAML, which `load_config` reads back to an equal one."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
-    def sha256(self) -> str:
-        """Hash of what the run computes: canonical JSON without `NOT_HASHED` and idle `YOUNGER`."""
-        content = self.model_dump(mode="json", exclude=set(NOT_HASHED))
-        for section, keys in YOUNGER.items():
-            for key, idle in keys.items():
-                if content[section][key] == idle:
-                    del content[section][key]
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+class TuningConfig(Section):
+    """How a language model is tuned to say which relation a sentence states."""
+
+    marking: Literal["special", "typed", "punctuation", "mask", "none"] = Field(
+        "special", description="how both entities are marked in the sentence"
+    )
+    pooling: Literal["markers", "spans", "both"] = Field(
+        "both", description="what stands for an entity: its marker's state, its tokens' mean, both"
+    )
+    first: bool = Field(True, description="the state of the first token joins")
+    epochs: Count = Field(10, description="passes over the labelled sentences at most")
+    batch_size: Count = Field(16, description="sentences of a step")
+    lr: Rate = Field(2e-4, description="peak learning rate of the language model")
+    head_lr: Rate = Field(1e-3, description="peak learning rate of the classifier")
+    layer_decay: Fraction = Field(1.0, description="factor of the rate from a layer to the next")
+    weight_decay: Weight = Field(0.01, description="decoupled weight decay")
+    schedule: Literal["constant", "cosine", "linear"] = Field(
+        "linear", description="learning rate after the warm-up"
+    )
+    warmup: Dropout = Field(0.1, description="share of all steps over which the rate rises")
+    clip: Weight = Field(1.0, description="largest gradient norm; 0: no clipping")
+    dropout: Dropout = Field(0.1, description="of the classifier's input and the language model")
+    label_smoothing: Dropout = Field(0.0, description="mass spread over all labels")
+    focal: Weight = Field(0.0, description="γ of the focal loss; 0: cross-entropy")
+    r_drop: Weight = Field(0.0, description="weight of the difference between two dropout masks")
+    layers: int | None = Field(
+        None, ge=0, description="upper layers that are tuned; 0: frozen; null: all and embeddings"
+    )
+    metric: Literal["macro_f1", "micro_f1"] = Field("macro_f1", description="what valid selects by")
+    patience: Count | None = Field(
+        None, description="epochs without gain on valid before stopping; null: all epochs"
+    )
+    refit: bool = Field(
+        False, description="train again on train and valid for as many epochs as valid chose"
+    )
+
+
+class ReaderConfig(Section):
+    """The language model that is tuned."""
+
+    model: str = Field("minilm", description="'minilm' (packaged) or a Hugging Face name or path")
+    max_tokens: Count = Field(128, description="of longer sentences, those nearest to an entity")
+
+
+class RelationConfig(RunConfig):
+    """A run of supervised relation extraction."""
+
+    text: ReaderConfig = Field(default_factory=ReaderConfig, description="the language model")
+    extraction: TuningConfig = Field(description="how it is tuned")
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration of link prediction; see `load_run_config`.
+
+    Raises:
+        InputError: also where it is one of relation extraction.
+    """
+    found = load_run_config(path, overrides)
+    if not isinstance(found, Config):
+        raise InputError(
+            f"{path}: is a run of relation extraction ('extraction:'), expected link prediction; "
+            "give another configuration"
+        )
+    return found
+
+
+def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> Config | RelationConfig:
     """Read a configuration file.
 
     Args:
@@ -275,7 +349,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         overrides: `key.sub=value` strings, values in YAML; later ones win.
 
     Returns:
-        The checked configuration.
+        The checked configuration; one of relation extraction where it has `extraction:`.
 
     Raises:
         InputError: the file cannot be read or is not YAML, a key is unknown, a value is wrong.
@@ -288,31 +362,36 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise InputError(
             f"{path}: cannot read the configuration ({one_line(error)}); give a UTF-8 YAML file"
         ) from None
-    return make_config(parse(text, str(path)), overrides, origin=str(path))
+    tree, places = tree_of(parse(text, str(path)), overrides, str(path))
+    if "extraction" in tree:
+        return _checked(RelationConfig, tree, places, str(path))
+    return _checked(Config, tree, places, str(path))
 
 
 def make_config(
     content: Any, overrides: Sequence[str] = (), origin: str = "configuration"
 ) -> Config:
-    """Check a configuration that was read or built elsewhere.
+    """Check a configuration of link prediction that was read or built elsewhere.
 
     Args:
         content: a mapping of sections.
         overrides: `key.sub=value` strings, values in YAML; later ones win.
         origin: what errors name as the place of a mistake.
 
-    Returns:
-        The checked configuration.
-
     Raises:
         InputError: a key is unknown or a value is wrong.
     """
-    tree, places = tree_of(content, overrides, origin)
+    return _checked(Config, *tree_of(content, overrides, origin), origin)
+
+
+def _checked(
+    kind: type[Run], tree: Mapping[str, Any], places: Mapping[str, str], origin: str
+) -> Run:
     try:
         # from JSON, because strict mode then takes texts as paths and mappings as sections
-        return Config.model_validate_json(json.dumps(tree))
+        return kind.model_validate_json(json.dumps(tree))
     except ValidationError as error:
-        raise InputError(explain(error, origin, places, list(known_keys()))) from None
+        raise InputError(explain(error, origin, places, list(known_keys(kind)))) from None
 
 
 def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:

@@ -99,7 +99,7 @@ def test_hash_leaves_out_what_does_not_change_the_result() -> None:
         ("trian", "train"),
         ("fraction", "data.fraction"),
         ("train.bases", "gnn.bases"),
-        ("train.precison", "loop.precision' or 'runtime.precision"),
+        ("train.precison", "runtime.precision' or 'loop.precision"),
         ("train.dropout", "gnn.dropout' or 'decoder.dropout"),
         ("loop.extractor.max_candidate", "loop.extractor.max_candidates"),
     ],

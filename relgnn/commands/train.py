@@ -14,12 +14,13 @@ from relgnn.commands.console import (
     note,
     print_json,
     print_metrics,
+    print_table,
     start_quietly,
 )
 from relgnn.errors import InputError
 
 if TYPE_CHECKING:
-    from relgnn.config import Config
+    from relgnn.config import Config, RelationConfig
 
 
 class Gnn(StrEnum):
@@ -83,7 +84,7 @@ def run(
 
     Ctrl-C stops it so that --resume goes on to the same numbers.
     """
-    from relgnn.config import load_config
+    from relgnn.config import load_run_config
 
     if (config is None) == (resume is None):
         raise InputError("give a configuration file, or --resume RUN to go on with a run")
@@ -95,10 +96,10 @@ def run(
         if (resume / "metrics.json").is_file():
             _finished(resume, as_json)
             return
-        settings, folder = load_config(resume / "config.yaml"), resume
+        settings, folder = load_run_config(resume / "config.yaml"), resume
     else:
         assert config is not None
-        settings = load_config(config, overrides or ())
+        settings = load_run_config(config, overrides or ())
         folder = out or default_folder(config, settings)
     metrics = _run(settings, folder, resume is not None)
     _show_run(folder, metrics, as_json)
@@ -139,18 +140,22 @@ def evaluate(
         print_metrics(f"{run}, filtered{among}, realistic", {split.value: metrics})
 
 
-def default_folder(path: Path, config: Config) -> Path:
+def default_folder(path: Path, config: Config | RelationConfig) -> Path:
     """runs/<configuration's name>-<its hash>, and the seed where it is not 0: it is not hashed."""
     seed = config.runtime.seed
     return Path("runs") / f"{path.stem}-{config.sha256()[:8]}{f'-seed{seed}' if seed else ''}"
 
 
-def _run(settings: Config, folder: Path, resume: bool) -> dict[str, Any]:
+def _run(settings: Config | RelationConfig, folder: Path, resume: bool) -> dict[str, Any]:
     start_quietly()
+    from relgnn.config import RelationConfig
     from relgnn.loop.run import run
+    from relgnn.text.relation_run import run_relations
     from relgnn.training import Interrupted
 
     try:
+        if isinstance(settings, RelationConfig):
+            return run_relations(settings, folder, resume)
         return run(settings, folder, resume)
     except (KeyboardInterrupt, Interrupted):
         if not (folder / "config.yaml").is_file():
@@ -169,7 +174,12 @@ def _show_run(folder: Path, metrics: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json({"run": str(folder), **metrics})
         return
-    if metrics["rows"]:
+    if "epoch" in metrics:
+        parts = {name: metrics[name] for name in ("valid", "test")}
+        header = ["", *next(iter(parts.values()))]
+        rows = [[name, *(f"{v:.3f}" for v in part.values())] for name, part in parts.items()]
+        print_table(f"Best epoch {metrics['epoch']}", header, rows)
+    elif metrics["rows"]:
         print_metrics("Test, filtered, realistic", metrics["rows"])
     elif "valid" in metrics:
         print_metrics("Valid, filtered, realistic", {"final": metrics["valid"]})

@@ -1,0 +1,194 @@
+"""A run of supervised relation extraction, from a configuration to a run folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from relgnn.config import RelationConfig
+from relgnn.data.registry import find
+from relgnn.data.relations import Example, RelationData, few_labels, read_relations
+from relgnn.errors import InputError
+from relgnn.ranking.classification import f1_scores
+from relgnn.runtime import Runtime, environment, peak_memory_mb, torch_rng
+from relgnn.text.classifier import ClassifierTask, RelationClassifier, logits_of
+from relgnn.text.encoder import load_model
+from relgnn.text.rows import Marker, Rows
+from relgnn.training import (
+    FitResult,
+    Trainer,
+    TrainSettings,
+    atomic_file,
+    load_tensors,
+    module_tensors,
+    restore_module,
+    save_json,
+    save_tensors,
+)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A tuned classifier with what turns sentences into its input."""
+
+    marker: Marker
+    model: RelationClassifier
+    data: RelationData
+
+    def logits(self, examples: Sequence[Example]) -> np.ndarray:
+        """[len(examples), labels], float32."""
+        return logits_of(self.model, self.marker.rows(examples))
+
+
+def load_data(config: RelationConfig) -> RelationData:
+    """The configuration's data set, cut to its fraction of labels.
+
+    Raises:
+        InputError: it is nowhere, or is broken, or has no such fraction.
+    """
+    data = config.data
+    folder = data.path if data.path is not None else find(str(data.name))
+    if folder is None:
+        raise InputError(
+            f"data.name: {data.name!r} was found in no data folder; set RELGNN_DATA to the folder "
+            "that holds it"
+        )
+    found = read_relations(folder, data.name or folder.name)
+    if data.fraction == 1:
+        return found
+    return few_labels(found, folder, round(100 * data.fraction), data.split_seed)
+
+
+def run_relations(config: RelationConfig, folder: Path, resume: bool = False) -> dict[str, Any]:
+    """Tune as configured, select on valid, read test once, and leave a run folder.
+
+    Args:
+        config: what to do.
+        folder: made here; must not hold a run yet, unless `resume`.
+        resume: go on with the interrupted run in `folder`, to the same numbers.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        InputError: the folder holds a run already, or the data are not as they should be.
+    """
+    started = time.perf_counter()
+    if (folder / "config.yaml").exists() and not resume:
+        raise InputError(
+            f"{folder}: holds a run already; give another --out, or go on with "
+            f"`relgnn run --resume {folder}`"
+        )
+    runtime = Runtime.from_config(config.runtime)
+    data = load_data(config)
+    if not data.train or not data.valid or not data.test:
+        raise InputError(
+            f"{data.name}: has {len(data.train)} training, {len(data.valid)} validation and "
+            f"{len(data.test)} test sentences; each part needs some"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_surroundings(config, data, folder)
+    reader = make_reader(config, data, runtime)
+    chosen = _fit(config, runtime, reader, data.train, data.valid, folder / "resume", resume)
+    metrics: dict[str, Any] = {
+        "valid": _scores(reader, data.valid),
+        "epoch": chosen.best_epoch,
+        "sentences": {name: len(getattr(data, name)) for name in ("train", "valid", "test")},
+    }
+    if config.extraction.refit:
+        reader = make_reader(config, data, runtime)
+        _fit(
+            config, runtime, reader, (*data.train, *data.valid), (), folder / "resume" / "refit",
+            resume, chosen.best_epoch,
+        )  # fmt: skip
+    save_tensors(folder / "checkpoint.safetensors", module_tensors(reader.model))
+    metrics["test"] = _scores(reader, data.test)
+    metrics["rows"] = {"final": metrics["test"]}
+    metrics["seconds"] = time.perf_counter() - started
+    metrics["peak_memory_mb"] = peak_memory_mb()
+    save_json(folder / "metrics.json", metrics)
+    return metrics
+
+
+def make_reader(config: RelationConfig, data: RelationData, runtime: Runtime) -> Reader:
+    """The language model with fresh markers and classifier.
+
+    Raises:
+        InputError: the model cannot be loaded, or its tokenizer is not a fast one.
+    """
+    extraction = config.extraction
+    network, tokenizer = load_model(config.text.model)
+    types = {kind for one in data.train for kind in (one.head_type, one.tail_type)}
+    marker = Marker(tokenizer, extraction.marking, config.text.max_tokens, sorted(types))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch_rng("relation classifier", runtime.seed).initial_seed()))
+        marker.resize(network)
+        model = RelationClassifier(network, len(data.labels), extraction)
+    return Reader(marker, model.to(runtime.device), data)
+
+
+def open_reader(folder: Path, config: RelationConfig) -> Reader:
+    """The tuned classifier of a finished run.
+
+    Raises:
+        InputError: a file is missing or does not fit.
+    """
+    path = folder / "checkpoint.safetensors"
+    reader = make_reader(config, load_data(config), Runtime.from_config(config.runtime))
+    restore_module(reader.model, load_tensors(path)[0], path)
+    reader.model.eval()
+    return reader
+
+
+def _fit(
+    config: RelationConfig,
+    runtime: Runtime,
+    reader: Reader,
+    train: Sequence[Example],
+    valid: Sequence[Example],
+    folder: Path,
+    resume: bool,
+    epochs: int | None = None,
+) -> FitResult:
+    extraction = config.extraction
+    settings = TrainSettings(
+        epochs=epochs or extraction.epochs, lr=extraction.lr, weight_decay=extraction.weight_decay,
+        schedule=extraction.schedule, warmup=extraction.warmup, clip=extraction.clip,
+        patience=extraction.patience if valid else None,
+        metric=extraction.metric if valid else None,
+    )  # fmt: skip
+    task = ClassifierTask(
+        reader.model, *_labelled(reader, train), _labelled(reader, valid) if valid else None,
+        reader.data, extraction,
+    )  # fmt: skip
+    trainer = Trainer(
+        settings, device=runtime.device, autocast=lambda: runtime.autocast(training=True),
+        seed=runtime.seed, resume_command=f"relgnn run --resume {folder.parent}",
+    )  # fmt: skip
+    return trainer.fit(task, folder, resume, log=folder.parent / "log.jsonl")
+
+
+def _labelled(reader: Reader, examples: Sequence[Example]) -> tuple[Rows, Tensor]:
+    return reader.marker.rows(examples), torch.tensor([one.relation for one in examples])
+
+
+def _scores(reader: Reader, examples: Sequence[Example]) -> dict[str, float]:
+    truth = np.array([one.relation for one in examples])
+    predicted = reader.logits(examples).argmax(1)
+    return f1_scores(truth, predicted, reader.data.positive, reader.data.families)
+
+
+def _write_surroundings(config: RelationConfig, data: RelationData, folder: Path) -> None:
+    with atomic_file(folder / "config.yaml") as path:
+        path.write_text(config.to_yaml(), encoding="utf-8")
+    save_json(folder / "environment.json", environment())
+    rows = zip(data.labels, data.label_names, data.descriptions, strict=True)
+    with atomic_file(folder / "vocab" / "relations.tsv") as path:
+        path.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")

@@ -1,0 +1,156 @@
+"""Data sets of relation extraction: real ones, a small one, splits, and what can be wrong."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relgnn.data.registry import find
+from relgnn.data.relations import Example, few_labels, read_relations, stratified
+from relgnn.errors import InputError
+
+SIZES = {
+    "semeval2010": (8000, 0, 2717, 19),
+    "semeval2010_fewlabel": (7200, 800, 2717, 19),
+    "scierc": (3219, 455, 974, 7),
+    "chemprot": (4169, 2427, 3469, 13),
+    "conll04": (1283, 343, 422, 5),
+    "finre": (13486, 1489, 3727, 44),
+}
+LINE: dict[str, Any] = {
+    "tokens": ["Ada", "was", "born", "in", "Bonn", "."],
+    "head": {"span": [0, 1], "type": "PER"},
+    "tail": {"span": [4, 5], "type": None},
+    "relation": "born",
+}
+
+
+def write(folder: Path, **splits: list[dict[str, Any] | str]) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "relations.tsv").write_text("born\tborn in\t\nlives\nOther\n")
+    for split, lines in {"train": [LINE], "test": [LINE], **splits}.items():
+        text = "".join((x if isinstance(x, str) else json.dumps(x)) + "\n" for x in lines)
+        (folder / f"{split}.jsonl").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_real_data_sets(name: str) -> None:
+    folder = find(name)
+    if folder is None:
+        pytest.skip(f"{name} is not here")
+    data = read_relations(folder)
+    assert (*map(len, (data.train, data.valid, data.test)), len(data.labels)) == SIZES[name]
+    lines = [json.loads(line) for line in _lines(folder, "test")]
+    for one, line in zip(data.test, lines, strict=True):
+        assert data.labels[one.relation] == line["relation"]
+        for (start, end), side in ((one.head, "head"), (one.tail, "tail")):
+            said = one.text[start:end]
+            assert said.replace(" ", "") == line[side]["text"].replace(" ", "")
+
+
+def _lines(folder: Path, split: str) -> list[str]:
+    import gzip
+
+    return gzip.decompress((folder / f"{split}.jsonl.gz").read_bytes()).decode().splitlines()
+
+
+def test_semeval_has_nine_relations_and_other() -> None:
+    folder = find("semeval2010")
+    if folder is None:
+        pytest.skip("semeval2010 is not here")
+    data = read_relations(folder)
+    assert data.negative == data.labels.index("Other")
+    assert len({data.families[i] for i in data.positive}) == 9
+    assert len(data.positive) == 18
+
+
+@pytest.mark.parametrize(("percent", "labelled"), [(5, 351), (10, 712), (30, 2153)])
+def test_few_labels_are_the_frozen_ones(percent: int, labelled: int) -> None:
+    folder = find("semeval2010_fewlabel")
+    if folder is None:
+        pytest.skip("semeval2010_fewlabel is not here")
+    data = read_relations(folder)
+    first, second = (few_labels(data, folder, percent, draw) for draw in (0, 1))
+    assert len(first.train) == len(second.train) == labelled
+    assert first.train != second.train
+    assert {one.relation for one in first.unlabelled} == {-1}
+    assert len(first.unlabelled) > 3500
+    with pytest.raises(InputError, match=r"no subset with 50 % of the labels; there are \[5, 10"):
+        few_labels(data, folder, 50, 0)
+
+
+def test_tokens_and_text(tmp_path: Path) -> None:
+    raw = LINE | {"text": "Ada was  born in Bonn."}
+    plain = {k: v for k, v in raw.items() if k != "tokens"} | {
+        "head": {"span": [0, 3]}, "tail": {"span": [17, 21]},
+    }  # fmt: skip
+    chinese = LINE | {
+        "tokens": ["东", "方", "A", "H", "股"],
+        "head": {"span": [0, 2]},
+        "tail": {"span": [4, 5]},
+    }
+    data = read_relations(write(tmp_path / "d", train=[LINE, raw, plain, chinese]))
+    joined, found, direct, other = data.train
+    assert joined.text == "Ada was born in Bonn ."
+    assert found[:3] == direct[:3] == (raw["text"], (0, 3), (17, 21))
+    assert other.text == "东方 A H 股"
+    assert (other.text[slice(*other.head)], other.text[slice(*other.tail)]) == ("东方", "股")
+    assert (joined.head_type, joined.tail_type, joined.group) == ("PER", "", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"head": {"span": [0, 9]}}, "train.jsonl:1: head span [0, 9) is outside of the 6 tokens"),
+        ({"tail": {"span": [3, 3]}}, "tail span [3, 3) is outside"),
+        ({"tail": {"span": [-1, 2]}}, "tail span [-1, 2) is outside"),
+        ({"tokens": []}, "the list of tokens is empty"),
+        ({"tokens": [" ", ""]}, "the list of tokens is empty"),
+        ({"relation": "eats"}, "label 'eats' is not in relations.tsv"),
+        ({"head": None}, "expected tokens (or text), head and tail with a span"),
+        ({"head": {"span": "x"}}, "expected tokens (or text), head and tail with a span"),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path: Path, change: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_relations(write(tmp_path / "d", train=[LINE | change]))
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_folders(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"train.jsonl:1: not JSON"):
+        read_relations(write(tmp_path / "d", train=["{"]))
+    with pytest.raises(InputError, match="lives occurs in test.jsonl alone"):
+        read_relations(write(tmp_path / "d", test=[LINE | {"relation": "lives"}]))
+    (tmp_path / "d" / "test.jsonl").unlink()
+    with pytest.raises(InputError, match="no such file"):
+        read_relations(tmp_path / "d")
+    with pytest.raises(InputError, match="no relations.tsv"):
+        read_relations(tmp_path)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=1, max_size=60),
+    st.floats(0.1, 0.9),
+    st.integers(0, 5),
+)
+def test_a_stratified_split_keeps_relations_and_groups(
+    rows: list[tuple[int, int]], share: float, seed: int
+) -> None:
+    examples = [Example(f"{i}", (0, 1), (0, 1), r, group=str(g)) for i, (r, g) in enumerate(rows)]
+    part, rest = stratified(examples, share, np.random.default_rng(seed))
+    assert sorted(map(int, (one.text for one in (*part, *rest)))) == list(range(len(rows)))
+    assert not {one.group for one in part} & {one.group for one in rest}
+    alone = [one._replace(group="") for one in examples]
+    part, _ = stratified(alone, share, np.random.default_rng(seed))
+    whole, have = Counter(one.relation for one in alone), Counter(one.relation for one in part)
+    assert all(abs(have[r] - share * n) <= 0.5 + 1e-9 for r, n in whole.items())

@@ -1,0 +1,196 @@
+"""A run of relation extraction: it learns, resumes to the same numbers, opens, and refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from relgnn.config import RelationConfig, TuningConfig, load_run_config
+from relgnn.data.relations import Example
+from relgnn.errors import InputError
+from relgnn.ranking.classification import f1_scores, macro_f1
+from relgnn.runtime import torch_rng
+from relgnn.text import relation_run
+from relgnn.text.classifier import ClassifierTask, RelationClassifier, symmetric_kl
+from relgnn.text.encoder import load_model
+from relgnn.text.relation_run import load_data, open_reader, run_relations
+from relgnn.text.rows import Marker
+from relgnn.training import Interrupted, Trainer, TrainSettings, load_json
+from tests.text.toy import toy_occurrences
+
+ROWS, _, RELATION = toy_occurrences()
+LABELS = ("born", "lives")
+
+
+def line(i: int) -> dict[str, Any]:
+    row = ROWS[i]
+    return {
+        "text": row.text,
+        "head": {"span": row.head_span, "type": "PER"},
+        "tail": {"span": row.tail_span, "type": "LOC"},
+        "relation": LABELS[RELATION[i]],
+    }
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    (folder / "relations.tsv").write_text("born\tborn in\t\nlives\tlives in\t\n")
+    order = np.random.default_rng(0).permutation(len(ROWS))
+    parts = {"train": order[:64], "valid": order[64:96], "test": order[96:]}
+    for split, rows in parts.items():
+        text = "".join(json.dumps(line(i)) + "\n" for i in rows)
+        (folder / f"{split}.jsonl").write_text(text)
+    return folder
+
+
+def config(data: Path, model: str, *changes: str) -> RelationConfig:
+    path = data.parent / "toy.yaml"
+    path.write_text(
+        f"data: {{path: {data}}}\ntext: {{model: {model}, max_tokens: 32}}\n"
+        "extraction: {epochs: 4, batch_size: 16, lr: 3.0e-3, head_lr: 1.0e-2}\n"
+    )
+    found = load_run_config(path, changes)
+    assert isinstance(found, RelationConfig)
+    return found
+
+
+def test_it_learns_selects_refits_and_opens(data: Path, tiny_bert: str, tmp_path: Path) -> None:
+    settings = config(data, tiny_bert, "extraction.refit=true")
+    metrics = run_relations(settings, tmp_path / "run")
+    assert metrics["test"]["micro_f1"] > 0.9
+    assert set(metrics["rows"]["final"]) == {"macro_f1", "micro_f1"}
+    assert 1 <= metrics["epoch"] <= 4
+    assert metrics == load_json(tmp_path / "run" / "metrics.json")
+    reader = open_reader(tmp_path / "run", settings)
+    test = load_data(settings).test
+    truth = np.array([one.relation for one in test])
+    again = f1_scores(truth, reader.logits(test).argmax(1), reader.data.positive)
+    assert again == pytest.approx(metrics["test"])
+    with pytest.raises(InputError, match="holds a run already"):
+        run_relations(settings, tmp_path / "run")
+
+
+@pytest.mark.parametrize("changes", [
+    ["extraction.layers=0"], ["extraction.layers=1", "extraction.pooling=markers"],
+    ["extraction.marking=none", "extraction.pooling=spans", "extraction.first=false"],
+    ["extraction.focal=2.0", "extraction.label_smoothing=0.1"], ["extraction.r_drop=1.0"],
+    ["extraction.marking=typed", "extraction.layer_decay=0.8"],
+])  # fmt: skip
+def test_every_way_runs(data: Path, tiny_bert: str, tmp_path: Path, changes: list[str]) -> None:
+    metrics = run_relations(config(data, tiny_bert, *changes), tmp_path / "run")
+    assert 0 <= metrics["test"]["macro_f1"] <= 1
+
+
+def test_an_interrupted_run_goes_on_to_the_same_numbers(
+    data: Path, tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(data, tiny_bert, "extraction.refit=true")
+    whole = run_relations(settings, tmp_path / "whole")
+    fit, calls = Trainer.fit, []
+
+    def stopping(self: Trainer, *args: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise Interrupted("stopped")
+        return fit(self, *args, **options)
+
+    monkeypatch.setattr(Trainer, "fit", stopping)
+    with pytest.raises(Interrupted):
+        run_relations(settings, tmp_path / "part")
+    monkeypatch.undo()
+    resumed = run_relations(settings, tmp_path / "part", resume=True)
+    different = ("seconds", "peak_memory_mb")
+    assert {k: v for k, v in resumed.items() if k not in different} == {
+        k: v for k, v in whole.items() if k not in different
+    }
+
+
+def test_accumulated_batches_are_the_large_one(tiny_bert: str) -> None:
+    examples = [Example(row.text, row.head_span, row.tail_span, int(r))
+                for row, r in zip(ROWS, RELATION, strict=True)][:32]  # fmt: skip
+
+    def trained(batch: int, accumulate: int) -> torch.Tensor:
+        network, tokenizer = load_model(tiny_bert)
+        marker = Marker(tokenizer, "none")
+        tuning = TuningConfig(batch_size=batch, dropout=0.0, lr=1e-3)
+        torch.manual_seed(0)
+        model = RelationClassifier(network, 2, tuning)
+        labels = torch.tensor([one.relation for one in examples])
+        task = InOrder(model, marker.rows(examples), labels, None, None, tuning)  # type: ignore[arg-type]
+        settings = TrainSettings(epochs=1, lr=1e-3, accumulate=accumulate, clip=1.0)
+        Trainer(settings).fit(task)
+        return model.head.weight.detach()
+
+    torch.testing.assert_close(trained(32, 1), trained(8, 4), rtol=1e-4, atol=1e-6)
+
+
+class InOrder(ClassifierTask):
+    def batches(self, epoch: int, generator: torch.Generator) -> list[torch.Tensor]:
+        return list(torch.arange(len(self.rows)).split(self.settings.batch_size))
+
+
+def test_batches_cover_every_sentence_once_and_follow_the_generator(tiny_bert: str) -> None:
+    network, tokenizer = load_model(tiny_bert)
+    tuning = TuningConfig(batch_size=5)
+    rows = Marker(tokenizer, "none").rows(
+        [Example(row.text, row.head_span, row.tail_span, 0) for row in ROWS]
+    )
+    model = RelationClassifier(network, 2, tuning)
+    labels = torch.zeros(len(rows), dtype=torch.long)
+    task = ClassifierTask(model, rows, labels, None, None, tuning)  # type: ignore[arg-type]
+    first, second, other = (list(task.batches(0, torch_rng("order", seed))) for seed in (0, 0, 1))
+    assert sorted(torch.cat(first).tolist()) == list(range(len(rows)))
+    assert len(first) == task.num_batches(0)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_the_official_score_counts_a_wrong_direction_twice() -> None:
+    families = ["A", "A", "B", "Other"]
+    truth = np.array([0, 0, 1, 2, 3])
+    predicted = np.array([0, 1, 1, 3, 2])
+    # A: 3 true, 3 said, 2 hit. B: 1 true, 1 said, none hit.
+    assert macro_f1(truth, predicted, [0, 1, 2], families) == pytest.approx((2 / 3 + 0) / 2)
+    own = ["a", "b", "c", "d"]
+    assert macro_f1(truth, predicted, [0, 1, 2], own) == pytest.approx(
+        macro_f1(truth, predicted, [0, 1, 2])
+    )
+
+
+def test_symmetric_kl_is_zero_for_equal_rows_and_symmetric() -> None:
+    a, b = torch.randn(4, 3), torch.randn(4, 3)
+    assert float(symmetric_kl(a, a + 2.0)) == pytest.approx(0, abs=1e-6)
+    p, q = a.softmax(1), b.softmax(1)
+    both = ((p * (p / q).log()).sum(1) + (q * (q / p).log()).sum(1)) / 2
+    torch.testing.assert_close(symmetric_kl(a, b), both.mean())
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    ("data.fraction=0.5", "no subset with 50 %"),
+    ("text.model=/nowhere/at/all", "cannot be loaded"),
+    ("extraction.layers=9", "has 3 layers"),
+])  # fmt: skip
+def test_what_cannot_be(data: Path, tiny_bert: str, tmp_path: Path, change: str, told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        run_relations(config(data, tiny_bert, change), tmp_path / "run")
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_part_is_refused(data: Path, tiny_bert: str, tmp_path: Path) -> None:
+    (data / "valid.jsonl").unlink()
+    with pytest.raises(InputError, match="has 64 training, 0 validation and 32 test"):
+        run_relations(config(data, tiny_bert), tmp_path / "run")
+    settings = config(data, tiny_bert)
+    named = settings.model_copy(
+        update={"data": settings.data.model_copy(update={"path": None, "name": "nothing"})}
+    )
+    with pytest.raises(InputError, match="'nothing' was found in no data folder"):
+        relation_run.load_data(named)
