@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,6 +115,7 @@ def run_relations(config: RelationConfig, folder: Path, resume: bool = False) ->
     metrics["seconds"] = time.perf_counter() - started
     metrics["peak_memory_mb"] = peak_memory_mb()
     save_json(folder / "metrics.json", metrics)
+    shutil.rmtree(folder / "resume", ignore_errors=True)
     return metrics
 
 
