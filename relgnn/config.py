@@ -243,9 +243,9 @@ class RunConfig(Section):
         """Hash of what the run computes: canonical JSON without `NOT_HASHED` and idle `YOUNGER`."""
         content = self.model_dump(mode="json", exclude=set(NOT_HASHED))
         for section, keys in YOUNGER.items():
-            for key, idle in keys.items():
-                if content.get(section, {}).get(key) == idle:
-                    content[section].pop(key, None)
+            for key in keys.keys() & content.get(section, {}).keys():
+                if content[section][key] == keys[key]:
+                    del content[section][key]
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 

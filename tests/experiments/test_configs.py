@@ -7,16 +7,29 @@ from pathlib import Path
 import pytest
 
 from experiments.reproduce import CONFIGS, Job, jobs, line_metrics
-from relgnn.config import load_config
-from relgnn.data.registry import list_datasets
+from relgnn.config import Config, RelationConfig, load_config, load_run_config
+from relgnn.data.registry import find, list_datasets
+from relgnn.errors import InputError
 from relgnn.loop.run import run
-from tests.experiments.tiny import SMALL, SMALL_LOOP, write_tiny
+from relgnn.text.relation_run import load_data, run_relations
+from tests.experiments.tiny import (
+    SMALL,
+    SMALL_LOOP,
+    SMALL_RELATIONS,
+    write_tiny,
+    write_tiny_relations,
+)
 
 PATHS = sorted(CONFIGS.glob("*/*.yaml"))
-NAMES = [f"{path.parent.name}/{path.stem}" for path in PATHS]
+GRAPHS = [path for path in PATHS if isinstance(load_run_config(path), Config)]
+RELATIONS = [path for path in PATHS if path not in GRAPHS]
 
 
-@pytest.mark.parametrize("path", PATHS, ids=NAMES)
+def name(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+@pytest.mark.parametrize("path", GRAPHS, ids=name)
 def test_config_loads_and_says_what_to_expect(path: Path) -> None:
     config = load_config(path)
     assert config.source
@@ -25,7 +38,7 @@ def test_config_loads_and_says_what_to_expect(path: Path) -> None:
     assert (config.loop is not None) == path.parent.name.startswith("loop_")
 
 
-@pytest.mark.parametrize("path", PATHS, ids=NAMES)
+@pytest.mark.parametrize("path", GRAPHS, ids=name)
 def test_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> None:
     small = [*SMALL, f"data.path={write_tiny(tmp_path / 'tiny')}", f"text.cache={tmp_path}/cache"]
     if load_config(path).loop is not None:
@@ -40,6 +53,37 @@ def test_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> None:
         found = line_metrics(row)
         assert found.keys() >= {"mrr", "hits@1", "hits@3", "hits@10", "mrr_none"}
         assert all(0 <= value <= 1 for value in found.values())
+
+
+@pytest.mark.parametrize("path", RELATIONS, ids=name)
+def test_relation_config_loads_with_its_data(path: Path) -> None:
+    config = load_run_config(path)
+    assert isinstance(config, RelationConfig)
+    assert config.source
+    assert path.parent.name == f"re_{str(config.data.name).removesuffix('_fewlabel')}"
+    if find(str(config.data.name)) is None:
+        pytest.skip(f"{config.data.name} is not here")
+    data = load_data(config)
+    whole = sum(map(len, (data.train, data.unlabelled)))
+    assert len(data.train) == pytest.approx(7200 * config.data.fraction, rel=0.03)
+    assert whole <= 7200
+
+
+@pytest.mark.parametrize("path", RELATIONS, ids=name)
+def test_relation_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> None:
+    folder = write_tiny_relations(tmp_path / "tiny")
+    config = load_run_config(path, [*SMALL_RELATIONS, f"data.path={folder}"])
+    assert isinstance(config, RelationConfig)
+    metrics = run_relations(config, tmp_path / "run")
+    [row] = Job(path.parent.name, path.stem, 0, config).rows
+    found = line_metrics(metrics["rows"][row])
+    assert found.keys() == {"macro_f1", "micro_f1"}
+    assert all(0 <= value <= 1 for value in found.values())
+
+
+def test_the_other_kind_of_configuration_is_refused() -> None:
+    with pytest.raises(InputError, match="is a run of relation extraction"):
+        load_config(RELATIONS[0])
 
 
 def test_rows_of_a_table() -> None:

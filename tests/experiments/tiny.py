@@ -19,6 +19,29 @@ SMALL_LOOP = (
     "loop.extractor.max_candidates=20", "loop.extractor.epochs=1",
 )  # fmt: skip
 
+SMALL_RELATIONS = (
+    "data.name=null", "data.fraction=1.0", "text.max_tokens=32", "extraction.epochs=1",
+)  # fmt: skip
+
+
+def write_tiny_relations(folder: Path) -> Path:
+    """Write marked sentences that say who was born and who lives where, and return the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "relations.tsv").write_text("born\nlives\nOther\n")
+    verbs = {"born": ["was", "born", "in"], "lives": ["lives", "now", "in"], "Other": ["saw"]}
+    for split, shift in (("train", 0), ("valid", 1), ("test", 2)):
+        lines = []
+        for i, person in enumerate(PEOPLE):
+            for relation, verb in verbs.items():
+                tokens = [person, *verb, TOWNS[(i + shift) % 8], "."]
+                ends = {
+                    "head": {"span": [0, 1]},
+                    "tail": {"span": [len(tokens) - 2, len(tokens) - 1]},
+                }
+                lines.append(json.dumps({"tokens": tokens, **ends, "relation": relation}) + "\n")
+        (folder / f"{split}.jsonl").write_text("".join(lines))
+    return folder
+
 
 def write_tiny(folder: Path) -> Path:
     """Write the folder, strata and all, and return it."""
