@@ -176,8 +176,8 @@ def _show_run(folder: Path, metrics: dict[str, Any], as_json: bool) -> None:
         return
     if "epoch" in metrics:
         parts = {name: metrics[name] for name in ("valid", "test")}
-        header = ["", *next(iter(parts.values()))]
-        rows = [[name, *(f"{v:.3f}" for v in part.values())] for name, part in parts.items()]
+        header = ["", *parts["valid"]]
+        rows = [[name, *(f"{part[k]:.3f}" for k in header[1:])] for name, part in parts.items()]
         print_table(f"Best epoch {metrics['epoch']}", header, rows)
     elif metrics["rows"]:
         print_metrics("Test, filtered, realistic", metrics["rows"])

@@ -143,6 +143,11 @@ class ClassifierTask(Task[Tensor]):
         predicted = logits_of(self._model, rows).argmax(1)
         return f1_scores(labels.numpy(), predicted, self.data.positive, self.data.families)
 
+    def tensors(self, batch: Tensor) -> dict[str, Tensor]:
+        """Which sentences they are, their token ids and their labels."""
+        rows = self.rows.batch(batch)
+        return {"sentence": batch, "ids": rows.ids, "role": rows.role, "label": self.labels[batch]}
+
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         network = self._model.network
         layers = list(network.encoder.layer)

@@ -17,6 +17,7 @@ from relgnn.config import RelationConfig
 from relgnn.data.registry import find
 from relgnn.data.relations import Example, RelationData, few_labels, read_relations
 from relgnn.errors import InputError
+from relgnn.posterior.softmax import fit_temperature, softmax_report
 from relgnn.ranking.classification import f1_scores
 from relgnn.runtime import Runtime, environment, peak_memory_mb, torch_rng
 from relgnn.text.classifier import ClassifierTask, RelationClassifier, logits_of
@@ -70,6 +71,8 @@ def load_data(config: RelationConfig) -> RelationData:
 def run_relations(config: RelationConfig, folder: Path, resume: bool = False) -> dict[str, Any]:
     """Tune as configured, select on valid, read test once, and leave a run folder.
 
+    Probabilities are softmax(logits / T), with T fitted on valid before any refit.
+
     Args:
         config: what to do.
         folder: made here; must not hold a run yet, unless `resume`.
@@ -98,8 +101,10 @@ def run_relations(config: RelationConfig, folder: Path, resume: bool = False) ->
     _write_surroundings(config, data, folder)
     reader = make_reader(config, data, runtime)
     chosen = _fit(config, runtime, reader, data.train, data.valid, folder / "resume", resume)
+    truth, logits = _judged(reader, data.valid)
+    temperature = fit_temperature(logits, truth)
     metrics: dict[str, Any] = {
-        "valid": _scores(reader, data.valid),
+        "valid": _f1(reader, truth, logits),
         "epoch": chosen.best_epoch,
         "sentences": {name: len(getattr(data, name)) for name in ("train", "valid", "test")},
     }
@@ -110,7 +115,17 @@ def run_relations(config: RelationConfig, folder: Path, resume: bool = False) ->
             resume, chosen.best_epoch,
         )  # fmt: skip
     save_tensors(folder / "checkpoint.safetensors", module_tensors(reader.model))
-    metrics["test"] = _scores(reader, data.test)
+    truth, logits = _judged(reader, data.test)
+    before, after = (
+        softmax_report(logits / t, truth, runtime.rng("calibration")) for t in (1.0, temperature)
+    )
+    calibration = {"temperature": temperature, "before": before, "after": after}
+    save_json(folder / "calibration.json", calibration)
+    metrics["calibration"] = calibration
+    metrics["test"] = _f1(reader, truth, logits) | {
+        "ece": after["ece"], "ece_chance": after["ece_range"][1],
+        "log_loss": after["log_loss"], "log_loss_before": before["log_loss"],
+    }  # fmt: skip
     metrics["rows"] = {"final": metrics["test"]}
     metrics["seconds"] = time.perf_counter() - started
     metrics["peak_memory_mb"] = peak_memory_mb()
@@ -181,10 +196,12 @@ def _labelled(reader: Reader, examples: Sequence[Example]) -> tuple[Rows, Tensor
     return reader.marker.rows(examples), torch.tensor([one.relation for one in examples])
 
 
-def _scores(reader: Reader, examples: Sequence[Example]) -> dict[str, float]:
-    truth = np.array([one.relation for one in examples])
-    predicted = reader.logits(examples).argmax(1)
-    return f1_scores(truth, predicted, reader.data.positive, reader.data.families)
+def _judged(reader: Reader, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([one.relation for one in examples]), reader.logits(examples)
+
+
+def _f1(reader: Reader, truth: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    return f1_scores(truth, logits.argmax(1), reader.data.positive, reader.data.families)
 
 
 def _write_surroundings(config: RelationConfig, data: RelationData, folder: Path) -> None:

@@ -63,6 +63,11 @@ class Task(ABC, Generic[Batch]):
         """
         return 1
 
+    def tensors(self, batch: Batch) -> dict[str, Tensor]:
+        """What a person needs of a batch whose loss is not finite; the tensors that it holds."""
+        parts = batch if isinstance(batch, tuple) else (batch,)
+        return {str(i): part for i, part in enumerate(parts) if isinstance(part, Tensor)}
+
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """AdamW's parameter groups; by default one with every trained parameter."""
         trained = [value for value in self.model.parameters() if value.requires_grad]

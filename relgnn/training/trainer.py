@@ -21,12 +21,16 @@ from relgnn.training.checkpoint import (
     optimizer_tensors,
     restore_module,
     restore_optimizer,
+    save_tensors,
 )
 from relgnn.training.interrupt import Interrupted, StopRequest, stop_signals
 from relgnn.training.progress import Bar, bar
 from relgnn.training.resume import EpochRecord, FitState, ResumeFolder, TrainLog
 from relgnn.training.schedule import TrainSettings, lr_factor
 from relgnn.training.task import Task
+
+BAD_BATCH = "bad_batch.safetensors"
+"""A batch whose loss was not finite, beside the resumable state."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +205,9 @@ class _Fit:
         for batch, count in zip(group, items, strict=True):
             with self.trainer.autocast():
                 loss = self.task.loss(batch, self.noise)
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                self._stop_at(batch, value)
             (loss * (count / sum(items))).backward()
             self.loss_sum += loss.detach().double() * count
         if self.settings.clip > 0:
@@ -210,15 +217,23 @@ class _Fit:
         self.state.items += sum(items)
         self.shown.advance()
 
+    def _stop_at(self, batch: Any, loss: float) -> None:
+        """Keep the batch whose loss is not finite, and raise."""
+        kept = ""
+        if self.files is not None:
+            path = self.files.folder / BAD_BATCH
+            save_tensors(path, self.task.tensors(batch), {"task": self.task.name})
+            kept = f"; its batch is in {path}"
+        raise InputError(
+            f"the loss of {self.task.name} is {loss} in epoch {self.state.epoch + 1}, step "
+            f"{self.state.step + 1}, at train.lr={self.settings.lr}{kept}; lower train.lr, set "
+            "train.clip, or set runtime.precision=fp32"
+        )
+
     def _close_epoch(self) -> None:
         """Evaluate, record, select; the epoch counts as done only after it."""
         state = self.state
         loss = float(self.loss_sum) / max(1.0, state.items)
-        if not math.isfinite(loss):
-            raise InputError(
-                f"the loss of {self.task.name} is {loss} in epoch {state.epoch + 1} at train.lr="
-                f"{self.settings.lr}; lower train.lr, set train.clip, or set runtime.precision=fp32"
-            )
         last = state.epoch + 1 == self.settings.epochs
         due = last or (state.epoch + 1) % self.settings.eval_every == 0
         valid = self._evaluate() if due and self.settings.metric is not None else {}

@@ -65,14 +65,17 @@ def test_it_learns_selects_refits_and_opens(data: Path, tiny_bert: str, tmp_path
     settings = config(data, tiny_bert, "extraction.refit=true")
     metrics = run_relations(settings, tmp_path / "run")
     assert metrics["test"]["micro_f1"] > 0.9
-    assert set(metrics["rows"]["final"]) == {"macro_f1", "micro_f1"}
+    assert set(metrics["rows"]["final"]) == {
+        "macro_f1", "micro_f1", "ece", "ece_chance", "log_loss", "log_loss_before",
+    }  # fmt: skip
+    assert load_json(tmp_path / "run" / "calibration.json") == metrics["calibration"]
     assert 1 <= metrics["epoch"] <= 4
     assert metrics == load_json(tmp_path / "run" / "metrics.json")
     reader = open_reader(tmp_path / "run", settings)
     test = load_data(settings).test
     truth = np.array([one.relation for one in test])
     again = f1_scores(truth, reader.logits(test).argmax(1), reader.data.positive)
-    assert again == pytest.approx(metrics["test"])
+    assert again == pytest.approx({name: metrics["test"][name] for name in again})
     with pytest.raises(InputError, match="holds a run already"):
         run_relations(settings, tmp_path / "run")
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from relgnn.errors import InputError, MachineError
 from relgnn.training import FitResult, Interrupted, Trainer, TrainSettings
 from relgnn.training.checkpoint import load_tensors
+from relgnn.training.trainer import BAD_BATCH
 from tests.training.toy import ToyTask
 
 SETTINGS = TrainSettings(
@@ -230,8 +231,20 @@ def test_an_unknown_metric_names_the_known_ones() -> None:
 def test_a_loss_that_is_not_finite_says_what_to_lower() -> None:
     task = ToyTask()
     task.y[0] = float("inf")
-    with pytest.raises(InputError, match=r"lower train\.lr"):
+    with pytest.raises(InputError, match=r"is inf in epoch 1, step \d+, .*; lower train\.lr"):
         Trainer(SETTINGS).fit(task)
+
+
+def test_a_batch_whose_loss_is_not_finite_is_kept(tmp_path: Path) -> None:
+    task = ToyTask()
+    task.y[0] = float("nan")
+    with pytest.raises(InputError, match="its batch is in") as caught:
+        Trainer(SETTINGS).fit(task, tmp_path)
+    path = tmp_path / BAD_BATCH
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    kept = load_tensors(path)[0]
+    assert any((rows == 0).any() for rows in kept.values())
 
 
 def test_the_seed_decides_and_the_global_generator_is_left_alone() -> None:
