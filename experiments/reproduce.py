@@ -33,7 +33,7 @@ from experiments.results import (
     read_lines,
     save_ranks,
 )
-from relgnn.config import Config, RelationConfig, load_run_config
+from relgnn.config import AnyConfig, Config, load_run_config
 from relgnn.data import STRATA
 from relgnn.errors import InputError, MachineError, RelgnnError
 from relgnn.loop.run import run
@@ -60,11 +60,10 @@ CODE = (
 METRICS = ("mrr", "hits@1", "hits@3", "hits@10")
 SHOWN = {
     "mrr": "MRR", "hits@1": "Hits@1", "hits@10": "Hits@10",
-    "macro_f1": "macro-F1", "micro_f1": "micro-F1",
+    "macro_f1": "macro-F1", "micro_f1": "micro-F1", "accuracy": "accuracy",
 }  # fmt: skip
 """Metrics of the summary, in order; the first that a table has is compared with the expected."""
 
-AnyConfig = Config | RelationConfig
 Runner = Callable[[Any, Path, bool], Any]
 
 
@@ -206,10 +205,10 @@ def run_apart(config: AnyConfig, folder: Path, resume: bool) -> None:
 def _child(kind: type[AnyConfig], config: str, folder: str, resume: bool) -> None:
     found = kind.model_validate_json(config)
     try:
-        if isinstance(found, RelationConfig):
-            run_relations(found, Path(folder), resume)
-        else:
+        if isinstance(found, Config):
             run(found, Path(folder), resume)
+        else:
+            run_relations(found, Path(folder), resume)
     except RelgnnError as error:
         print(error, file=sys.stderr)
         raise SystemExit(error.exit_code) from None

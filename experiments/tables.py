@@ -47,6 +47,8 @@ COLUMNS = {
     "hits@10": "Hits@10",
     "macro_f1": "macro-F1",
     "micro_f1": "micro-F1",
+    "accuracy": "accuracy",
+    "standard_error": "standard error",
     "ece": "ECE",
     "ece_chance": "ECE by chance, at most",
     "log_loss": "log-loss",
@@ -55,7 +57,7 @@ COLUMNS = {
     "training_s": "training, s",
     "sentences_s": "sentences a second",
 }
-FIRST = ("mrr", "macro_f1")
+FIRST = ("mrr", "macro_f1", "accuracy")
 """What is compared with the expected figure: the first of these that a table has."""
 PLAIN_NUMBERS = ("reading_s", "training_s", "sentences_s")
 LOOP_COLUMNS = ("mrr", "mrr_feature", "mrr_corpus", "mrr_none", "hits@10")
@@ -233,7 +235,7 @@ def _markdown(table: str, groups: Mapping[str, Group]) -> str:
 
 def _given(table: str, fraction: float) -> str:
     """What the figures below were trained on; nothing where a table has no such choice."""
-    if table.startswith("ablation_"):
+    if table.startswith("ablation_") or table == "re_fewrel":
         return ""
     what = "labels" if table.startswith("re_") else "triples"
     return f"{100 * fraction:g} % of the {what} given.\n\n"

@@ -326,6 +326,25 @@ class RelationConfig(RunConfig):
     extraction: TuningConfig = Field(description="how it is tuned")
 
 
+class FewShotTasks(Section):
+    """What a frozen encoder is asked to tell apart."""
+
+    ways: int = Field(5, ge=2, description="relations of a task")
+    shots: int = Field(1, ge=0, description="examples of each; 0: its name and description")
+    queries: Count = Field(5, description="questions about each")
+    episodes: Count = Field(2000, description="tasks drawn")
+
+
+class FewShotConfig(RunConfig):
+    """A measurement of relations that nothing is trained on."""
+
+    text: ReaderConfig = Field(default_factory=ReaderConfig, description="the language model")
+    few_shot: FewShotTasks = Field(description="the tasks")
+
+
+AnyConfig = Config | RelationConfig | FewShotConfig
+
+
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a configuration of link prediction; see `load_run_config`.
 
@@ -335,13 +354,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     found = load_run_config(path, overrides)
     if not isinstance(found, Config):
         raise InputError(
-            f"{path}: is a run of relation extraction ('extraction:'), expected link prediction; "
-            "give another configuration"
+            f"{path}: is a run of relation extraction, expected link prediction; give another "
+            "configuration"
         )
     return found
 
 
-def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> Config | RelationConfig:
+def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> AnyConfig:
     """Read a configuration file.
 
     Args:
@@ -349,7 +368,7 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> Config |
         overrides: `key.sub=value` strings, values in YAML; later ones win.
 
     Returns:
-        The checked configuration; one of relation extraction where it has `extraction:`.
+        The checked configuration; of relation extraction where it has `extraction:` or `few_shot:`.
 
     Raises:
         InputError: the file cannot be read or is not YAML, a key is unknown, a value is wrong.
@@ -365,6 +384,8 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> Config |
     tree, places = tree_of(parse(text, str(path)), overrides, str(path))
     if "extraction" in tree:
         return _checked(RelationConfig, tree, places, str(path))
+    if "few_shot" in tree:
+        return _checked(FewShotConfig, tree, places, str(path))
     return _checked(Config, tree, places, str(path))
 
 

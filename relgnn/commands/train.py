@@ -20,7 +20,7 @@ from relgnn.commands.console import (
 from relgnn.errors import InputError
 
 if TYPE_CHECKING:
-    from relgnn.config import Config, RelationConfig
+    from relgnn.config import AnyConfig
 
 
 class Gnn(StrEnum):
@@ -140,23 +140,23 @@ def evaluate(
         print_metrics(f"{run}, filtered{among}, realistic", {split.value: metrics})
 
 
-def default_folder(path: Path, config: Config | RelationConfig) -> Path:
+def default_folder(path: Path, config: AnyConfig) -> Path:
     """runs/<configuration's name>-<its hash>, and the seed where it is not 0: it is not hashed."""
     seed = config.runtime.seed
     return Path("runs") / f"{path.stem}-{config.sha256()[:8]}{f'-seed{seed}' if seed else ''}"
 
 
-def _run(settings: Config | RelationConfig, folder: Path, resume: bool) -> dict[str, Any]:
+def _run(settings: AnyConfig, folder: Path, resume: bool) -> dict[str, Any]:
     start_quietly()
-    from relgnn.config import RelationConfig
+    from relgnn.config import Config
     from relgnn.loop.run import run
     from relgnn.text.relation_run import run_relations
     from relgnn.training import Interrupted
 
     try:
-        if isinstance(settings, RelationConfig):
-            return run_relations(settings, folder, resume)
-        return run(settings, folder, resume)
+        if isinstance(settings, Config):
+            return run(settings, folder, resume)
+        return run_relations(settings, folder, resume)
     except (KeyboardInterrupt, Interrupted):
         if not (folder / "config.yaml").is_file():
             raise
@@ -174,11 +174,11 @@ def _show_run(folder: Path, metrics: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json({"run": str(folder), **metrics})
         return
-    if "epoch" in metrics:
-        parts = {name: metrics[name] for name in ("valid", "test")}
-        header = ["", *parts["valid"]]
+    if "all" not in metrics["rows"].get("final", {"all": None}):
+        parts = {name: metrics[name] for name in ("valid", "test") if name in metrics}
+        header = ["", *next(iter(parts.values()))]
         rows = [[name, *(f"{part[k]:.3f}" for k in header[1:])] for name, part in parts.items()]
-        print_table(f"Best epoch {metrics['epoch']}", header, rows)
+        print_table("Relation extraction", header, rows)
     elif metrics["rows"]:
         print_metrics("Test, filtered, realistic", metrics["rows"])
     elif "valid" in metrics:

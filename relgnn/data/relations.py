@@ -85,7 +85,9 @@ class RelationData:
         return [label.partition("(e")[0] for label in self.labels]
 
 
-def read_relations(folder: Path, name: str = "") -> RelationData:
+def read_relations(
+    folder: Path, name: str = "", required: Sequence[str] = ("train", "test")
+) -> RelationData:
     """Read train, valid and test.jsonl, plain or gzipped, and relations.tsv.
 
     Each line holds `tokens` (or `text` with character spans), `head` and `tail` ({"span", "type"})
@@ -94,6 +96,7 @@ def read_relations(folder: Path, name: str = "") -> RelationData:
     Args:
         folder: the data set.
         name: what to call it; by default the folder's name.
+        required: splits that have to be there.
 
     Raises:
         InputError: a file is missing or broken, a span is outside of its sentence, a label is not
@@ -114,9 +117,9 @@ def read_relations(folder: Path, name: str = "") -> RelationData:
         path = find_file(folder, f"{split}.jsonl")
         if path is not None:
             found[split] = tuple(_examples(path, number, problems))
-        elif split == "test":
+        elif split in required:
             problems.error(
-                "missing", folder / "test.jsonl", None, "no such file: copy the data set again"
+                "missing", folder / f"{split}.jsonl", None, "no such file: copy the data set again"
             )
     raise_first(problems.all(), folder)
     if found["train"]:

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from relgnn.config import RelationConfig
+from relgnn.config import FewShotConfig, RelationConfig
 from relgnn.data.registry import find
 from relgnn.data.relations import Example, RelationData, few_labels, read_relations
 from relgnn.errors import InputError
 from relgnn.posterior.softmax import fit_temperature, softmax_report
 from relgnn.ranking.classification import f1_scores
 from relgnn.runtime import Runtime, environment, peak_memory_mb, torch_rng
+from relgnn.text import fewshot
 from relgnn.text.classifier import ClassifierTask, RelationClassifier, logits_of
 from relgnn.text.encoder import load_model
 from relgnn.text.rows import Marker, Rows
@@ -49,7 +50,7 @@ class Reader:
         return logits_of(self.model, self.marker.rows(examples))
 
 
-def load_data(config: RelationConfig) -> RelationData:
+def load_data(config: RelationConfig | FewShotConfig) -> RelationData:
     """The configuration's data set, cut to its fraction of labels.
 
     Raises:
@@ -62,16 +63,17 @@ def load_data(config: RelationConfig) -> RelationData:
             f"data.name: {data.name!r} was found in no data folder; set RELGNN_DATA to the folder "
             "that holds it"
         )
-    found = read_relations(folder, data.name or folder.name)
+    required = ("train", "test") if isinstance(config, RelationConfig) else ()
+    found = read_relations(folder, data.name or folder.name, required)
     if data.fraction == 1:
         return found
     return few_labels(found, folder, round(100 * data.fraction), data.split_seed)
 
 
-def run_relations(config: RelationConfig, folder: Path, resume: bool = False) -> dict[str, Any]:
-    """Tune as configured, select on valid, read test once, and leave a run folder.
-
-    Probabilities are softmax(logits / T), with T fitted on valid before any refit.
+def run_relations(
+    config: RelationConfig | FewShotConfig, folder: Path, resume: bool = False
+) -> dict[str, Any]:
+    """Tune as configured (or measure few-shot tasks), read test once, and leave a run folder.
 
     Args:
         config: what to do.
@@ -92,13 +94,37 @@ def run_relations(config: RelationConfig, folder: Path, resume: bool = False) ->
         )
     runtime = Runtime.from_config(config.runtime)
     data = load_data(config)
+    if isinstance(config, RelationConfig):
+        _require_parts(data)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_surroundings(config, data, folder)
+    if isinstance(config, RelationConfig):
+        metrics = _tune(config, data, runtime, folder, resume)
+    else:
+        metrics = {"test": fewshot.measure(config, data, runtime)}
+    metrics["rows"] = {"final": metrics["test"]}
+    metrics["seconds"] = time.perf_counter() - started
+    metrics["peak_memory_mb"] = peak_memory_mb()
+    save_json(folder / "metrics.json", metrics)
+    shutil.rmtree(folder / "resume", ignore_errors=True)
+    return metrics
+
+
+def _require_parts(data: RelationData) -> None:
     if not data.train or not data.valid or not data.test:
         raise InputError(
             f"{data.name}: has {len(data.train)} training, {len(data.valid)} validation and "
             f"{len(data.test)} test sentences; each part needs some"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_surroundings(config, data, folder)
+
+
+def _tune(
+    config: RelationConfig, data: RelationData, runtime: Runtime, folder: Path, resume: bool
+) -> dict[str, Any]:
+    """Select on valid, refit where asked, and read test; writes the model and its calibration.
+
+    Probabilities are softmax(logits / T), with T fitted on valid before any refit.
+    """
     reader = make_reader(config, data, runtime)
     chosen = _fit(config, runtime, reader, data.train, data.valid, folder / "resume", resume)
     truth, logits = _judged(reader, data.valid)
@@ -119,18 +145,12 @@ def run_relations(config: RelationConfig, folder: Path, resume: bool = False) ->
     before, after = (
         softmax_report(logits / t, truth, runtime.rng("calibration")) for t in (1.0, temperature)
     )
-    calibration = {"temperature": temperature, "before": before, "after": after}
-    save_json(folder / "calibration.json", calibration)
-    metrics["calibration"] = calibration
+    metrics["calibration"] = {"temperature": temperature, "before": before, "after": after}
+    save_json(folder / "calibration.json", metrics["calibration"])
     metrics["test"] = _f1(reader, truth, logits) | {
         "ece": after["ece"], "ece_chance": after["ece_range"][1],
         "log_loss": after["log_loss"], "log_loss_before": before["log_loss"],
     }  # fmt: skip
-    metrics["rows"] = {"final": metrics["test"]}
-    metrics["seconds"] = time.perf_counter() - started
-    metrics["peak_memory_mb"] = peak_memory_mb()
-    save_json(folder / "metrics.json", metrics)
-    shutil.rmtree(folder / "resume", ignore_errors=True)
     return metrics
 
 
@@ -204,7 +224,9 @@ def _f1(reader: Reader, truth: np.ndarray, logits: np.ndarray) -> dict[str, floa
     return f1_scores(truth, logits.argmax(1), reader.data.positive, reader.data.families)
 
 
-def _write_surroundings(config: RelationConfig, data: RelationData, folder: Path) -> None:
+def _write_surroundings(
+    config: RelationConfig | FewShotConfig, data: RelationData, folder: Path
+) -> None:
     with atomic_file(folder / "config.yaml") as path:
         path.write_text(config.to_yaml(), encoding="utf-8")
     save_json(folder / "environment.json", environment())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments.reproduce import CONFIGS, Job, jobs, line_metrics
-from relgnn.config import Config, RelationConfig, load_config, load_run_config
+from relgnn.config import Config, FewShotConfig, RelationConfig, load_config, load_run_config
 from relgnn.data.registry import find, list_datasets
 from relgnn.errors import InputError
 from relgnn.loop.run import run
@@ -22,7 +22,8 @@ from tests.experiments.tiny import (
 
 PATHS = sorted(CONFIGS.glob("*/*.yaml"))
 GRAPHS = [path for path in PATHS if isinstance(load_run_config(path), Config)]
-RELATIONS = [path for path in PATHS if path not in GRAPHS]
+FEW_SHOT = [path for path in PATHS if isinstance(load_run_config(path), FewShotConfig)]
+RELATIONS = [path for path in PATHS if path not in (*GRAPHS, *FEW_SHOT)]
 
 
 def name(path: Path) -> str:
@@ -79,6 +80,18 @@ def test_relation_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> None:
     found = line_metrics(metrics["rows"][row])
     assert found.keys() >= {"macro_f1", "micro_f1", "ece", "log_loss"}
     assert all(0 <= found[name] <= 1 for name in ("macro_f1", "micro_f1", "ece"))
+
+
+@pytest.mark.parametrize("path", FEW_SHOT, ids=name)
+def test_few_shot_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> None:
+    folder = write_tiny_relations(tmp_path / "tiny")
+    small = [f"data.path={folder}", "data.name=null", "few_shot.episodes=5", "few_shot.ways=3"]
+    config = load_run_config(path, [*small, "few_shot.queries=2"])
+    assert isinstance(config, FewShotConfig)
+    assert config.source
+    [row] = Job(path.parent.name, path.stem, 0, config).rows
+    metrics = run_relations(config, tmp_path / "run")
+    assert 0 <= line_metrics(metrics["rows"][row])["accuracy"] <= 1
 
 
 def test_the_other_kind_of_configuration_is_refused() -> None:
