@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from rich.console import Console
@@ -204,6 +207,7 @@ def run_apart(config: AnyConfig, folder: Path, resume: bool) -> None:
 
 def _child(kind: type[AnyConfig], config: str, folder: str, resume: bool) -> None:
     found = kind.model_validate_json(config)
+    Thread(target=_stop_with_parent, daemon=True).start()
     try:
         if isinstance(found, Config):
             run(found, Path(folder), resume)
@@ -212,6 +216,17 @@ def _child(kind: type[AnyConfig], config: str, folder: str, resume: bool) -> Non
     except RelgnnError as error:
         print(error, file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+
+
+def _stop_with_parent() -> None:
+    """Stop this process, as Ctrl-C would, when the one that started it is gone.
+
+    Else it would go on unseen, and write into the folder of the run that is started next.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _lines(job: Job, folder: Path) -> list[Line]:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +19,7 @@ from relgnn.loop.demo import demo_config
 from relgnn.ranking.metrics import metrics_by_stratum, write_ranks
 from relgnn.ranking.ranks import Ranks
 from relgnn.training import save_json
+from tests.conftest import ROOT
 
 TABLE = "loop_toy"
 LINE = Line(
@@ -273,3 +277,33 @@ def test_unknown_table_and_row_are_named(capsys: pytest.CaptureFixture[str]) -> 
     assert "loop_codex_s" in capsys.readouterr().err
     assert reproduce.main(["loop_codex_s", "--rows", "lop"]) == 2
     assert "--rows lop: not in loop_codex_s" in capsys.readouterr().err
+
+
+ORPHAN = """
+import multiprocessing, threading
+from experiments.reproduce import _stop_with_parent
+
+def child():
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    print("started", flush=True)
+    threading.Event().wait()
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context("spawn").Process(target=child)
+    process.start()
+    process.join()
+"""
+
+
+def test_a_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    script = tmp_path / "orphan.py"
+    script.write_text(ORPHAN)
+    parent = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "started\n"
+    parent.kill()
+    # The pipe closes when the child, too, is gone.
+    assert parent.communicate(timeout=60)[0] == ""
