@@ -57,6 +57,8 @@ COLUMNS = {
     "training_s": "training, s",
     "sentences_s": "sentences a second",
 }
+NAMED_ROWS = ("re_", "ablation_")
+"""Tables whose rows say by name what was given."""
 FIRST = ("mrr", "macro_f1", "accuracy")
 """What is compared with the expected figure: the first of these that a table has."""
 PLAIN_NUMBERS = ("reading_s", "training_s", "sentences_s")
@@ -81,11 +83,15 @@ def render_table(table: str, root: Path = RESULTS, fraction: float | None = None
     if table == SPEED:
         return render_speed(lines)
     claims = [claim for claim in read_claims(root) if claim.table == table]
-    parts = []
-    for fraction in sorted({line.fraction for line in lines}):
-        groups = grouped([line for line in lines if line.fraction == fraction])
-        parts.append(_given(table, fraction) + _markdown(table, groups))
-        parts += [sentence(claim) for claim in claims if _told(claim, fraction)]
+    if table.startswith(NAMED_ROWS):
+        parts = [_markdown(table, grouped(lines))]
+    else:
+        parts = []
+        for fraction in sorted({line.fraction for line in lines}):
+            groups = grouped([line for line in lines if line.fraction == fraction])
+            heading = f"{100 * fraction:g} % of the triples given."
+            parts += [f"{heading}\n\n{_markdown(table, groups)}"]
+            parts += [sentence(claim) for claim in claims if _told(claim, fraction)]
     parts.append(_origin(table, lines))
     return "\n\n".join(parts) + "\n"
 
@@ -233,14 +239,6 @@ def _markdown(table: str, groups: Mapping[str, Group]) -> str:
     return markdown_table(titles, rows)
 
 
-def _given(table: str, fraction: float) -> str:
-    """What the figures below were trained on; nothing where a table has no such choice."""
-    if table.startswith("ablation_") or table == "re_fewrel":
-        return ""
-    what = "labels" if table.startswith("re_") else "triples"
-    return f"{100 * fraction:g} % of the {what} given.\n\n"
-
-
 def _cell(part: Group, metric: str) -> str:
     values = [line.metrics[metric] for line in part if metric in line.metrics]
     if not values:
@@ -266,10 +264,14 @@ def _origin(table: str, lines: Sequence[Line]) -> str:
     if not lines[0].command.startswith(command):
         command = lines[0].command
     text = (
-        f"Made by `{command}` ({hours:.1f} hours in all, "
+        f"Made by `{command}` ({_time(hours)} in all, "
         f"{max(x.peak_memory_mb for x in lines):,.0f} MB at most) at {', '.join(commits)}."
     )
     return text + (f" Expected: {'; '.join(sources)}." if sources else "")
+
+
+def _time(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 0.1 else f"{60 * hours:.0f} minutes"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
