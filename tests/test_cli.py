@@ -21,6 +21,7 @@ from relgnn.cli import app, main
 from relgnn.ranking.metrics import read_ranks
 from relgnn.training import Interrupted, load_json, set_quiet
 from tests.conftest import ROOT
+from tests.experiments.tiny import write_tiny_relations
 
 
 class Answer(NamedTuple):
@@ -406,3 +407,33 @@ def test_help_does_not_wait_for_torch() -> None:
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_relation_extraction(call: Call, tmp_path: Path, tiny_bert: str) -> None:
+    data, run = write_tiny_relations(tmp_path / "tiny"), tmp_path / "run"
+    assert call("data", "check", data).out.startswith(f"{data}: can be loaded (24 train sentences")
+    config = tmp_path / "re.yaml"
+    config.write_text(
+        f"data: {{path: {data}}}\ntext: {{model: {tiny_bert}, max_tokens: 32}}\n"
+        "extraction: {epochs: 2}\n"
+    )
+    answer = call("run", config, "--out", run, "--quiet")
+    assert answer.status == 0
+    assert {"macro_f1", "valid", "test"} <= set(answer.out.split())
+    again = json.loads(call("evaluate", run, "--json").out)["test"]
+    metrics = load_json(run / "metrics.json")
+    assert again == pytest.approx({name: metrics["test"][name] for name in again})
+    assert "test" in call("evaluate", run).out
+    require_one_line(call("evaluate", run, "--typed"), 2, "which ranks nothing", "--typed")
+    require_one_line(call("extract", run, "Ada saw Bonn."), 2, "is a run of relation extraction")
+    require_one_line(call("run", config, "extraction.epoch=3"), 2, "'extraction.epochs'?")
+    require_one_line(call("run", config, "--out", run), 2, "holds a run already")
+    resumed = call("run", "--resume", run)
+    assert resumed.status == 0 and "finished already" in resumed.err
+    few = tmp_path / "few.yaml"
+    few.write_text(
+        f"data: {{path: {data}}}\ntext: {{model: {tiny_bert}, max_tokens: 32}}\n"
+        "few_shot: {ways: 3, queries: 2, episodes: 5}\n"
+    )
+    assert "accuracy" in call("run", few, "--out", tmp_path / "few").out
+    require_one_line(call("evaluate", tmp_path / "few"), 2)

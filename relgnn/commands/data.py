@@ -84,7 +84,7 @@ def show(
 @app.command(epilog="Example: relgnn data check my_folder")
 def check(
     path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="A folder with train.tsv, valid.tsv, test.tsv, …")
+        Path, typer.Argument(metavar="PATH", help="A folder with train.tsv, … or train.jsonl, …")
     ],
     as_json: AsJson = False,
 ) -> None:
@@ -93,8 +93,9 @@ def check(
     Exit status 0: it can be loaded (warnings may be listed); 2: it cannot.
     """
     from relgnn.data import check_folder
+    from relgnn.data.relations import check_relations, is_relations
 
-    report = check_folder(path)
+    report = check_relations(path) if is_relations(path) else check_folder(path)
     if as_json:
         problems = [asdict(problem) for problem in report.problems]
         print_json(

@@ -122,10 +122,21 @@ def evaluate(
 ) -> None:
     """Compute a run's metrics again from its checkpoint."""
     start_quietly()
+    from relgnn.config import RelationConfig, load_run_config
     from relgnn.linkpred.evaluate import metrics_by_category
     from relgnn.loop.opened import open_run
     from relgnn.ranking.metrics import write_ranks
+    from relgnn.text.relation_run import evaluate_run
 
+    path = run / "config.yaml"
+    if path.is_file() and isinstance(load_run_config(path), RelationConfig):
+        if ranks is not None or typed or categories:
+            raise InputError(
+                f"{run}: is a run of relation extraction, which ranks nothing; leave --ranks, "
+                "--typed and --categories away"
+            )
+        _show_scores({split.value: evaluate_run(run, split.value)}, as_json)
+        return
     opened = open_run(run)
     graph = opened.graph
     found, metrics = opened.evaluate(split.value, typed)
@@ -175,12 +186,19 @@ def _show_run(folder: Path, metrics: dict[str, Any], as_json: bool) -> None:
         print_json({"run": str(folder), **metrics})
         return
     if "all" not in metrics["rows"].get("final", {"all": None}):
-        parts = {name: metrics[name] for name in ("valid", "test") if name in metrics}
-        header = ["", *next(iter(parts.values()))]
-        rows = [[name, *(f"{part[k]:.3f}" for k in header[1:])] for name, part in parts.items()]
-        print_table("Relation extraction", header, rows)
+        _show_scores({name: metrics[name] for name in ("valid", "test") if name in metrics})
     elif metrics["rows"]:
         print_metrics("Test, filtered, realistic", metrics["rows"])
     elif "valid" in metrics:
         print_metrics("Valid, filtered, realistic", {"final": metrics["valid"]})
     print(f"{folder}: {metrics['seconds']:.0f} s, {metrics['peak_memory_mb']:,.0f} MB")
+
+
+def _show_scores(parts: dict[str, dict[str, float]], as_json: bool = False) -> None:
+    """What a classifier scored on each part; the first one's metrics."""
+    if as_json:
+        print_json(parts)
+        return
+    header = ["", *next(iter(parts.values()))]
+    rows = [[name, *(f"{part[k]:.3f}" for k in header[1:])] for name, part in parts.items()]
+    print_table("Relation extraction", header, rows)

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from relgnn.data.folder import Report
 from relgnn.data.tables import (
+    Problem,
     Problems,
     find_file,
     raise_first,
@@ -102,6 +104,24 @@ def read_relations(
         InputError: a file is missing or broken, a span is outside of its sentence, a label is not
             in relations.tsv, or occurs in test alone.
     """
+    data, problems = _scan(folder, name or folder.name, required)
+    raise_first(problems, folder)
+    return data
+
+
+def check_relations(folder: Path) -> Report:
+    """Everything that is wrong with a folder of marked sentences, each with file and line."""
+    data, problems = _scan(folder, folder.name, ("train", "valid", "test"))
+    sizes = {f"{split} sentences": len(getattr(data, split)) for split in SPLITS}
+    return Report(folder, tuple(problems), {**sizes, "relations": len(data.labels)})
+
+
+def is_relations(folder: Path) -> bool:
+    """Whether a folder holds marked sentences, not triples."""
+    return any(find_file(folder, f"{split}.jsonl") is not None for split in SPLITS)
+
+
+def _scan(folder: Path, name: str, required: Sequence[str]) -> tuple[RelationData, list[Problem]]:
     problems = Problems()
     path = find_file(folder, "relations.tsv")
     if path is None:
@@ -121,22 +141,15 @@ def read_relations(
             problems.error(
                 "missing", folder / f"{split}.jsonl", None, "no such file: copy the data set again"
             )
-    raise_first(problems.all(), folder)
-    if found["train"]:
-        _check_test_labels(folder, labels, found)
-    return RelationData(name or folder.name, labels, names, descriptions, **found)
-
-
-def _check_test_labels(
-    folder: Path, labels: Sequence[str], found: Mapping[str, Sequence[Example]]
-) -> None:
-    known = {e.relation for split in ("train", "valid") for e in found[split]}
-    lost = sorted({labels[e.relation] for e in found["test"]} - {labels[i] for i in known})
-    if lost:
-        raise InputError(
-            f"{folder}: {', '.join(lost)} occurs in test.jsonl alone, so that nothing can learn "
-            "it; move examples of it to train.jsonl or take it out of test.jsonl"
-        )
+    known = {one.relation for split in ("train", "valid") for one in found[split]}
+    lost = sorted({one.relation for one in found["test"]} - known)
+    if found["train"] and lost:
+        problems.error(
+            "test_only", folder / "test.jsonl", None,
+            f"{', '.join(labels[i] for i in lost)} occurs here alone, so that nothing can learn "
+            "it: move examples of it to train.jsonl or take it out",
+        )  # fmt: skip
+    return RelationData(name, labels, names, descriptions, **found), problems.all()
 
 
 def _examples(path: Path, number: Mapping[str, int], problems: Problems) -> Iterator[Example]:

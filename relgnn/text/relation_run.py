@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from relgnn.config import FewShotConfig, RelationConfig
+from relgnn.config import FewShotConfig, RelationConfig, load_run_config
 from relgnn.data.registry import find
 from relgnn.data.relations import Example, RelationData, few_labels, read_relations
 from relgnn.errors import InputError
@@ -171,17 +171,30 @@ def make_reader(config: RelationConfig, data: RelationData, runtime: Runtime) ->
     return Reader(marker, model.to(runtime.device), data)
 
 
-def open_reader(folder: Path, config: RelationConfig) -> Reader:
-    """The tuned classifier of a finished run.
+def open_reader(folder: Path) -> Reader:
+    """The tuned classifier of a finished run, with the data that it was tuned on.
 
     Raises:
-        InputError: a file is missing or does not fit.
+        InputError: it is no finished run of this kind, a file is missing or does not fit.
     """
+    config = load_run_config(folder / "config.yaml")
+    if not isinstance(config, RelationConfig):
+        raise InputError(f"{folder}: nothing was tuned in this run; give one with 'extraction:'")
     path = folder / "checkpoint.safetensors"
     reader = make_reader(config, load_data(config), Runtime.from_config(config.runtime))
     restore_module(reader.model, load_tensors(path)[0], path)
     reader.model.eval()
     return reader
+
+
+def evaluate_run(folder: Path, split: str) -> dict[str, float]:
+    """F1 on the valid or test part again, from the checkpoint.
+
+    Raises:
+        InputError: see `open_reader`.
+    """
+    reader = open_reader(folder)
+    return _f1(reader, *_judged(reader, getattr(reader.data, split)))
 
 
 def _fit(

@@ -13,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relgnn.data.registry import find
-from relgnn.data.relations import Example, few_labels, read_relations, stratified
+from relgnn.data.relations import (
+    Example,
+    check_relations,
+    few_labels,
+    is_relations,
+    read_relations,
+    stratified,
+)
 from relgnn.errors import InputError
 
 SIZES = {
@@ -129,13 +136,27 @@ def test_a_wrong_line_is_named(tmp_path: Path, change: dict[str, Any], told: str
 def test_wrong_folders(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"train.jsonl:1: not JSON"):
         read_relations(write(tmp_path / "d", train=["{"]))
-    with pytest.raises(InputError, match="lives occurs in test.jsonl alone"):
+    with pytest.raises(InputError, match="test.jsonl: lives occurs here alone"):
         read_relations(write(tmp_path / "d", test=[LINE | {"relation": "lives"}]))
     (tmp_path / "d" / "test.jsonl").unlink()
     with pytest.raises(InputError, match="no such file"):
         read_relations(tmp_path / "d")
     with pytest.raises(InputError, match="no relations.tsv"):
         read_relations(tmp_path)
+
+
+def test_a_check_lists_everything(tmp_path: Path) -> None:
+    good = check_relations(write(tmp_path / "good", valid=[LINE]))
+    assert good.ok
+    assert good.sizes == {
+        "train sentences": 1, "valid sentences": 1, "test sentences": 1, "relations": 3,
+    }  # fmt: skip
+    bad = check_relations(write(tmp_path / "bad", train=["{", LINE | {"tokens": []}, LINE]))
+    assert [(one.place, one.code) for one in bad.errors] == [
+        ("train.jsonl:1", "json"), ("train.jsonl:2", "example"), ("valid.jsonl", "missing"),
+    ]  # fmt: skip
+    assert is_relations(tmp_path / "bad")
+    assert not is_relations(tmp_path)
 
 
 @given(

@@ -13,12 +13,12 @@ import torch
 from relgnn.config import RelationConfig, TuningConfig, load_run_config
 from relgnn.data.relations import Example
 from relgnn.errors import InputError
-from relgnn.ranking.classification import f1_scores, macro_f1
+from relgnn.ranking.classification import macro_f1
 from relgnn.runtime import torch_rng
 from relgnn.text import relation_run
 from relgnn.text.classifier import ClassifierTask, RelationClassifier, symmetric_kl
 from relgnn.text.encoder import load_model
-from relgnn.text.relation_run import load_data, open_reader, run_relations
+from relgnn.text.relation_run import evaluate_run, open_reader, run_relations
 from relgnn.text.rows import Marker
 from relgnn.training import Interrupted, Trainer, TrainSettings, load_json
 from tests.text.toy import toy_occurrences
@@ -71,11 +71,12 @@ def test_it_learns_selects_refits_and_opens(data: Path, tiny_bert: str, tmp_path
     assert load_json(tmp_path / "run" / "calibration.json") == metrics["calibration"]
     assert 1 <= metrics["epoch"] <= 4
     assert metrics == load_json(tmp_path / "run" / "metrics.json")
-    reader = open_reader(tmp_path / "run", settings)
-    test = load_data(settings).test
-    truth = np.array([one.relation for one in test])
-    again = f1_scores(truth, reader.logits(test).argmax(1), reader.data.positive)
+    again = evaluate_run(tmp_path / "run", "test")
     assert again == pytest.approx({name: metrics["test"][name] for name in again})
+    path = tmp_path / "run" / "checkpoint.safetensors"
+    path.unlink()
+    with pytest.raises(InputError, match="checkpoint.safetensors"):
+        open_reader(tmp_path / "run")
     with pytest.raises(InputError, match="holds a run already"):
         run_relations(settings, tmp_path / "run")
 
