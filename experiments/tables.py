@@ -271,7 +271,8 @@ def _origin(table: str, lines: Sequence[Line]) -> str:
 
 
 def _time(hours: float) -> str:
-    return f"{hours:.1f} hours" if hours >= 0.1 else f"{60 * hours:.0f} minutes"
+    minutes = max(1, round(60 * hours))
+    return f"{hours:.1f} hours" if hours >= 0.1 else f"{minutes} minute{'s' * (minutes > 1)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
