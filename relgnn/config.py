@@ -25,6 +25,7 @@ Dropout = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Marking = Literal["special", "typed", "punctuation", "mask", "none"]
 
 # what decides where and how fast a run goes, or describes it, but not what it computes
 NOT_HASHED = ("runtime", "source", "expected", "budget")
@@ -278,9 +279,7 @@ class Config(RunConfig):
 class TuningConfig(Section):
     """How a language model is tuned to say which relation a sentence states."""
 
-    marking: Literal["special", "typed", "punctuation", "mask", "none"] = Field(
-        "special", description="how both entities are marked in the sentence"
-    )
+    marking: Marking = Field("special", description="how both entities are marked in the sentence")
     pooling: Literal["markers", "spans", "both"] = Field(
         "both", description="what stands for an entity: its marker's state, its tokens' mean, both"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,9 +27,10 @@ from relgnn.loop.textmodel import publish_text_model
 from relgnn.loop.world import World, make_encoder
 from relgnn.posterior.calibration import calibration_report
 from relgnn.ranking.metrics import write_ranks
-from relgnn.runtime import Runtime, cache_home, environment, peak_memory_mb
+from relgnn.runtime import Runtime, cache_home, environment
 from relgnn.training import module_tensors, save_json, save_tensors
 from relgnn.training.checkpoint import atomic_file
+from relgnn.training.run_folder import finish, require_new
 
 Row = tuple[Fitted, Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None]
 
@@ -64,11 +64,7 @@ def run(config: Config, folder: Path, resume: bool = False) -> dict[str, Any]:
         InputError: the folder holds a run already, or the data are not as they should be.
     """
     started = time.perf_counter()
-    if (folder / "config.yaml").exists() and not resume:
-        raise InputError(
-            f"{folder}: holds a run already; give another --out, or go on with "
-            f"`relgnn run --resume {folder}`"
-        )
+    require_new(folder, resume)
     runtime = Runtime.from_config(config.runtime)
     set_backend(config.runtime.backend)
     graph = load_graph(config)
@@ -93,10 +89,7 @@ def run(config: Config, folder: Path, resume: bool = False) -> dict[str, Any]:
     metrics = _metrics(world, rows, rounds, final)
     metrics["calibration"]["score"] = score_calibration(final, graph)
     save_json(folder / "calibration.json", metrics["calibration"]["score"])
-    metrics["seconds"] = time.perf_counter() - started
-    metrics["peak_memory_mb"] = peak_memory_mb()
-    save_json(folder / "metrics.json", metrics)
-    shutil.rmtree(folder / "resume", ignore_errors=True)
+    finish(folder, metrics, started)
     return metrics
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from relgnn.runtime import Runtime, cache_home
 from relgnn.text.encoder import TextEncoder
 
 ROLES = ("subject", "object")
+Episode = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""A task's relations [ways], rows of its examples [ways, shots] and questions [ways, queries]."""
 
 
 def represent(examples: Sequence[Example], encoder: TextEncoder) -> Tensor:
@@ -46,7 +48,7 @@ def episodes(
     queries: int,
     count: int,
     generator: np.random.Generator,
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+) -> Iterator[Episode]:
     """Tasks of telling `ways` relations apart, drawn without replacement.
 
     Args:
@@ -76,68 +78,40 @@ def episodes(
         yield relations, drawn[:, :shots], drawn[:, shots:]
 
 
-def few_shot_accuracy(
-    vectors: Tensor,
-    labels: np.ndarray,
-    ways: int,
-    shots: int,
-    queries: int,
-    count: int,
-    generator: np.random.Generator,
-) -> np.ndarray:
+def few_shot_accuracy(vectors: Tensor, drawn: Iterable[Episode]) -> np.ndarray:
     """Accuracy of each task: the nearest mean of a relation's examples wins (Snell et al., 2017).
 
     Similarity is the cosine. Nothing of the questions is used but the one that is asked.
 
     Args:
         vectors: [M, d] of the examples.
-        labels, ways, shots, queries, count, generator: see `episodes`.
+        drawn: the tasks.
     """
     unit = normalize(vectors).numpy()
-
-    def prototypes(relations: np.ndarray, support: np.ndarray) -> np.ndarray:
-        return np.asarray(unit[support].mean(1))
-
-    drawn = episodes(labels, ways, shots, queries, count, generator)
-    return _accuracies(unit, prototypes, drawn)
+    return _accuracies(unit, ((unit[support].mean(1), asked) for _, support, asked in drawn))
 
 
 def zero_shot_accuracy(
-    sentences: Tensor,
-    descriptions: Tensor,
-    labels: np.ndarray,
-    ways: int,
-    queries: int,
-    count: int,
-    generator: np.random.Generator,
+    sentences: Tensor, descriptions: Tensor, drawn: Iterable[Episode]
 ) -> np.ndarray:
     """Accuracy of each task: the relation whose description is nearest to the sentence wins.
 
     Args:
         sentences: [M, d].
-        descriptions: [R, d], of every relation that `labels` may name.
-        labels, ways, queries, count, generator: see `episodes`.
+        descriptions: [R, d], of every relation that a task may have.
+        drawn: the tasks.
     """
-    described = descriptions.numpy()
-
-    def prototypes(relations: np.ndarray, support: np.ndarray) -> np.ndarray:
-        return np.asarray(described[relations])
-
-    drawn = episodes(labels, ways, 0, queries, count, generator)
-    return _accuracies(normalize(sentences).numpy(), prototypes, drawn)
+    unit, described = normalize(sentences).numpy(), descriptions.numpy()
+    return _accuracies(unit, ((described[relations], asked) for relations, _, asked in drawn))
 
 
-def _accuracies(
-    unit: np.ndarray,
-    prototypes: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    drawn: Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]],
-) -> np.ndarray:
+def _accuracies(unit: np.ndarray, tasks: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Of tasks: what stands for each relation [ways, d], and rows of the questions about it."""
     found = []
-    for relations, support, asked in drawn:
-        centre = prototypes(relations, support)
+    for centre, asked in tasks:
         centre = centre / np.linalg.norm(centre, axis=1, keepdims=True).clip(min=1e-12)
         answers = (unit[asked] @ centre.T).argmax(-1)
-        found.append((answers == np.arange(len(relations))[:, None]).mean())
+        found.append((answers == np.arange(len(centre))[:, None]).mean())
     return np.array(found)
 
 
@@ -153,17 +127,15 @@ def measure(config: FewShotConfig, data: RelationData, runtime: Runtime) -> dict
         config.text.model, max_tokens=config.text.max_tokens, device=runtime.device, dtype=dtype,
         cache=cache_home(),
     )  # fmt: skip
-    labels, chance = np.array([one.relation for one in asked]), runtime.rng("episodes")
+    labels = np.array([one.relation for one in asked])
+    drawn = episodes(
+        labels, tasks.ways, tasks.shots, tasks.queries, tasks.episodes, runtime.rng("episodes")
+    )
     if tasks.shots:
-        found = few_shot_accuracy(
-            represent(asked, encoder), labels, tasks.ways, tasks.shots, tasks.queries,
-            tasks.episodes, chance,
-        )  # fmt: skip
+        found = few_shot_accuracy(represent(asked, encoder), drawn)
     else:
-        found = zero_shot_accuracy(
-            encoder.encode([one.text for one in asked]), describe(data, encoder), labels,
-            tasks.ways, tasks.queries, tasks.episodes, chance,
-        )  # fmt: skip
+        sentences = encoder.encode([one.text for one in asked])
+        found = zero_shot_accuracy(sentences, describe(data, encoder), drawn)
     error = float(found.std() / len(found) ** 0.5)
     return {"accuracy": float(found.mean()), "standard_error": error}
 

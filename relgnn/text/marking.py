@@ -105,7 +105,7 @@ def _mark(
     longest_name = max_tokens // 4
     sentence = texts[row.text]
     head, tail = (
-        _tokens_of(span, sentence.characters, longest_name)
+        tokens_of(span, sentence.characters, longest_name)
         for span in (row.head_span, row.tail_span)
     )
     if head and tail and head[0] < tail[1] and tail[0] < head[1]:
@@ -118,7 +118,7 @@ def _mark(
             owner[span[0] : span[1]] = who
         else:
             named = texts[name]
-            first, last = _tokens_of((0, len(name)), named.characters, longest_name) or (0, 0)
+            first, last = tokens_of((0, len(name)), named.characters, longest_name) or (0, 0)
             before += range(named.start + first, named.start + last)
             owner_before += [who] * (last - first)
     kept = nearest(len(owner), [span for span in (head, tail) if span], max_tokens - len(before))
@@ -126,14 +126,20 @@ def _mark(
     return place, np.array([*owner_before, *owner[kept]], dtype=np.int8)
 
 
-def _tokens_of(span: Span, characters: np.ndarray, longest: int) -> tuple[int, int] | None:
-    """Tokens [start, end) that overlap the characters `span`; None where there are none."""
+def tokens_of(
+    span: Span, characters: np.ndarray, longest: int | None = None
+) -> tuple[int, int] | None:
+    """Tokens [start, end) that overlap the characters `span`, at most the first `longest`.
+
+    None where there are none.
+    """
     if span == NO_SPAN:
         return None
     inside = np.flatnonzero((characters[:, 0] < span[1]) & (characters[:, 1] > span[0]))
     if not len(inside):
         return None
-    return int(inside[0]), min(int(inside[-1]) + 1, int(inside[0]) + longest)
+    start, end = int(inside[0]), int(inside[-1]) + 1
+    return start, end if longest is None else min(end, start + longest)
 
 
 def nearest(length: int, spans: Sequence[tuple[int, int]], room: int) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from relgnn.data.relations import Example, RelationData, few_labels, read_relati
 from relgnn.errors import InputError
 from relgnn.posterior.softmax import fit_temperature, softmax_report
 from relgnn.ranking.classification import f1_scores
-from relgnn.runtime import Runtime, environment, peak_memory_mb, torch_rng
+from relgnn.runtime import Runtime, environment, torch_rng
 from relgnn.text import fewshot
 from relgnn.text.classifier import ClassifierTask, RelationClassifier, logits_of
 from relgnn.text.encoder import load_model
@@ -35,6 +34,7 @@ from relgnn.training import (
     save_json,
     save_tensors,
 )
+from relgnn.training.run_folder import finish, require_new
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,7 @@ def run_relations(
         InputError: the folder holds a run already, or the data are not as they should be.
     """
     started = time.perf_counter()
-    if (folder / "config.yaml").exists() and not resume:
-        raise InputError(
-            f"{folder}: holds a run already; give another --out, or go on with "
-            f"`relgnn run --resume {folder}`"
-        )
+    require_new(folder, resume)
     runtime = Runtime.from_config(config.runtime)
     data = load_data(config)
     if isinstance(config, RelationConfig):
@@ -103,10 +99,7 @@ def run_relations(
     else:
         metrics = {"test": fewshot.measure(config, data, runtime)}
     metrics["rows"] = {"final": metrics["test"]}
-    metrics["seconds"] = time.perf_counter() - started
-    metrics["peak_memory_mb"] = peak_memory_mb()
-    save_json(folder / "metrics.json", metrics)
-    shutil.rmtree(folder / "resume", ignore_errors=True)
+    finish(folder, metrics, started)
     return metrics
 
 

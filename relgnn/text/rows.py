@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from relgnn.config import Marking
 from relgnn.data.relations import Example, Span
 from relgnn.errors import InputError
 from relgnn.text.layers import padded_index
-from relgnn.text.marking import nearest
+from relgnn.text.marking import nearest, tokens_of
 from relgnn.text.packed import send
 
-Marking = Literal["special", "typed", "punctuation", "mask", "none"]
 NEITHER, HEAD, TAIL, HEAD_START, TAIL_START = range(5)
 """Roles of a token: none, in the head's mention, in the tail's, the marker before either."""
 PUNCTUATION = (("@", "@"), ("#", "#"))
@@ -103,8 +103,9 @@ class Marker:
         self.tokenizer, self.marking, self.max_tokens = tokenizer, marking, max_tokens
         self.types = tuple(sorted({kind for kind in types if kind}))
         names = marker_names(marking, self.types)
-        if names and marking != "punctuation":
+        if names:
             tokenizer.add_special_tokens({"additional_special_tokens": list(names)})
+        self.around = _around(tokenizer)
         self.plain = _markers(tokenizer, marking, "")
         self.of_type = {kind: _markers(tokenizer, marking, kind) for kind in self.types}
 
@@ -136,8 +137,8 @@ class Marker:
     def _row(
         self, one: Example, ids: np.ndarray, places: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        before, after = _around(self.tokenizer)
-        spans = [tokens_of(span, places) for span in (one.head, one.tail)]
+        before, after = self.around
+        spans = [tokens_or_nearest(span, places) for span in (one.head, one.tail)]
         role = np.zeros(len(ids), dtype=np.int8)
         for who, (start, end) in zip((HEAD, TAIL), spans, strict=True):
             role[start:end] = who
@@ -167,11 +168,11 @@ class Marker:
         return np.concatenate(parts), np.concatenate(roles)
 
 
-def tokens_of(span: Span, places: np.ndarray) -> tuple[int, int]:
+def tokens_or_nearest(span: Span, places: np.ndarray) -> tuple[int, int]:
     """Tokens [start, end) that overlap characters; the nearest one where none does."""
-    inside = np.flatnonzero((places[:, 0] < span[1]) & (places[:, 1] > span[0]))
-    if len(inside):
-        return int(inside[0]), int(inside[-1]) + 1
+    found = tokens_of(span, places)
+    if found is not None:
+        return found
     start = min(int(np.searchsorted(places[:, 0], span[0])), max(len(places) - 1, 0))
     return start, min(start + 1, len(places))
 

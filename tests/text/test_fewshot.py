@@ -46,15 +46,17 @@ def test_too_few_examples_are_told(ways: int, shots: int) -> None:
 def test_planted_relations_are_told_apart_and_noise_is_chance() -> None:
     centre = torch.eye(6)[torch.from_numpy(LABELS)]
     noise = torch.randn(len(LABELS), 6, generator=torch.Generator().manual_seed(0))
-    planted = few_shot_accuracy(centre + 0.05 * noise, LABELS, 5, 1, 3, 100, rng())
+    planted = few_shot_accuracy(centre + 0.05 * noise, episodes(LABELS, 5, 1, 3, 100, rng()))
     assert planted.mean() == 1
     many = np.repeat(np.arange(6), 500)
     noise = torch.randn(len(many), 6, generator=torch.Generator().manual_seed(0))
-    chance = few_shot_accuracy(noise, many, 5, 1, 3, 3000, rng())
+    chance = few_shot_accuracy(noise, episodes(many, 5, 1, 3, 3000, rng()))
     assert chance.mean() == pytest.approx(0.2, abs=0.02)
-    described = zero_shot_accuracy(centre, torch.eye(6), LABELS, 5, 3, 100, rng())
+    described = zero_shot_accuracy(centre, torch.eye(6), episodes(LABELS, 5, 0, 3, 100, rng()))
     assert described.mean() == 1
-    turned = zero_shot_accuracy(centre, torch.eye(6).roll(1, 0), LABELS, 5, 3, 100, rng())
+    turned = zero_shot_accuracy(
+        centre, torch.eye(6).roll(1, 0), episodes(LABELS, 5, 0, 3, 100, rng())
+    )
     assert turned.mean() < 0.2  # orthogonal ones tie
 
 
@@ -62,7 +64,8 @@ def test_more_examples_help() -> None:
     centre = torch.eye(6)[torch.from_numpy(LABELS)]
     noise = torch.randn(len(LABELS), 6, generator=torch.Generator().manual_seed(0))
     one, five = (
-        few_shot_accuracy(centre + 0.7 * noise, LABELS, 5, k, 3, 1000, rng()).mean() for k in (1, 5)
+        few_shot_accuracy(centre + 0.7 * noise, episodes(LABELS, 5, k, 3, 1000, rng())).mean()
+        for k in (1, 5)
     )
     assert five > one + 0.05
 

@@ -69,7 +69,9 @@ def test_it_learns_selects_refits_and_opens(data: Path, tiny_bert: str, tmp_path
         "macro_f1", "micro_f1", "ece", "ece_chance", "log_loss", "log_loss_before",
     }  # fmt: skip
     assert load_json(tmp_path / "run" / "calibration.json") == metrics["calibration"]
-    assert 1 <= metrics["epoch"] <= 4
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    valid = [entry["valid"]["macro_f1"] for entry in log if entry["valid"]]
+    assert metrics["epoch"] == 1 + valid.index(max(valid))
     assert metrics == load_json(tmp_path / "run" / "metrics.json")
     again = evaluate_run(tmp_path / "run", "test")
     assert again == pytest.approx({name: metrics["test"][name] for name in again})

@@ -1,0 +1,39 @@
+"""What every run folder begins and ends with."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from relgnn.errors import InputError
+from relgnn.runtime import peak_memory_mb
+from relgnn.training.checkpoint import save_json
+
+
+def require_new(folder: Path, resume: bool) -> None:
+    """Refuse a folder that holds a run, unless that run is to go on.
+
+    Raises:
+        InputError: it holds one.
+    """
+    if (folder / "config.yaml").exists() and not resume:
+        raise InputError(
+            f"{folder}: holds a run already; give another --out, or go on with "
+            f"`relgnn run --resume {folder}`"
+        )
+
+
+def finish(folder: Path, metrics: dict[str, Any], started: float) -> None:
+    """Add time since `started` and peak memory to the metrics, write them, drop what resumes.
+
+    Args:
+        folder: of the run.
+        metrics: completed in place.
+        started: of `time.perf_counter`.
+    """
+    metrics["seconds"] = time.perf_counter() - started
+    metrics["peak_memory_mb"] = peak_memory_mb()
+    save_json(folder / "metrics.json", metrics)
+    shutil.rmtree(folder / "resume", ignore_errors=True)
