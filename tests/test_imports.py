@@ -13,8 +13,7 @@ import pytest
 from tests.conftest import ROOT
 
 ORDER = (
-    ("errors", "spans", "config_errors"),
-    ("config_yaml",),
+    ("errors", "spans"),
     ("config",),
     ("runtime", "native", "data", "ranking"),
     ("posterior",),

@@ -20,7 +20,8 @@ from relgnn.posterior.softmax import fit_temperature, softmax_report
 from relgnn.ranking.classification import f1_scores
 from relgnn.runtime import Runtime, environment, torch_rng
 from relgnn.text import fewshot
-from relgnn.text.classifier import ClassifierTask, RelationClassifier, logits_of
+from relgnn.text.classifier import RelationClassifier, logits_of
+from relgnn.text.classifier_task import ClassifierTask, make_objectives
 from relgnn.text.encoder import load_model
 from relgnn.text.rows import Marker, Rows
 from relgnn.training import (
@@ -209,7 +210,7 @@ def _fit(
     )  # fmt: skip
     task = ClassifierTask(
         reader.model, *_labelled(reader, train), _labelled(reader, valid) if valid else None,
-        reader.data, extraction,
+        reader.data, extraction, make_objectives(config, reader.model, reader.marker, reader.data),
     )  # fmt: skip
     trainer = Trainer(
         settings, device=runtime.device, autocast=lambda: runtime.autocast(training=True),

@@ -56,6 +56,9 @@ class Task(ABC, Generic[Batch]):
     def evaluate(self) -> dict[str, float]:
         """Metrics on valid; called in evaluation mode, without gradients and without autocast."""
 
+    def stepped(self) -> None:
+        """Called after every optimiser step; by default nothing."""
+
     def items(self, batch: Batch) -> int:
         """How many items the loss of this batch is the mean of; its weight in an accumulated step.
 

@@ -214,6 +214,7 @@ class _Fit:
             trained = [p for group in self.optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(trained, self.settings.clip)
         self.optimizer.step()
+        self.task.stepped()
         self.state.items += sum(items)
         self.shown.advance()
 

@@ -16,8 +16,10 @@ from relgnn.errors import InputError
 from relgnn.ranking.classification import macro_f1
 from relgnn.runtime import torch_rng
 from relgnn.text import relation_run
-from relgnn.text.classifier import ClassifierTask, RelationClassifier, symmetric_kl
+from relgnn.text.classifier import RelationClassifier
+from relgnn.text.classifier_task import ClassifierTask
 from relgnn.text.encoder import load_model
+from relgnn.text.objectives import symmetric_kl
 from relgnn.text.relation_run import evaluate_run, open_reader, run_relations
 from relgnn.text.rows import Marker
 from relgnn.training import Interrupted, Trainer, TrainSettings, load_json

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from relgnn.config_errors import one_line, shown
+from relgnn.config.errors import one_line, shown
 from relgnn.errors import InputError
 
 

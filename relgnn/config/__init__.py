@@ -1,0 +1,122 @@
+"""Typed configuration: one documented default per knob, and an unknown key is an error.
+
+A configuration is one YAML file. `load_config` reads it, applies `key.sub=value` overrides and
+turns every mistake into one line that names the key, the value and what was expected.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from relgnn.config.base import RunConfig, RuntimeConfig
+from relgnn.config.errors import explain, one_line
+from relgnn.config.graph import Config, LoopConfig, TrainConfig
+from relgnn.config.relations import (
+    FewShotConfig,
+    Marking,
+    RelationConfig,
+    TuningConfig,
+)
+from relgnn.config.tree import parse, tree_of
+from relgnn.errors import InputError
+
+Run = TypeVar("Run", bound=RunConfig)
+
+__all__ = [
+    "AnyConfig", "Config", "FewShotConfig", "LoopConfig", "Marking", "RelationConfig",
+    "RunConfig", "RuntimeConfig", "TrainConfig", "TuningConfig", "known_keys", "load_config",
+    "load_run_config", "make_config",
+]  # fmt: skip
+
+AnyConfig = Config | RelationConfig | FewShotConfig
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration of link prediction; see `load_run_config`.
+
+    Raises:
+        InputError: also where it is one of relation extraction.
+    """
+    found = load_run_config(path, overrides)
+    if not isinstance(found, Config):
+        raise InputError(
+            f"{path}: is a run of relation extraction, expected link prediction; give another "
+            "configuration"
+        )
+    return found
+
+
+def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> AnyConfig:
+    """Read a configuration file.
+
+    Args:
+        path: a YAML file.
+        overrides: `key.sub=value` strings, values in YAML; later ones win.
+
+    Returns:
+        The checked configuration; of relation extraction where it has `extraction:` or `few_shot:`.
+
+    Raises:
+        InputError: the file cannot be read or is not YAML, a key is unknown, a value is wrong.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such configuration file; check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: cannot read the configuration ({one_line(error)}); give a UTF-8 YAML file"
+        ) from None
+    tree, places = tree_of(parse(text, str(path)), overrides, str(path))
+    if "extraction" in tree:
+        return _checked(RelationConfig, tree, places, str(path))
+    if "few_shot" in tree:
+        return _checked(FewShotConfig, tree, places, str(path))
+    return _checked(Config, tree, places, str(path))
+
+
+def make_config(
+    content: Any, overrides: Sequence[str] = (), origin: str = "configuration"
+) -> Config:
+    """Check a configuration of link prediction that was read or built elsewhere.
+
+    Args:
+        content: a mapping of sections.
+        overrides: `key.sub=value` strings, values in YAML; later ones win.
+        origin: what errors name as the place of a mistake.
+
+    Raises:
+        InputError: a key is unknown or a value is wrong.
+    """
+    return _checked(Config, *tree_of(content, overrides, origin), origin)
+
+
+def _checked(
+    kind: type[Run], tree: Mapping[str, Any], places: Mapping[str, str], origin: str
+) -> Run:
+    try:
+        # from JSON, because strict mode then takes texts as paths and mappings as sections
+        return kind.model_validate_json(json.dumps(tree))
+    except ValidationError as error:
+        raise InputError(explain(error, origin, places, list(known_keys(kind)))) from None
+
+
+def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
+    """Every key that a configuration may have, dotted, sections before what they hold."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        section = _section_of(field.annotation)
+        if section is not None:
+            yield from known_keys(section, f"{prefix}{name}.")
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    for kind in (annotation, *getattr(annotation, "__args__", ())):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None

@@ -1,0 +1,186 @@
+"""Configuration of link prediction, and of the loop that alternates it with reading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from relgnn.config.base import (
+    Count,
+    Dropout,
+    Probability,
+    Rate,
+    RunConfig,
+    Section,
+    Weight,
+)
+
+
+class TextConfig(Section):
+    """The language model and what it reads of a node."""
+
+    model: str = Field("minilm", description="'minilm' (packaged) or a Hugging Face name or path")
+    node_features: Literal["node", "page", "none"] = Field(
+        "node", description="node: name, description, first sentence; page: all text; none"
+    )
+    weight: Rate = Field(
+        1.0, description="factor of a node's encoding: small where much is given and text overfits"
+    )
+    weights: Literal["full", "int8"] = Field(
+        "full", description="int8: the encoder in a quarter of float32's memory"
+    )
+    max_tokens: Count = Field(128, description="longer texts are cut")
+    batch_tokens: Count = Field(
+        8192, description="tokens encoded at once; a CPU takes at most 2048"
+    )
+    feature_dropout: Dropout = Field(
+        0.2, description="share of a node's encoding left out of a step"
+    )
+    cache: Path | None = Field(None, description="folder of cached vectors; null: the user's cache")
+
+
+class GnnConfig(Section):
+    """The graph encoder."""
+
+    kind: Literal["rgcn", "compgcn", "attention", "none"] = Field(
+        "rgcn", description="graph encoder"
+    )
+    layers: Count = Field(1, description="rounds of message passing")
+    bases: Count = Field(4, description="bases, or blocks, of R-GCN's weights")
+    decomposition: Literal["basis", "block"] = Field(
+        "basis", description="of R-GCN's weights; only with bases does text make them"
+    )
+    alpha: bool = Field(
+        True, description="R-GCN's own coefficients; false: text alone, for relations never seen"
+    )
+    heads: Count = Field(4, description="heads of attention")
+    composition: Literal["sub", "mult", "corr"] = Field("mult", description="CompGCN's composition")
+    dropout: Dropout = Field(0.2, description="dropout of a layer's output")
+    edge_dropout: Dropout = Field(0.3, description="share of edges left out of a training step")
+    target_dropout: Probability = Field(
+        0.5, description="share of a step's own target triples whose edges are left out"
+    )
+    evidence: bool = Field(True, description="edge coefficients read the edge's own evidence")
+    fan_out: tuple[Count, ...] | None = Field(
+        None,
+        description="for each layer, messages drawn into a node in a training step; null: all of "
+        "the graph, every step",
+    )
+
+
+class DecoderConfig(Section):
+    """The scoring function of a triple."""
+
+    kind: Literal["distmult", "complex", "conve", "transe", "rotate"] = Field(
+        "complex", description="decoder"
+    )
+    dim: Count = Field(200, description="size of an entity's vector")
+    dropout: Dropout = Field(0.3, description="dropout of the decoder's inputs")
+
+
+class TrainConfig(Section):
+    """How the graph model is trained."""
+
+    epochs: Count = Field(200, description="passes over the training triples at most")
+    batch_size: Count = Field(1024, description="queries of a step")
+    lr: Rate = Field(0.003, description="Adam's learning rate")
+    weight_decay: Weight = Field(0.0, description="decoupled weight decay")
+    n3: Weight = Field(0.0, description="weight of the N3 regulariser")
+    label_smoothing: Dropout = Field(0.1, description="mass spread over all entities")
+    loss: Literal["cross_entropy", "bce", "margin", "self_adversarial"] = Field(
+        "cross_entropy", description="the first two score all entities, the others sample"
+    )
+    negative_sampler: Literal["uniform", "typed"] = Field(
+        "uniform", description="'typed': only entities seen in that place of the relation"
+    )
+    negatives: Count = Field(64, description="false triples per true one of the sampled losses")
+    patience: Count | None = Field(
+        5, description="evaluations on valid without gain before stopping; null: all epochs"
+    )
+    eval_every: Count = Field(10, description="epochs between evaluations on valid")
+    accumulate: Count = Field(1, description="batches whose gradients make one step")
+    schedule: Literal["constant", "cosine", "linear"] = Field(
+        "constant", description="learning rate after the warm-up"
+    )
+    warmup: Dropout = Field(0.0, description="share of all steps over which the rate rises")
+    clip: Weight = Field(0.0, description="largest gradient norm; 0: no clipping")
+
+
+class ExtractorConfig(Section):
+    """The relation extractor that reads sentences."""
+
+    epochs: Count = Field(4, description="passes over the distantly supervised sentences")
+    lr: Rate = Field(0.001, description="peak learning rate")
+    layers: Count = Field(1, description="top layers that are tuned; those below are cached")
+    max_candidates: int = Field(
+        6000, ge=0, description="sentences read in a round at most, likeliest first; 0: none"
+    )
+
+
+Control = Literal["alltext", "comention", "shuffled", "random_pairs", "oracle", "read"]
+
+
+class LoopConfig(Section):
+    """The alternation of text and graph."""
+
+    rounds: Count = Field(2, description="rounds of E and M at most")
+    folds: int = Field(4, ge=2, description="folds of the cross-fitting")
+    candidates: Count = Field(40000, description="triples that all views judge in a round at most")
+    implied: int = Field(
+        20000, ge=0, description="pairs that the graph proposes for the text to judge at most"
+    )
+    label_frequency: Literal["elkan_noto_mean", "elkan_noto_quantile", "best_bin"] = Field(
+        "elkan_noto_quantile", description="estimator of the share of true triples that is given"
+    )
+    selector: Literal["precision", "budget"] = Field(
+        "precision", description="what bounds the accepted triples"
+    )
+    precision: Probability = Field(0.7, description="mean precision that the accepted must reach")
+    min_probability: Probability = Field(0.3, description="nothing below is accepted")
+    connect: Probability = Field(
+        0.3, description="pairs that some relation connects this surely join without a type"
+    )
+    budget: Rate = Field(1.0, description="accepted triples per gold one, of selector budget")
+    context: bool = Field(True, description="accepted triples carry messages")
+    targets: bool = Field(True, description="accepted triples are training targets")
+    target_weight: Weight = Field(0.3, description="weight of an accepted target; gold weighs 1")
+    unlabelled_weight: Weight = Field(
+        0.3, description="weight of an unlabelled pair as a negative of the text models"
+    )
+    extractor: ExtractorConfig = Field(
+        default_factory=ExtractorConfig, description="the relation extractor"
+    )
+    warm_start: bool = Field(False, description="a round starts from the last one's weights")
+    patience: Count = Field(
+        1, description="rounds significantly worse on valid than the best before stopping"
+    )
+    controls: tuple[Control, ...] = Field(
+        (), description="rows of the loop table that are trained or read beside the loop"
+    )
+
+
+class Config(RunConfig):
+    """A run of link prediction, alternating with reading where it has a loop."""
+
+    text: TextConfig = Field(default_factory=TextConfig, description="the language model")
+    gnn: GnnConfig = Field(default_factory=GnnConfig, description="the graph encoder")
+    decoder: DecoderConfig = Field(default_factory=DecoderConfig, description="the decoder")
+    train: TrainConfig = Field(default_factory=TrainConfig, description="training")
+    loop: LoopConfig | None = Field(None, description="the alternation; null: train once")
+
+    @model_validator(mode="after")
+    def _fan_out_fits(self) -> Config:
+        fan_out, loss = self.gnn.fan_out, self.train.loss
+        if fan_out is not None and len(fan_out) != self.gnn.layers:
+            raise ValueError(
+                f"gnn.fan_out has {len(fan_out)} numbers for gnn.layers={self.gnn.layers}; give "
+                "one for each layer"
+            )
+        if fan_out is not None and loss in ("cross_entropy", "bce"):
+            raise ValueError(
+                f"gnn.fan_out needs a loss that samples, and train.loss={loss} scores all "
+                "entities; set train.loss=self_adversarial or margin"
+            )
+        return self

@@ -1,0 +1,76 @@
+"""Configuration of relation extraction."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from relgnn.config.base import Count, Dropout, Fraction, Rate, RunConfig, Section, Weight
+
+Marking = Literal["special", "typed", "punctuation", "mask", "none"]
+
+
+class TuningConfig(Section):
+    """How a language model is tuned to say which relation a sentence states."""
+
+    marking: Marking = Field("special", description="how both entities are marked in the sentence")
+    pooling: Literal["markers", "spans", "both"] = Field(
+        "both", description="what stands for an entity: its marker's state, its tokens' mean, both"
+    )
+    first: bool = Field(True, description="the state of the first token joins")
+    epochs: Count = Field(10, description="passes over the labelled sentences at most")
+    batch_size: Count = Field(16, description="sentences of a step")
+    lr: Rate = Field(2e-4, description="peak learning rate of the language model")
+    head_lr: Rate = Field(1e-3, description="peak learning rate of the classifier")
+    layer_decay: Fraction = Field(1.0, description="factor of the rate from a layer to the next")
+    weight_decay: Weight = Field(0.01, description="decoupled weight decay")
+    schedule: Literal["constant", "cosine", "linear"] = Field(
+        "linear", description="learning rate after the warm-up"
+    )
+    warmup: Dropout = Field(0.1, description="share of all steps over which the rate rises")
+    clip: Weight = Field(1.0, description="largest gradient norm; 0: no clipping")
+    dropout: Dropout = Field(0.1, description="of the classifier's input and the language model")
+    label_smoothing: Dropout = Field(0.0, description="mass spread over all labels")
+    focal: Weight = Field(0.0, description="γ of the focal loss; 0: cross-entropy")
+    r_drop: Weight = Field(0.0, description="weight of the difference between two dropout masks")
+    layers: int | None = Field(
+        None, ge=0, description="upper layers that are tuned; 0: frozen; null: all and embeddings"
+    )
+    metric: Literal["macro_f1", "micro_f1"] = Field("macro_f1", description="what valid selects by")
+    patience: Count | None = Field(
+        None, description="epochs without gain on valid before stopping; null: all epochs"
+    )
+    refit: bool = Field(
+        False, description="train again on train and valid for as many epochs as valid chose"
+    )
+
+
+class ReaderConfig(Section):
+    """The language model that is tuned."""
+
+    model: str = Field("minilm", description="'minilm' (packaged) or a Hugging Face name or path")
+    max_tokens: Count = Field(128, description="of longer sentences, those nearest to an entity")
+
+
+class RelationConfig(RunConfig):
+    """A run of supervised relation extraction."""
+
+    text: ReaderConfig = Field(default_factory=ReaderConfig, description="the language model")
+    extraction: TuningConfig = Field(description="how it is tuned")
+
+
+class FewShotTasks(Section):
+    """What a frozen encoder is asked to tell apart."""
+
+    ways: int = Field(5, ge=2, description="relations of a task")
+    shots: int = Field(1, ge=0, description="examples of each; 0: its name and description")
+    queries: Count = Field(5, description="questions about each")
+    episodes: Count = Field(2000, description="tasks drawn")
+
+
+class FewShotConfig(RunConfig):
+    """A measurement of relations that nothing is trained on."""
+
+    text: ReaderConfig = Field(default_factory=ReaderConfig, description="the language model")
+    few_shot: FewShotTasks = Field(description="the tasks")

@@ -1,0 +1,146 @@
+"""What the trainer does to a relation classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from relgnn.config import RelationConfig, TuningConfig
+from relgnn.data.relations import RelationData
+from relgnn.ranking.classification import f1_scores
+from relgnn.text.classifier import RelationClassifier, logits_of
+from relgnn.text.objectives import Objective, RDrop, Step
+from relgnn.text.rows import Marker, Rows
+from relgnn.training import Task
+
+
+class ClassifierTask(Task[Tensor]):
+    """Cross-entropy over labelled sentences; batches of like length.
+
+    Args:
+        model: what is trained.
+        rows, labels: train, [M].
+        valid: rows and labels [V] that select; None for none.
+        data: whose labels they are.
+        settings: loss and rates.
+        objectives: what joins the supervised loss.
+    """
+
+    name = "relation classifier"
+
+    def __init__(
+        self,
+        model: RelationClassifier,
+        rows: Rows,
+        labels: Tensor,
+        valid: tuple[Rows, Tensor] | None,
+        data: RelationData,
+        settings: TuningConfig,
+        objectives: Sequence[Objective] = (),
+    ) -> None:
+        self._model, self.rows, self.labels = model, rows, labels
+        self.valid, self.data, self.settings = valid, data, settings
+        self.objectives = objectives
+        self._trained = nn.ModuleDict(
+            {"classifier": model, "objectives": nn.ModuleList(objectives)}
+        )
+
+    @property
+    def model(self) -> nn.Module:
+        return self._trained
+
+    def num_batches(self, epoch: int) -> int:
+        return -(-len(self.rows) // self.settings.batch_size)
+
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterable[Tensor]:
+        order = torch.randperm(len(self.rows), generator=generator)
+        size = self.settings.batch_size
+        # Sorting within windows of many batches keeps chance and spares padding.
+        parts = [
+            part
+            for window in order.split(16 * size)
+            for part in window[torch.argsort(self.rows.lengths[window], stable=True)].split(size)
+        ]
+        return [parts[i] for i in torch.randperm(len(parts), generator=generator).tolist()]
+
+    def items(self, batch: Tensor) -> int:
+        return len(batch)
+
+    def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        model = self._model
+        device = model.head.weight.device
+        rows, labels = self.rows.batch(batch, device), self.labels[batch].to(device)
+        embeddings = model.embed(rows)
+        vectors = model.represent(rows, embeddings)
+        logits = model.classify(vectors)
+        loss = self._supervised(logits, labels)
+        step = Step(
+            model, rows, batch, labels, embeddings, vectors, logits, loss, self._supervised,
+            generator,
+        )  # fmt: skip
+        return loss + sum(objective(step) for objective in self.objectives)
+
+    def stepped(self) -> None:
+        for objective in self.objectives:
+            objective.stepped(self._model)
+
+    def _supervised(self, logits: Tensor, labels: Tensor) -> Tensor:
+        settings = self.settings
+        each = functional.cross_entropy(
+            logits, labels, label_smoothing=settings.label_smoothing, reduction="none"
+        )
+        if settings.focal > 0:
+            sure = logits.log_softmax(1).gather(1, labels[:, None])[:, 0].exp()
+            each = (1 - sure) ** settings.focal * each
+        return each.mean()
+
+    def evaluate(self) -> dict[str, float]:
+        if self.valid is None:
+            return {}
+        rows, labels = self.valid
+        predicted = logits_of(self._model, rows).argmax(1)
+        return f1_scores(labels.numpy(), predicted, self.data.positive, self.data.families)
+
+    def tensors(self, batch: Tensor) -> dict[str, Tensor]:
+        """Which sentences they are, their token ids and their labels."""
+        rows = self.rows.batch(batch)
+        return {"sentence": batch, "ids": rows.ids, "role": rows.role, "label": self.labels[batch]}
+
+    def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        network = self._model.network
+        layers = list(network.encoder.layer)
+        depth = {id(p): i + 1 for i, layer in enumerate(layers) for p in layer.parameters()}
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, p in self._trained.named_parameters():
+            if not p.requires_grad:
+                continue
+            rate = self.settings.head_lr
+            if name.startswith("classifier.network."):
+                rate = lr * self.settings.layer_decay ** (len(layers) - depth.get(id(p), 0))
+            decay = 0.0 if p.dim() < 2 else weight_decay
+            groups.setdefault((rate, decay), []).append(p)
+        return [
+            {"params": params, "lr": rate, "weight_decay": decay}
+            for (rate, decay), params in groups.items()
+        ]
+
+
+def make_objectives(
+    config: RelationConfig, model: RelationClassifier, marker: Marker, data: RelationData
+) -> list[Objective]:
+    """What a configuration adds to the supervised loss.
+
+    Args:
+        config: of the run.
+        model: that is trained.
+        marker: turns sentences, such as unlabelled ones, into its input.
+        data: what it is trained on.
+    """
+    found: list[Objective] = []
+    if config.extraction.r_drop > 0:
+        found.append(RDrop(config.extraction.r_drop))
+    return found

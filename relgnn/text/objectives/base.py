@@ -1,0 +1,57 @@
+"""The contract of an objective, and what a training step shows it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from relgnn.text.classifier import RelationClassifier
+from relgnn.text.rows import RowBatch
+
+
+@dataclass(frozen=True)
+class Step:
+    """One batch, as the classifier saw it.
+
+    Args:
+        model: the classifier, in training mode.
+        rows: the batch's rows.
+        index: int64 [B], which training rows they are.
+        labels: int64 [B].
+        embeddings: [B, L, d], the tokens' embeddings that gave the vectors.
+        vectors: [B, width], see `RelationClassifier.represent`.
+        logits: [B, outputs].
+        loss: scalar, the supervised loss of these logits.
+        supervised: mean supervised loss of logits [B, outputs] under labels [B].
+        generator: of an objective's draws, on the trainer's device.
+    """
+
+    model: RelationClassifier
+    rows: RowBatch
+    index: Tensor
+    labels: Tensor
+    embeddings: Tensor
+    vectors: Tensor
+    logits: Tensor
+    loss: Tensor
+    supervised: Callable[[Tensor, Tensor], Tensor]
+    generator: torch.Generator
+
+
+class Objective(nn.Module, ABC):
+    """A term of the loss.
+
+    What it learns are its parameters, and what it remembers its buffers or frozen submodules: they
+    are saved and resumed with the classifier, and thrown away when the training has ended.
+    """
+
+    @abstractmethod
+    def forward(self, step: Step) -> Tensor:
+        """A scalar with gradient, which is added to the supervised loss."""
+
+    def stepped(self, model: RelationClassifier) -> None:
+        """Called after every optimiser step, such as to move an average of the weights."""
