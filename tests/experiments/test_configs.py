@@ -65,9 +65,15 @@ def test_relation_config_loads_with_its_data(path: Path) -> None:
     if find(str(config.data.name)) is None:
         pytest.skip(f"{config.data.name} is not here")
     data = load_data(config)
-    whole = sum(map(len, (data.train, data.unlabelled)))
-    assert len(data.train) == pytest.approx(7200 * config.data.fraction, rel=0.03)
-    assert whole <= 7200
+    assert data.valid and data.test
+    given, whole = (
+        len(data.train),
+        load_data(
+            config.model_copy(update={"data": config.data.model_copy(update={"fraction": 1.0})})
+        ),
+    )
+    assert given == pytest.approx(len(whole.train) * config.data.fraction, rel=0.03)
+    assert given + len(data.unlabelled) <= len(whole.train)
 
 
 @pytest.mark.parametrize("path", RELATIONS, ids=name)
