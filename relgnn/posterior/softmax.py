@@ -1,18 +1,22 @@
-"""Calibration of one label out of many: one temperature, and how far it is from the truth."""
+"""Calibration of one label out of many, and how far probabilities are from the truth."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import log_expit, log_softmax
 
 from relgnn.errors import InputError
 from relgnn.posterior.calibration import expected_calibration_error
 
 COLDEST, HOTTEST = -5.0, 5.0
 """Bounds of log T."""
+TINY = 1e-12
+"""No probability comes nearer to 1."""
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -36,6 +40,87 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         bounds=(COLDEST, HOTTEST), method="bounded",
     )  # fmt: skip
     return float(np.exp(found.x))
+
+
+@dataclass(frozen=True)
+class LabelCalibrator:
+    """One temperature for all labels, then a curve for the likeliest one.
+
+        p = softmax(z / T),  c = max p,  q = σ(a ln c - b ln(1 - c) + m)
+
+    q is the likeliest label's probability (beta calibration; Kull, Silva Filho and Flach, 2017),
+    and the others share 1 - q in the proportions that they had. A temperature alone, which is
+    fitted to the log-loss of all labels, leaves the likeliest label of an overfitted model too
+    sure or too unsure; the curve is monotone, so that the order by confidence stays.
+
+    Attributes:
+        temperature: T > 0.
+        a, b: slopes, > 0.
+        m: intercept.
+    """
+
+    temperature: float
+    a: float = 1.0
+    b: float = 1.0
+    m: float = 0.0
+
+    @classmethod
+    def fit(cls, logits: np.ndarray, labels: np.ndarray) -> Self:
+        """Fit T to the log-loss of all labels, and the curve to whether the likeliest is right.
+
+        Args:
+            logits: [N, C], of examples that nothing was trained on.
+            labels: int [N].
+
+        Raises:
+            InputError: see `fit_temperature`.
+        """
+        temperature = fit_temperature(logits, labels)
+        top, log_c, log_rest = cls(temperature)._top(np.asarray(logits, dtype=float))
+        right = top == labels
+
+        def loss(theta: np.ndarray) -> float:
+            s = np.exp(theta[0]) * log_c - np.exp(theta[1]) * log_rest + theta[2]
+            # A weak pull towards the temperature alone keeps few or separable examples finite.
+            return float(-log_expit(np.where(right, s, -s)).sum() + 0.1 * (theta**2).sum())
+
+        theta = minimize(loss, np.zeros(3), method="L-BFGS-B", bounds=[(-3, 3), (-3, 3), (-9, 9)]).x
+        return cls(temperature, float(np.exp(theta[0])), float(np.exp(theta[1])), float(theta[2]))
+
+    def __call__(self, logits: np.ndarray) -> np.ndarray:
+        """Log-probabilities [N, C] of logits [N, C]."""
+        logits = np.asarray(logits, dtype=float)
+        top, log_c, log_rest = self._top(logits)
+        s = self.a * log_c - self.b * log_rest + self.m
+        found = log_softmax(logits / self.temperature, axis=1)
+        found += (log_expit(-s) - log_rest)[:, None]
+        found[np.arange(len(top)), top] = log_expit(s)
+        return found
+
+    def to_json(self) -> dict[str, float]:
+        """What `from_json` makes an equal one of."""
+        return {"temperature": self.temperature, "a": self.a, "b": self.b, "m": self.m}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """See `to_json`.
+
+        Raises:
+            InputError: a number is missing.
+        """
+        try:
+            return cls(*(float(data[name]) for name in ("temperature", "a", "b", "m")))
+        except (KeyError, TypeError, ValueError):
+            raise InputError(
+                "calibration.json: expected the numbers temperature, a, b and m; run again"
+            ) from None
+
+    def _top(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The likeliest label [N], ln c [N] and ln(1 - c) [N]."""
+        p = log_softmax(logits / self.temperature, axis=1)
+        top = p.argmax(axis=1)
+        log_c = np.minimum(p[np.arange(len(p)), top], -TINY)
+        return top, log_c, np.log(-np.expm1(log_c))
 
 
 def softmax_report(

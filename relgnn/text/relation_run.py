@@ -16,7 +16,7 @@ from relgnn.config import FewShotConfig, RelationConfig, load_run_config
 from relgnn.data.registry import find
 from relgnn.data.relations import Example, RelationData, few_labels, read_relations
 from relgnn.errors import InputError
-from relgnn.posterior.softmax import fit_temperature, softmax_report
+from relgnn.posterior.softmax import LabelCalibrator, softmax_report
 from relgnn.ranking.classification import f1_scores
 from relgnn.runtime import Runtime, environment, torch_rng
 from relgnn.text import fewshot
@@ -117,12 +117,12 @@ def _tune(
 ) -> dict[str, Any]:
     """Select on valid, refit where asked, and read test; writes the model and its calibration.
 
-    Probabilities are softmax(logits / T), with T fitted on valid before any refit.
+    Probabilities are calibrated on valid before any refit.
     """
     reader = make_reader(config, data, runtime)
     chosen = _fit(config, runtime, reader, data.train, data.valid, folder / "resume", resume)
     truth, logits = _judged(reader, data.valid)
-    temperature = fit_temperature(logits, truth)
+    calibrator = LabelCalibrator.fit(logits, truth)
     metrics: dict[str, Any] = {
         "valid": _f1(reader, truth, logits),
         "epoch": chosen.best_epoch,
@@ -137,9 +137,9 @@ def _tune(
     save_tensors(folder / "checkpoint.safetensors", module_tensors(reader.model))
     truth, logits = _judged(reader, data.test)
     before, after = (
-        softmax_report(logits / t, truth, runtime.rng("calibration")) for t in (1.0, temperature)
+        softmax_report(x, truth, runtime.rng("calibration")) for x in (logits, calibrator(logits))
     )
-    metrics["calibration"] = {"temperature": temperature, "before": before, "after": after}
+    metrics["calibration"] = calibrator.to_json() | {"before": before, "after": after}
     save_json(folder / "calibration.json", metrics["calibration"])
     metrics["test"] = _f1(reader, truth, logits) | {
         "ece": after["ece"], "ece_chance": after["ece_range"][1],

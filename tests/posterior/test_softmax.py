@@ -1,13 +1,13 @@
-"""One temperature for many labels: planted ones are found, and perfect ones are in the range."""
+"""Calibration of many labels: planted faults are found, and perfect models are in the range."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 
 from relgnn.errors import InputError
-from relgnn.posterior.softmax import fit_temperature, softmax_report
+from relgnn.posterior.softmax import LabelCalibrator, fit_temperature, softmax_report
 
 
 def planted(temperature: float, size: int = 4000) -> tuple[np.ndarray, np.ndarray]:
@@ -47,3 +47,53 @@ def test_a_shift_of_all_logits_changes_nothing() -> None:
 def test_nothing_and_what_is_not_finite_are_refused(logits: np.ndarray) -> None:
     with pytest.raises(InputError, match="calibration got"):
         fit_temperature(logits, np.zeros(len(logits), dtype=int))
+
+
+def overfitted() -> tuple[np.ndarray, np.ndarray]:
+    """Sure logits, a quarter of whose labels are drawn anew whatever they say."""
+    random = np.random.default_rng(5)
+    logits, labels = planted(1.0, 6000)
+    return 3 * logits, np.where(random.random(6000) < 0.25, random.integers(0, 5, 6000), labels)
+
+
+def test_the_curve_mends_what_a_temperature_cannot() -> None:
+    random = np.random.default_rng(0)
+    logits, labels = overfitted()
+    fitted, held = slice(0, 3000), slice(3000, None)
+    calibrator = LabelCalibrator.fit(logits[fitted], labels[fitted])
+    cold = logits[held] / calibrator.temperature
+    one = softmax_report(cold, labels[held], random, draws=200)
+    both = softmax_report(calibrator(logits[held]), labels[held], random, draws=200)
+    assert one["ece"] > one["ece_range"][1]
+    assert both["ece"] <= both["ece_range"][1]
+    assert both["log_loss"] < one["log_loss"]
+
+
+def test_calibrated_probabilities_sum_to_one_and_keep_the_order_of_confidence() -> None:
+    logits, labels = overfitted()
+    calibrator = LabelCalibrator.fit(logits, labels)
+    p = np.exp(calibrator(logits))
+    np.testing.assert_allclose(p.sum(1), 1)
+    top = logits.argmax(1)[:, None]
+    before = np.take_along_axis(log_softmax(logits / calibrator.temperature, axis=1), top, 1)
+    after = np.take_along_axis(p, top, 1)[np.argsort(before[:, 0], kind="stable")]
+    assert (np.diff(after[:, 0]) >= -1e-12).all()
+
+
+def test_the_idle_curve_is_the_temperature_alone() -> None:
+    logits, _ = planted(2.0, 300)
+    np.testing.assert_allclose(
+        LabelCalibrator(2.0)(logits), log_softmax(logits / 2, axis=1), atol=1e-9
+    )
+
+
+def test_one_example_that_is_right_gives_finite_numbers() -> None:
+    logits = np.array([[90.0, 0.0, 0.0]])
+    assert np.isfinite(LabelCalibrator.fit(logits, np.array([0]))(logits)).all()
+
+
+def test_a_label_calibrator_survives_json() -> None:
+    calibrator = LabelCalibrator.fit(*overfitted())
+    assert LabelCalibrator.from_json(calibrator.to_json()) == calibrator
+    with pytest.raises(InputError, match="expected the numbers temperature"):
+        LabelCalibrator.from_json({"temperature": 1.0})
