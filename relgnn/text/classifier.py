@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -89,12 +91,17 @@ def _freeze(network: Any, layers: int | None) -> None:
         layer.requires_grad_(True)
 
 
-def logits_of(model: RelationClassifier, rows: Rows, batch_size: int = 128) -> np.ndarray:
-    """Logits [M, outputs] of rows, float32."""
+def logits_of(
+    model: RelationClassifier,
+    rows: Rows,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    batch_size: int = 128,
+) -> np.ndarray:
+    """Logits [M, outputs] of rows, float32; computed inside `autocast`."""
     model.eval()
     device = next(model.parameters()).device
     out = torch.zeros(len(rows), model.head.out_features)
-    with torch.inference_mode():
+    with torch.inference_mode(), autocast():
         for part in torch.argsort(rows.lengths).split(batch_size):
             out[part] = model(rows.batch(part, device)).float().cpu()
     return out.numpy()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ class ClassifierTask(Task[Tensor]):
         data: whose labels they are.
         settings: loss and rates.
         objectives: what joins the supervised loss.
+        autocast: makes the context in which valid is read.
     """
 
     name = "relation classifier"
@@ -41,10 +43,11 @@ class ClassifierTask(Task[Tensor]):
         data: RelationData,
         settings: TuningConfig,
         objectives: Sequence[Objective] = (),
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         self._model, self.rows, self.labels = model, rows, labels
         self.valid, self.data, self.settings = valid, data, settings
-        self.objectives = objectives
+        self.objectives, self.autocast = objectives, autocast
         self._trained = nn.ModuleDict(
             {"classifier": model, "objectives": nn.ModuleList(objectives)}
         )
@@ -102,7 +105,7 @@ class ClassifierTask(Task[Tensor]):
         if self.valid is None:
             return {}
         rows, labels = self.valid
-        predicted = logits_of(self._model, rows).argmax(1)
+        predicted = logits_of(self._model, rows, self.autocast).argmax(1)
         return f1_scores(labels.numpy(), predicted, self.data.positive, self.data.families)
 
     def tensors(self, batch: Tensor) -> dict[str, Tensor]:

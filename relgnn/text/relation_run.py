@@ -45,10 +45,11 @@ class Reader:
     marker: Marker
     model: RelationClassifier
     data: RelationData
+    runtime: Runtime
 
     def logits(self, examples: Sequence[Example]) -> np.ndarray:
         """[len(examples), labels], float32."""
-        return logits_of(self.model, self.marker.rows(examples))
+        return logits_of(self.model, self.marker.rows(examples), self.runtime.autocast)
 
 
 def load_data(config: RelationConfig | FewShotConfig) -> RelationData:
@@ -162,7 +163,7 @@ def make_reader(config: RelationConfig, data: RelationData, runtime: Runtime) ->
         torch.manual_seed(int(torch_rng("relation classifier", runtime.seed).initial_seed()))
         marker.resize(network)
         model = RelationClassifier(network, len(data.labels), extraction)
-    return Reader(marker, model.to(runtime.device), data)
+    return Reader(marker, model.to(runtime.device), data, runtime)
 
 
 def open_reader(folder: Path) -> Reader:
@@ -211,6 +212,7 @@ def _fit(
     task = ClassifierTask(
         reader.model, *_labelled(reader, train), _labelled(reader, valid) if valid else None,
         reader.data, extraction, make_objectives(config, reader.model, reader.marker, reader.data),
+        runtime.autocast,
     )  # fmt: skip
     trainer = Trainer(
         settings, device=runtime.device, autocast=lambda: runtime.autocast(training=True),

@@ -66,12 +66,9 @@ def test_relation_config_loads_with_its_data(path: Path) -> None:
         pytest.skip(f"{config.data.name} is not here")
     data = load_data(config)
     assert data.valid and data.test
-    given, whole = (
-        len(data.train),
-        load_data(
-            config.model_copy(update={"data": config.data.model_copy(update={"fraction": 1.0})})
-        ),
-    )
+    all_labels = config.data.model_copy(update={"fraction": 1.0})
+    whole = load_data(config.model_copy(update={"data": all_labels}))
+    given = len(data.train)
     assert given == pytest.approx(len(whole.train) * config.data.fraction, rel=0.03)
     assert given + len(data.unlabelled) <= len(whole.train)
 
