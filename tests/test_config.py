@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from experiments.results import read_lines, tables
-from relgnn.config import Config, known_keys, load_config, make_config
+from relgnn.config import (
+    Config,
+    RelationConfig,
+    known_keys,
+    load_config,
+    load_run_config,
+    make_config,
+)
 from relgnn.config.base import YOUNGER
 from relgnn.errors import InputError
 from tests.conftest import ROOT
@@ -41,6 +48,7 @@ def test_every_knob_has_a_description() -> None:
                     check(kind)
 
     check(Config)
+    check(RelationConfig)
 
 
 def test_known_keys_reach_the_deepest_section() -> None:
@@ -209,6 +217,10 @@ def test_younger_keys_leave_the_hash_of_recorded_results_alone() -> None:
     recorded = {line.config_sha256 for line in lines if not line.dirty}
     config = load_config(ROOT / "experiments/configs/lp_codex_s/complex.yaml")
     assert config.sha256() in recorded
+    tuned = "experiments/configs/re_semeval2010/tuned_10.yaml"
+    assert load_run_config(ROOT / tuned).sha256() in recorded
+    semi = load_run_config(ROOT / tuned, ["semi={}"])
+    assert semi.sha256() != load_run_config(ROOT / tuned, ["semi=null"]).sha256()
     others = {
         "gnn.decomposition": "block",
         "gnn.alpha": "false",
@@ -216,7 +228,8 @@ def test_younger_keys_leave_the_hash_of_recorded_results_alone() -> None:
         "gnn.fan_out": "[5]",
         "text.weights": "int8",
     }
-    assert others.keys() == YOUNGER.keys()
+    assert others.keys() == YOUNGER.keys() & set(known_keys())
+    assert YOUNGER.keys() <= {*known_keys(), *known_keys(RelationConfig)}
     margin = ["train.loss=margin"]
     for key, value in others.items():
         changed = make_config(MINIMAL, [*margin, f"{key}={value}"])

@@ -22,6 +22,7 @@ from relgnn.config.relations import (
     RelationConfig,
     TuningConfig,
 )
+from relgnn.config.semi import SemiConfig
 from relgnn.config.tree import parse, tree_of
 from relgnn.errors import InputError
 
@@ -29,8 +30,8 @@ Run = TypeVar("Run", bound=RunConfig)
 
 __all__ = [
     "AnyConfig", "Config", "FewShotConfig", "LoopConfig", "Marking", "RelationConfig",
-    "RunConfig", "RuntimeConfig", "TrainConfig", "TuningConfig", "known_keys", "load_config",
-    "load_run_config", "make_config",
+    "RunConfig", "RuntimeConfig", "SemiConfig", "TrainConfig", "TuningConfig", "known_keys",
+    "load_config", "load_run_config", "make_config",
 ]  # fmt: skip
 
 AnyConfig = Config | RelationConfig | FewShotConfig

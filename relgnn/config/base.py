@@ -26,6 +26,7 @@ NOT_HASHED = ("runtime", "source", "expected", "budget")
 YOUNGER: dict[str, Any] = {
     "text.weights": "full",
     "gnn.decomposition": "basis", "gnn.alpha": True, "gnn.heads": 4, "gnn.fan_out": None,
+    "semi": None,
 }  # fmt: skip
 
 

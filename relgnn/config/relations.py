@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from relgnn.config.base import Count, Dropout, Fraction, Rate, RunConfig, Section, Weight
+from relgnn.config.semi import SemiConfig
 
 Marking = Literal["special", "typed", "punctuation", "mask", "none"]
 
@@ -58,6 +59,7 @@ class RelationConfig(RunConfig):
 
     text: ReaderConfig = Field(default_factory=ReaderConfig, description="the language model")
     extraction: TuningConfig = Field(description="how it is tuned")
+    semi: SemiConfig | None = Field(None, description="what unlabelled sentences teach")
 
 
 class FewShotTasks(Section):

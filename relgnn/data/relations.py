@@ -90,10 +90,11 @@ class RelationData:
 def read_relations(
     folder: Path, name: str = "", required: Sequence[str] = ("train", "test")
 ) -> RelationData:
-    """Read train, valid and test.jsonl, plain or gzipped, and relations.tsv.
+    """Read train, valid, test and unlabelled.jsonl, plain or gzipped, and relations.tsv.
 
     Each line holds `tokens` (or `text` with character spans), `head` and `tail` ({"span", "type"})
-    and `relation`. Where the untokenised `text` is there as well, it is what models read.
+    and `relation`, which unlabelled.jsonl need not have. Where the untokenised `text` is there as
+    well, it is what models read.
 
     Args:
         folder: the data set.
@@ -112,7 +113,8 @@ def read_relations(
 def check_relations(folder: Path) -> Report:
     """Everything that is wrong with a folder of marked sentences, each with file and line."""
     data, problems = _scan(folder, folder.name, ("train", "valid", "test"))
-    sizes = {f"{split} sentences": len(getattr(data, split)) for split in SPLITS}
+    parts = [*SPLITS, *(["unlabelled"] if data.unlabelled else [])]
+    sizes = {f"{part} sentences": len(getattr(data, part)) for part in parts}
     return Report(folder, tuple(problems), {**sizes, "relations": len(data.labels)})
 
 
@@ -149,10 +151,15 @@ def _scan(folder: Path, name: str, required: Sequence[str]) -> tuple[RelationDat
             f"{', '.join(labels[i] for i in lost)} occurs here alone, so that nothing can learn "
             "it: move examples of it to train.jsonl or take it out",
         )  # fmt: skip
-    return RelationData(name, labels, names, descriptions, **found), problems.all()
+    path = find_file(folder, "unlabelled.jsonl")
+    unlabelled = tuple(_examples(path, None, problems)) if path is not None else ()
+    data = RelationData(name, labels, names, descriptions, **found, unlabelled=unlabelled)
+    return data, problems.all()
 
 
-def _examples(path: Path, number: Mapping[str, int], problems: Problems) -> Iterator[Example]:
+def _examples(
+    path: Path, number: Mapping[str, int] | None, problems: Problems
+) -> Iterator[Example]:
     for line, entry in read_json_lines(path, problems):
         try:
             yield example(entry, number)
@@ -160,25 +167,29 @@ def _examples(path: Path, number: Mapping[str, int], problems: Problems) -> Iter
             problems.error("example", path, line, str(error))
 
 
-def example(entry: Mapping[str, Any], number: Mapping[str, int]) -> Example:
+def example(entry: Mapping[str, Any], number: Mapping[str, int] | None) -> Example:
     """One line of a data set.
 
     Args:
         entry: its JSON object.
-        number: index of each label.
+        number: index of each label; None where no label is told, which is then -1.
 
     Raises:
         InputError: something is missing or does not fit.
     """
+    relation = -1
     try:
-        label, ends = entry["relation"], (entry["head"], entry["tail"])
-        spans = [tuple(map(int, end["span"])) for end in ends]
-        types = [str(end.get("type") or "") for end in ends]
+        if number is not None:
+            label = entry["relation"]
+            relation = number.get(label, -1)
+        spans = [tuple(map(int, entry[side]["span"])) for side in ("head", "tail")]
+        types = [str(entry[side].get("type") or "") for side in ("head", "tail")]
     except (KeyError, TypeError, ValueError, AttributeError):
+        told = "" if number is None else ", and relation"
         raise InputError(
-            "expected tokens (or text), head and tail with a span [start, end), and relation"
+            f"expected tokens (or text), head and tail with a span [start, end){told}"
         ) from None
-    if label not in number:
+    if number is not None and relation < 0:
         raise InputError(f"label {label!r} is not in relations.tsv: add it there or correct it")
     tokens, text = entry.get("tokens"), entry.get("text")
     starts: Sequence[int]
@@ -199,7 +210,7 @@ def example(entry: Mapping[str, Any], number: Mapping[str, int]) -> Example:
             )
     head, tail = ((starts[a], ends_at[b - 1]) for a, b in spans)
     group = entry.get("doc", entry.get("sent", ""))
-    return Example(text, head, tail, number[label], types[0], types[1], str(group))
+    return Example(text, head, tail, relation, types[0], types[1], str(group))
 
 
 def _place(tokens: Sequence[str], text: str | None) -> tuple[str, list[int], list[int]]:
@@ -256,7 +267,7 @@ def few_labels(data: RelationData, folder: Path, percent: int, draw: int) -> Rel
     subset = known[names[draw % len(names)]]
     labelled = tuple(data.train[i] for i in subset["labelled"])
     unlabelled = tuple(data.train[i]._replace(relation=-1) for i in subset["unlabelled"])
-    return replace(data, train=labelled, unlabelled=unlabelled)
+    return replace(data, train=labelled, unlabelled=(*data.unlabelled, *unlabelled))
 
 
 def stratified(

@@ -49,13 +49,6 @@ class Pseudo:
         return Pseudo(triples, self.weight)
 
 
-def surest_of_pairs(triples: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Ascending positions [P] of the likeliest triple of each (head, tail), the first of equals."""
-    order = np.argsort(-p, kind="stable")
-    _, first = np.unique(triples[order][:, [0, 2]], axis=0, return_index=True)
-    return np.sort(order[first])
-
-
 def is_in(triples: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Which of triples [C, 3] are among known [K, 3], bool [C]."""
     keys = {tuple(t) for t in known.tolist()}

@@ -12,13 +12,19 @@ from relgnn.linkpred.fit import Fitted
 from relgnn.loop.controls import comention, supervise
 from relgnn.loop.estep import EStep, Judgement, edge_evidence
 from relgnn.loop.ledger import Ledger
-from relgnn.loop.pseudo import Pseudo, is_in, surest_of_pairs
+from relgnn.loop.pseudo import Pseudo, is_in
 from relgnn.loop.records import RoundTable, ledger_events, read_round, write_round
 from relgnn.loop.textmodel import FOLDER as TEXT_MODEL
 from relgnn.loop.textmodel import fit_text_model
 from relgnn.loop.views import Before
 from relgnn.loop.world import World
-from relgnn.posterior.selectors import Accepted, BudgetSelector, PrecisionSelector, Selector
+from relgnn.posterior.selectors import (
+    Accepted,
+    BudgetSelector,
+    PrecisionSelector,
+    Selector,
+    surest_of_pairs,
+)
 from relgnn.ranking.statistics import paired_bootstrap
 from relgnn.text.pairs import save_pairs
 from relgnn.training import load_tensors, save_tensors

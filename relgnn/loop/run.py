@@ -20,12 +20,13 @@ from relgnn.linkpred.fit import Fitted
 from relgnn.linkpred.task import Supervision
 from relgnn.loop.calibrate import score_calibration
 from relgnn.loop.controls import comention, oracle, random_pairs, shuffled, supervise
-from relgnn.loop.pseudo import Pseudo, is_in, surest_of_pairs
+from relgnn.loop.pseudo import Pseudo, is_in
 from relgnn.loop.reading import TextReader
 from relgnn.loop.rounds import Loop, Round
 from relgnn.loop.textmodel import publish_text_model
 from relgnn.loop.world import World, make_encoder
 from relgnn.posterior.calibration import calibration_report
+from relgnn.posterior.selectors import surest_of_pairs
 from relgnn.ranking.metrics import write_ranks
 from relgnn.runtime import Runtime, cache_home, environment
 from relgnn.training import module_tensors, save_json, save_tensors

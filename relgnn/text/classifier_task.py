@@ -15,6 +15,7 @@ from relgnn.data.relations import RelationData
 from relgnn.ranking.classification import f1_scores
 from relgnn.text.classifier import RelationClassifier, logits_of
 from relgnn.text.objectives import Objective, RDrop, Step
+from relgnn.text.objectives.unlabelled import make_unlabelled
 from relgnn.text.rows import Marker, Rows
 from relgnn.training import Task
 
@@ -146,4 +147,6 @@ def make_objectives(
     found: list[Objective] = []
     if config.extraction.r_drop > 0:
         found.append(RDrop(config.extraction.r_drop))
+    if config.semi is not None and config.semi.kind != "self_training":
+        found.append(make_unlabelled(config.semi, marker.rows(data.unlabelled), model, marker))
     return found

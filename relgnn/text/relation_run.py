@@ -24,6 +24,7 @@ from relgnn.text.classifier import RelationClassifier, logits_of
 from relgnn.text.classifier_task import ClassifierTask, make_objectives
 from relgnn.text.encoder import load_model
 from relgnn.text.rows import Marker, Rows
+from relgnn.text.self_training import PseudoLabels, Taught, self_train
 from relgnn.training import (
     FitResult,
     Trainer,
@@ -93,7 +94,7 @@ def run_relations(
     runtime = Runtime.from_config(config.runtime)
     data = load_data(config)
     if isinstance(config, RelationConfig):
-        _require_parts(data)
+        _require_parts(config, data)
     folder.mkdir(parents=True, exist_ok=True)
     _write_surroundings(config, data, folder)
     if isinstance(config, RelationConfig):
@@ -105,11 +106,16 @@ def run_relations(
     return metrics
 
 
-def _require_parts(data: RelationData) -> None:
+def _require_parts(config: RelationConfig, data: RelationData) -> None:
     if not data.train or not data.valid or not data.test:
         raise InputError(
             f"{data.name}: has {len(data.train)} training, {len(data.valid)} validation and "
             f"{len(data.test)} test sentences; each part needs some"
+        )
+    if config.semi is not None and not data.unlabelled:
+        raise InputError(
+            f"{data.name}: has no unlabelled sentences for 'semi'; add unlabelled.jsonl to the "
+            "folder, set a data.fraction of frozen subsets, or set semi=null"
         )
 
 
@@ -121,19 +127,26 @@ def _tune(
     Probabilities are calibrated on valid before any refit.
     """
     reader = make_reader(config, data, runtime)
-    chosen = _fit(config, runtime, reader, data.train, data.valid, folder / "resume", resume)
+    chosen = _fit(config, runtime, reader, data.train, data.valid, folder, resume)
+    pseudo: PseudoLabels | None = None
+    rounds: dict[str, Any] = {}
+    if config.semi is not None and config.semi.kind == "self_training":
+        taught = _self_train(config, runtime, reader, chosen, folder, resume)
+        reader, chosen, pseudo = taught.reader, taught.chosen, taught.pseudo
+        rounds = {"rounds": taught.rounds}
     truth, logits = _judged(reader, data.valid)
     calibrator = LabelCalibrator.fit(logits, truth)
     metrics: dict[str, Any] = {
         "valid": _f1(reader, truth, logits),
         "epoch": chosen.best_epoch,
         "sentences": {name: len(getattr(data, name)) for name in ("train", "valid", "test")},
+        **rounds,
     }
     if config.extraction.refit:
         reader = make_reader(config, data, runtime)
         _fit(
-            config, runtime, reader, (*data.train, *data.valid), (), folder / "resume" / "refit",
-            resume, chosen.best_epoch,
+            config, runtime, reader, (*data.train, *data.valid), (), folder, resume, "refit",
+            chosen.best_epoch, pseudo,
         )  # fmt: skip
     save_tensors(folder / "checkpoint.safetensors", module_tensors(reader.model))
     truth, logits = _judged(reader, data.test)
@@ -147,6 +160,27 @@ def _tune(
         "log_loss": after["log_loss"], "log_loss_before": before["log_loss"],
     }  # fmt: skip
     return metrics
+
+
+def _self_train(
+    config: RelationConfig,
+    runtime: Runtime,
+    reader: Reader,
+    chosen: FitResult,
+    folder: Path,
+    resume: bool,
+) -> Taught:
+    assert config.semi is not None
+
+    def teach(pseudo: PseudoLabels, number: int) -> tuple[Reader, FitResult]:
+        data = reader.data
+        fresh = make_reader(config, data, runtime)
+        return fresh, _fit(
+            config, runtime, fresh, data.train, data.valid, folder, resume, f"round {number}",
+            pseudo=pseudo,
+        )  # fmt: skip
+
+    return self_train(reader, chosen, config.semi, teach)
 
 
 def make_reader(config: RelationConfig, data: RelationData, runtime: Runtime) -> Reader:
@@ -200,8 +234,11 @@ def _fit(
     valid: Sequence[Example],
     folder: Path,
     resume: bool,
+    part: str = "",
     epochs: int | None = None,
+    pseudo: PseudoLabels | None = None,
 ) -> FitResult:
+    """One training of the run in `folder`; `part` names it where it is not the first."""
     extraction = config.extraction
     settings = TrainSettings(
         epochs=epochs or extraction.epochs, lr=extraction.lr, weight_decay=extraction.weight_decay,
@@ -209,16 +246,20 @@ def _fit(
         patience=extraction.patience if valid else None,
         metric=extraction.metric if valid else None,
     )  # fmt: skip
+    objectives = make_objectives(config, reader.model, reader.marker, reader.data)
+    if pseudo is not None and config.semi is not None:
+        objectives.append(pseudo.objective(config.semi, reader.marker))
     task = ClassifierTask(
         reader.model, *_labelled(reader, train), _labelled(reader, valid) if valid else None,
-        reader.data, extraction, make_objectives(config, reader.model, reader.marker, reader.data),
-        runtime.autocast,
+        reader.data, extraction, objectives, runtime.autocast,
     )  # fmt: skip
+    if part:
+        task.name += f", {part}"
     trainer = Trainer(
         settings, device=runtime.device, autocast=lambda: runtime.autocast(training=True),
-        seed=runtime.seed, resume_command=f"relgnn run --resume {folder.parent}",
+        seed=runtime.seed, resume_command=f"relgnn run --resume {folder}",
     )  # fmt: skip
-    return trainer.fit(task, folder, resume, log=folder.parent / "log.jsonl")
+    return trainer.fit(task, folder / "resume" / part, resume, log=folder / "log.jsonl")
 
 
 def _labelled(reader: Reader, examples: Sequence[Example]) -> tuple[Rows, Tensor]:

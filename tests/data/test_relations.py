@@ -159,6 +159,23 @@ def test_a_check_lists_everything(tmp_path: Path) -> None:
     assert not is_relations(tmp_path)
 
 
+def test_unlabelled_lines_need_no_relation(tmp_path: Path) -> None:
+    folder = write(tmp_path / "d", valid=[LINE])
+    bare = {key: value for key, value in LINE.items() if key != "relation"}
+    path = folder / "unlabelled.jsonl"
+    path.write_text("".join(json.dumps(x) + "\n" for x in (bare, LINE, LINE | {"relation": "?"})))
+    data = read_relations(folder)
+    assert data.unlabelled == (data.train[0]._replace(relation=-1),) * 3
+    assert check_relations(folder).sizes["unlabelled sentences"] == 3
+    (folder / "subsets.json").write_text('{"seed0_label50": {"labelled": [0], "unlabelled": [0]}}')
+    assert len(few_labels(data, folder, 50, 0).unlabelled) == 4
+    path.write_text(json.dumps(bare | {"head": {"span": [0, 9]}}) + "\n" + json.dumps({}))
+    first, second = check_relations(folder).errors
+    assert (first.place, second.place) == ("unlabelled.jsonl:1", "unlabelled.jsonl:2")
+    assert "head span [0, 9) is outside" in first.message
+    assert second.message.endswith("with a span [start, end)")
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=1, max_size=60),
     st.floats(0.1, 0.9),

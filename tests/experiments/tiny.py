@@ -29,7 +29,7 @@ def write_tiny_relations(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "relations.tsv").write_text("born\nlives\nOther\n")
     verbs = {"born": ["was", "born", "in"], "lives": ["lives", "now", "in"], "Other": ["saw"]}
-    for split, shift in (("train", 0), ("valid", 1), ("test", 2)):
+    for split, shift in (("train", 0), ("valid", 1), ("test", 2), ("unlabelled", 3)):
         lines = []
         for i, person in enumerate(PEOPLE):
             for relation, verb in verbs.items():

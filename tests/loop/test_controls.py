@@ -12,7 +12,7 @@ import torch
 from relgnn.config import LoopConfig
 from relgnn.data import KnowledgeGraph
 from relgnn.loop.controls import comention, entity_kinds, oracle, random_pairs, shuffled, supervise
-from relgnn.loop.pseudo import Pseudo, surest_of_pairs
+from relgnn.loop.pseudo import Pseudo
 from relgnn.runtime import rng
 from tests.linkpred.toy import PEOPLE, toy_facts, toy_graph
 
@@ -87,12 +87,6 @@ def test_pairs_without_a_type_stay_so_when_relations_are_shuffled(
     other = shuffled(both, graph, rng("test", 0))
     assert (other.triples[len(pseudo) :] == both.triples[len(pseudo) :]).all()
     assert (other.typed(graph.num_relations).triples[:, 1] != pseudo.triples[:, 1]).any()
-
-
-def test_the_surest_triple_of_each_pair() -> None:
-    triples = np.array([[0, 0, 1], [0, 1, 1], [1, 0, 0], [0, 2, 1], [2, 0, 3]])
-    assert surest_of_pairs(triples, np.array([0.2, 0.7, 0.1, 0.7, 0.9])).tolist() == [1, 2, 4]
-    assert surest_of_pairs(triples[:0], np.zeros(0)).tolist() == []
 
 
 def test_the_oracle_has_all_that_some_text_says_and_is_not_given(graph: KnowledgeGraph) -> None:

@@ -8,13 +8,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relgnn.errors import InputError
-from relgnn.posterior.selectors import SELECTORS, BudgetSelector, Posteriors, PrecisionSelector
+from relgnn.posterior.selectors import (
+    SELECTORS,
+    BudgetSelector,
+    ClassTopSelector,
+    FixedSelector,
+    FlexSelector,
+    FreeSelector,
+    Posteriors,
+    PrecisionSelector,
+    SoftSelector,
+    surest_of_pairs,
+)
 from relgnn.runtime import rng
 
 MADE = {
     "precision": [PrecisionSelector(0.8, 0.3), PrecisionSelector(1.0, 0.5)],
     "budget": [BudgetSelector(0.5, 20), BudgetSelector(2.0, 0), BudgetSelector(3.0, 100)],
+    "fixed": [FixedSelector(0.7), FixedSelector(1.0)],
+    "flex": [FlexSelector(0.9, 0.3), FlexSelector(0.5, 0.01)],
+    "free": [FreeSelector(), FreeSelector(0.4)],
+    "soft": [SoftSelector(), SoftSelector(0.4)],
+    "class_top": [ClassTopSelector((2, 0, 1), 1.5), ClassTopSelector((9, 9, 9), 3.0, 0.5)],
 }
+BY_RELATION = (FlexSelector, FreeSelector, ClassTopSelector)
 
 
 def posteriors(p):
@@ -58,10 +75,20 @@ class TestEverySelector:
     @settings(max_examples=40, deadline=None)
     @given(p=probabilities)
     def test_a_higher_probability_is_never_rejected_for_a_lower(self, selector, p):
-        found = selector.select(posteriors(p))
+        given = posteriors(p)
+        found = selector.select(given)
         rejected = np.setdiff1d(np.arange(len(p)), found.index)
-        if len(found.index) and len(rejected):
-            assert np.asarray(p)[found.index].min() >= np.asarray(p)[rejected].max()
+        # those that judge each relation on its own promise it within a relation
+        group = given.relation if isinstance(selector, BY_RELATION) else np.zeros(len(p))
+        for number in np.unique(group):
+            taken, left = (given.p[i[group[i] == number]] for i in (found.index, rejected))
+            assert taken.min(initial=1) >= left.max(initial=0)
+
+    @settings(max_examples=40, deadline=None)
+    @given(p=probabilities)
+    def test_the_most_probable_come_first(self, selector, p):
+        given = posteriors(p)
+        assert (np.diff(given.p[selector.select(given).index]) <= 0).all()
 
     @settings(max_examples=40, deadline=None)
     @given(p=probabilities, seed=st.integers(0, 99))
@@ -113,6 +140,68 @@ def test_a_tie_at_the_budget_goes_to_the_surer_text():
     assert BudgetSelector(1.0, 1).select(tied).index.tolist() == [2]
 
 
+def of_pairs(rows):
+    """Return posteriors of relations 0, 1, … [pairs, relations]."""
+    p = np.asarray(rows, dtype=float)
+    pair, relation = (x.ravel() for x in np.indices(p.shape))
+    none = np.full(p.size, np.nan)
+    return Posteriors(pair, relation, pair, p.ravel(), p.ravel(), none, none, np.zeros_like(pair))
+
+
+def accepted(selector, given):
+    index = selector.select(given).index
+    return set(zip(given.head[index].tolist(), given.relation[index].tolist(), strict=True))
+
+
+def test_the_surest_triple_of_each_pair():
+    triples = np.array([[0, 0, 1], [0, 1, 1], [1, 0, 0], [0, 2, 1], [2, 0, 3]])
+    assert surest_of_pairs(triples, np.array([0.2, 0.7, 0.1, 0.7, 0.9])).tolist() == [1, 2, 4]
+    assert surest_of_pairs(triples[:0], np.zeros(0)).tolist() == []
+
+
+def test_fixed_accepts_from_its_threshold_on():
+    found = FixedSelector(0.7).select(posteriors([0.7, 0.69, 0.9]))
+    assert found.index.tolist() == [2, 0]
+    assert found.reason[1] == "p below 0.7"
+
+
+def test_flex_lowers_the_threshold_of_what_few_are_sure_of():
+    # sure at .8: four of relation 0, two of relation 1, one pair of none. β = 1, 1/2; M(1/2) = 1/3
+    p = [[0.9, 0.1]] * 4 + [[0.1, 0.9]] * 2 + [[0.5, 0.3]]
+    assert accepted(FlexSelector(0.8, 0.01), of_pairs(p)) == {
+        (0, 0), (1, 0), (2, 0), (3, 0), (4, 1), (5, 1), (6, 1),
+    }  # fmt: skip
+    # where most are sure of nothing, all thresholds are low: β = 1/4, M(1/4) = 1/7
+    assert accepted(FlexSelector(0.7, 0.01), of_pairs([[0.7, 0.0]] + [[0.1, 0.0]] * 4)) == {
+        (i, 0) for i in range(5)
+    }
+
+
+def test_free_takes_thresholds_from_mean_confidence_and_mass():
+    # τ = (.8 + .6 + .7) / 3 = .7; mass .8 + .6 + .3 = 1.7 and .2 + .4 + .7 = 1.3: τ_1 = .535
+    p = [[0.8, 0.2], [0.6, 0.4], [0.3, 0.7]]
+    assert accepted(FreeSelector(), of_pairs(p)) == {(0, 0), (2, 1)}
+    p = [[0.8, 0.2], [0.44, 0.56], [0.3, 0.7]]  # τ = .687, mass 1.54 and 1.46: τ_1 = .651
+    assert accepted(FreeSelector(), of_pairs(p)) == {(0, 0), (2, 1)}
+    assert len(FreeSelector().select(posteriors([0.7] * 7)).index) == 7
+
+
+def test_soft_weighs_by_a_gaussian_below_the_mean():
+    p = np.array([0.9, 0.5, 0.3])
+    found = SoftSelector().select(posteriors(p))
+    mean, variance = p.mean(), p.var()
+    assert found.index.tolist() == [0, 1, 2]
+    assert found.weight == pytest.approx(
+        [1, *np.exp(-((p[1:] - mean) ** 2) / (2 * variance))], rel=1e-6
+    )
+
+
+def test_class_top_keeps_the_shares_of_gold():
+    given = of_pairs([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.45, 0.55]])
+    assert accepted(ClassTopSelector((2, 1)), given) == {(0, 0), (1, 0), (3, 1)}
+    assert accepted(ClassTopSelector((2, 1), 2.0, 0.5), given) == {(0, 0), (1, 0), (2, 0), (3, 1)}
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -122,6 +211,14 @@ def test_a_tie_at_the_budget_goes_to_the_surer_text():
         lambda: BudgetSelector(0.0, 5),
         lambda: BudgetSelector(1.0, -1),
         lambda: BudgetSelector(1.0, 5, 2.0),
+        lambda: FixedSelector(0.0),
+        lambda: FlexSelector(1.1),
+        lambda: FlexSelector(0.9, 0.0),
+        lambda: FreeSelector(-1.0),
+        lambda: SoftSelector(2.0),
+        lambda: ClassTopSelector((1,), 0.0),
+        lambda: ClassTopSelector((-1,)),
+        lambda: ClassTopSelector((1,)).select(posteriors([0.5, 0.5])),
         lambda: posteriors([0.5, np.nan]),
         lambda: posteriors([1.5]),
         lambda: Posteriors(*[np.zeros(2)] * 7, np.zeros(3)),
