@@ -27,6 +27,9 @@ YOUNGER: dict[str, Any] = {
     "text.weights": "full",
     "gnn.decomposition": "basis", "gnn.alpha": True, "gnn.heads": 4, "gnn.fan_out": None,
     "semi": None,
+    "extraction.loss": "cross_entropy", "extraction.multi_label": False, "extraction.attention": 0,
+    "extraction.adversarial": None, "extraction.contrast": None, "extraction.mixup": 0.0,
+    "extraction.debias": None, "extraction.fairness": None,
 }  # fmt: skip
 
 

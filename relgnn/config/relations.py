@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from relgnn.config.base import Count, Dropout, Fraction, Rate, RunConfig, Section, Weight
+from relgnn.config.objectives import (
+    AdversarialConfig,
+    ContrastConfig,
+    DebiasConfig,
+    FairnessConfig,
+)
 from relgnn.config.semi import SemiConfig
 
 Marking = Literal["special", "typed", "punctuation", "mask", "none"]
@@ -34,7 +40,29 @@ class TuningConfig(Section):
     dropout: Dropout = Field(0.1, description="of the classifier's input and the language model")
     label_smoothing: Dropout = Field(0.0, description="mass spread over all labels")
     focal: Weight = Field(0.0, description="γ of the focal loss; 0: cross-entropy")
+    loss: Literal["cross_entropy", "bce", "threshold"] = Field(
+        "cross_entropy", description="softmax, a sigmoid per label, or labels above a threshold"
+    )
+    multi_label: bool = Field(
+        False, description="examples that differ in the label alone are one row with all of them"
+    )
+    attention: int = Field(
+        0, ge=0, description="largest attention weights between the mentions that join the input"
+    )
     r_drop: Weight = Field(0.0, description="weight of the difference between two dropout masks")
+    adversarial: AdversarialConfig | None = Field(
+        None, description="moved embeddings that should change nothing; null: none"
+    )
+    contrast: ContrastConfig | None = Field(
+        None, description="supervised contrast of the sentences' vectors; null: none"
+    )
+    mixup: Weight = Field(0.0, description="α of the mixed sentences' Beta; 0: none are mixed")
+    debias: DebiasConfig | None = Field(
+        None, description="causal de-biasing from entity names, and its report; null: none"
+    )
+    fairness: FairnessConfig | None = Field(
+        None, description="groups to be read equally well, and their report; null: none"
+    )
     layers: int | None = Field(
         None, ge=0, description="upper layers that are tuned; 0: frozen; null: all and embeddings"
     )
@@ -45,6 +73,14 @@ class TuningConfig(Section):
     refit: bool = Field(
         False, description="train again on train and valid for as many epochs as valid chose"
     )
+
+    @model_validator(mode="after")
+    def _loss_fits(self) -> TuningConfig:
+        if self.loss == "threshold" and (self.focal or self.label_smoothing):
+            raise ValueError("loss threshold has neither focal nor label_smoothing; set both to 0")
+        if self.multi_label and self.loss == "cross_entropy":
+            raise ValueError("multi_label needs loss bce or threshold")
+        return self
 
 
 class ReaderConfig(Section):

@@ -58,7 +58,13 @@ def f1_scores(
     labels: Sequence[int],
     families: Sequence[str] | None = None,
 ) -> dict[str, float]:
-    """Both metrics of relation extraction; arguments as in `macro_f1`."""
+    """Both metrics of relation extraction; arguments as in `macro_f1`.
+
+    With any number of labels a row, truth and predicted are bool [N, classes], what counts are
+    pairs of a row and a label, and each class is a family of its own.
+    """
+    if truth.ndim == 2:
+        families = None
     return {
         "macro_f1": macro_f1(truth, predicted, labels, families),
         "micro_f1": micro_f1(truth, predicted, labels),

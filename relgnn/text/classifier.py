@@ -12,26 +12,37 @@ from torch import Tensor, nn
 
 from relgnn.config import TuningConfig
 from relgnn.errors import InputError
+from relgnn.text.attention import attend_openly, between
 from relgnn.text.rows import HEAD, HEAD_START, TAIL, TAIL_START, RowBatch, Rows
 
 
 class RelationClassifier(nn.Module):
-    """P(relation | sentence, head, tail) by softmax.
+    """P(relation | sentence, head, tail) by softmax, or by sigmoids above a threshold.
 
-        logits = W_2 tanh(W_1 dropout[x_head ; x_tail ; x_first])
+        logits = W_2 tanh(W_1 dropout[x_head ; x_tail ; x_first ; a])
 
     with x the last hidden states of the entities' markers and the means over their tokens (Wu and
-    He, R-BERT, 2019; Baldini Soares et al., Matching the Blanks, 2019).
+    He, R-BERT, 2019; Baldini Soares et al., Matching the Blanks, 2019), and a the largest attention
+    weights between the two, where there are such features.
 
     Args:
         network: a Hugging Face encoder.
         outputs: number of labels.
-        settings: pooling, dropout, and how many layers are tuned.
+        settings: pooling, attention features, loss, dropout, and how many layers are tuned.
+        negative: the label that says "no relation"; None where there is none.
+
+    Raises:
+        InputError: the network has fewer layers than are to be tuned, or hides its attention.
     """
 
-    def __init__(self, network: Any, outputs: int, settings: TuningConfig) -> None:
+    def __init__(
+        self, network: Any, outputs: int, settings: TuningConfig, negative: int | None = None
+    ) -> None:
         super().__init__()
         self.network, self.settings = network, settings
+        self.outputs, self.negative = outputs, negative
+        if settings.attention:
+            attend_openly(network)
         for module in network.modules():
             if isinstance(module, nn.Dropout):
                 module.p = settings.dropout
@@ -39,8 +50,9 @@ class RelationClassifier(nn.Module):
         width = int(network.config.hidden_size)
         parts = 2 * (2 if settings.pooling == "both" else 1) + settings.first
         self.dropout = nn.Dropout(settings.dropout)
-        self.hidden = nn.Linear(parts * width, width)
-        self.head = nn.Linear(width, outputs)
+        self.hidden = nn.Linear(parts * width + settings.attention, width)
+        own_threshold = settings.loss == "threshold" and negative is None
+        self.head = nn.Linear(width, outputs + own_threshold)
 
     def forward(self, batch: RowBatch, embeddings: Tensor | None = None) -> Tensor:
         """Logits [B, outputs]; of `embeddings` in the tokens' place where they are given."""
@@ -54,13 +66,29 @@ class RelationClassifier(nn.Module):
     def represent(self, batch: RowBatch, embeddings: Tensor | None = None) -> Tensor:
         """What a row says of its two entities, tanh(W_1 ...), [B, d]."""
         read = {"input_ids": batch.ids} if embeddings is None else {"inputs_embeds": embeddings}
-        states = self.network(**read, attention_mask=batch.mask.long()).last_hidden_state
-        return torch.tanh(self.hidden(self.dropout(self._pool(states, batch))))
+        count = self.settings.attention
+        asked = {"output_attentions": True} if count else {}
+        found = self.network(**read, attention_mask=batch.mask.long(), **asked)
+        parts = self._pool(found.last_hidden_state, batch)
+        if count:
+            weights, _ = between(found.attentions, batch, count)
+            parts = torch.cat([parts, weights.to(parts.dtype)], dim=1)
+        return torch.tanh(self.hidden(self.dropout(parts)))
 
     def classify(self, vectors: Tensor) -> Tensor:
-        """Logits [B, outputs] of `represent`'s vectors."""
-        logits: Tensor = self.head(self.dropout(vectors))
-        return logits.float()
+        """Logits [B, outputs] of `represent`'s vectors.
+
+        Where the loss is not cross-entropy they count from that of "no relation", which is 0: from
+        a constant (bce), or from the negative label's output, or else one of its own (threshold).
+        """
+        logits: Tensor = self.head(self.dropout(vectors)).float()
+        if self.settings.loss == "bce" and self.negative is not None:
+            none = torch.tensor([self.negative], device=logits.device)
+            logits = logits.index_fill(1, none, 0.0)
+        if self.settings.loss == "threshold":
+            own = self.outputs if self.negative is None else self.negative
+            logits = (logits - logits[:, own, None])[:, : self.outputs]
+        return logits
 
     def _pool(self, states: Tensor, batch: RowBatch) -> Tensor:
         kinds = {
@@ -100,7 +128,7 @@ def logits_of(
     """Logits [M, outputs] of rows, float32; computed inside `autocast`."""
     model.eval()
     device = next(model.parameters()).device
-    out = torch.zeros(len(rows), model.head.out_features)
+    out = torch.zeros(len(rows), model.outputs)
     with torch.inference_mode(), autocast():
         for part in torch.argsort(rows.lengths).split(batch_size):
             out[part] = model(rows.batch(part, device)).float().cpu()

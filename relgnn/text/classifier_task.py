@@ -8,15 +8,30 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from relgnn.config import RelationConfig, TuningConfig
 from relgnn.data.relations import RelationData
 from relgnn.ranking.classification import f1_scores
+from relgnn.runtime import torch_rng
 from relgnn.text.classifier import RelationClassifier, logits_of
-from relgnn.text.objectives import Objective, RDrop, Step
+from relgnn.text.groups import groups_of
+from relgnn.text.labels import decide, labelled
+from relgnn.text.losses import supervised_loss
+from relgnn.text.objectives import (
+    Adversarial,
+    BatchContrast,
+    Counterfactual,
+    Fairness,
+    Mixup,
+    Objective,
+    QueueContrast,
+    RDrop,
+    Step,
+    Virtual,
+)
 from relgnn.text.objectives.unlabelled import make_unlabelled
 from relgnn.text.rows import Marker, Rows
+from relgnn.text.views import Views
 from relgnn.training import Task
 
 
@@ -25,7 +40,7 @@ class ClassifierTask(Task[Tensor]):
 
     Args:
         model: what is trained.
-        rows, labels: train, [M].
+        rows, labels: train, [M]; or labels [M, labels], see `labelled`.
         valid: rows and labels [V] that select; None for none.
         data: whose labels they are.
         settings: loss and rates.
@@ -79,6 +94,8 @@ class ClassifierTask(Task[Tensor]):
         device = model.head.weight.device
         rows, labels = self.rows.batch(batch, device), self.labels[batch].to(device)
         embeddings = model.embed(rows)
+        if not embeddings.requires_grad and any(one.moves_embeddings for one in self.objectives):
+            embeddings.requires_grad_()
         vectors = model.represent(rows, embeddings)
         logits = model.classify(vectors)
         loss = self._supervised(logits, labels)
@@ -93,20 +110,14 @@ class ClassifierTask(Task[Tensor]):
             objective.stepped(self._model)
 
     def _supervised(self, logits: Tensor, labels: Tensor) -> Tensor:
-        settings = self.settings
-        each = functional.cross_entropy(
-            logits, labels, label_smoothing=settings.label_smoothing, reduction="none"
-        )
-        if settings.focal > 0:
-            sure = logits.log_softmax(1).gather(1, labels[:, None])[:, 0].exp()
-            each = (1 - sure) ** settings.focal * each
-        return each.mean()
+        return supervised_loss(logits, labels, self.settings, self._model.negative)
 
     def evaluate(self) -> dict[str, float]:
         if self.valid is None:
             return {}
         rows, labels = self.valid
-        predicted = logits_of(self._model, rows, self.autocast).argmax(1)
+        logits = logits_of(self._model, rows, self.autocast)
+        predicted = decide(logits, self.settings.multi_label, self.data.negative)
         return f1_scores(labels.numpy(), predicted, self.data.positive, self.data.families)
 
     def tensors(self, batch: Tensor) -> dict[str, Tensor]:
@@ -142,11 +153,32 @@ def make_objectives(
         config: of the run.
         model: that is trained.
         marker: turns sentences, such as unlabelled ones, into its input.
-        data: what it is trained on.
+        data: its train part is what it is trained on.
     """
+    settings, views = config.extraction, Views(marker)
     found: list[Objective] = []
-    if config.extraction.r_drop > 0:
-        found.append(RDrop(config.extraction.r_drop))
+    if settings.r_drop > 0:
+        found.append(RDrop(settings.r_drop))
+    if settings.adversarial is not None and settings.adversarial.weight > 0:
+        kind = Virtual if settings.adversarial.kind == "vat" else Adversarial
+        found.append(kind(settings.adversarial, views))
+    if settings.contrast is not None and settings.contrast.weight > 0:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(torch_rng("contrast", config.runtime.seed).initial_seed())
+            if settings.contrast.kind == "queue":
+                found.append(QueueContrast(settings.contrast, model, data.negative))
+            else:
+                width = model.hidden.out_features
+                found.append(BatchContrast(settings.contrast, width, data.negative))
+    if settings.mixup > 0:
+        found.append(Mixup(settings.mixup))
+    if settings.debias is not None and settings.debias.weight > 0:
+        found.append(Counterfactual(settings.debias.weight, views))
+    if settings.fairness is not None and settings.fairness.weight > 0:
+        index, _ = labelled(data.train, len(data.labels), settings.multi_label)
+        examples = [data.train[i] for i in index]
+        groups = torch.from_numpy(groups_of(examples, settings.fairness.groups))
+        found.append(Fairness(settings.fairness.weight, groups, len(settings.fairness.groups)))
     if config.semi is not None and config.semi.kind != "self_training":
         found.append(make_unlabelled(config.semi, marker.rows(data.unlabelled), model, marker))
     return found

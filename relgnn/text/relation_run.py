@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,22 @@ from relgnn.posterior.softmax import LabelCalibrator, softmax_report
 from relgnn.ranking.classification import f1_scores
 from relgnn.runtime import Runtime, environment, torch_rng
 from relgnn.text import fewshot
+from relgnn.text.attention import attention_report
 from relgnn.text.classifier import RelationClassifier, logits_of
 from relgnn.text.classifier_task import ClassifierTask, make_objectives
+from relgnn.text.debias import best_share, bias_report, debiased
 from relgnn.text.encoder import load_model
+from relgnn.text.groups import group_report
+from relgnn.text.labels import decide, labelled
 from relgnn.text.rows import Marker, Rows
 from relgnn.text.self_training import PseudoLabels, Taught, self_train
+from relgnn.text.views import Views
 from relgnn.training import (
     FitResult,
     Trainer,
     TrainSettings,
     atomic_file,
+    load_json,
     load_tensors,
     module_tensors,
     restore_module,
@@ -38,19 +45,53 @@ from relgnn.training import (
 )
 from relgnn.training.run_folder import finish, require_new
 
+SHOWN = 50
+"""Test sentences whose attention is written down."""
+
 
 @dataclass(frozen=True)
 class Reader:
-    """A tuned classifier with what turns sentences into its input."""
+    """A tuned classifier with what turns sentences into its input.
+
+    Args:
+        marker: makes rows.
+        model: reads them.
+        data: what it was tuned on.
+        runtime: where and how precisely it reads.
+        subtract: share of the logits that the entities' names alone have, which is taken away.
+    """
 
     marker: Marker
     model: RelationClassifier
     data: RelationData
     runtime: Runtime
+    subtract: float = 0.0
+
+    def read(self, rows: Rows) -> np.ndarray:
+        """[len(rows), labels], float32, before anything is taken away."""
+        return logits_of(self.model, rows, self.runtime.autocast)
 
     def logits(self, examples: Sequence[Example]) -> np.ndarray:
         """[len(examples), labels], float32."""
-        return logits_of(self.model, self.marker.rows(examples), self.runtime.autocast)
+        rows = self.marker.rows(examples)
+        logits = self.read(rows)
+        if self.subtract == 0:
+            return logits
+        names = self.read(Views(self.marker).entities(rows))
+        return debiased(logits, names, self.subtract)
+
+    def decided(
+        self, examples: Sequence[Example], logits: np.ndarray
+    ) -> tuple[list[Example], np.ndarray, np.ndarray]:
+        """Rows, what they state, and what logits [len(examples), labels] decide they state."""
+        multi, negative = self.model.settings.multi_label, self.data.negative
+        index, truth = labelled(examples, len(self.data.labels), multi)
+        return [examples[i] for i in index], truth.numpy(), decide(logits[index], multi, negative)
+
+    def f1(self, examples: Sequence[Example], logits: np.ndarray) -> dict[str, float]:
+        """macro_f1 and micro_f1 of what logits [len(examples), labels] decide."""
+        _, truth, predicted = self.decided(examples, logits)
+        return f1_scores(truth, predicted, self.data.positive, self.data.families)
 
 
 def load_data(config: RelationConfig | FewShotConfig) -> RelationData:
@@ -134,16 +175,17 @@ def _tune(
         taught = _self_train(config, runtime, reader, chosen, folder, resume)
         reader, chosen, pseudo = taught.reader, taught.chosen, taught.pseudo
         rounds = {"rounds": taught.rounds}
+    reader = replace(reader, subtract=_share(reader, data.valid))
     truth, logits = _judged(reader, data.valid)
     calibrator = LabelCalibrator.fit(logits, truth)
     metrics: dict[str, Any] = {
-        "valid": _f1(reader, truth, logits),
+        "valid": reader.f1(data.valid, logits),
         "epoch": chosen.best_epoch,
         "sentences": {name: len(getattr(data, name)) for name in ("train", "valid", "test")},
         **rounds,
     }
     if config.extraction.refit:
-        reader = make_reader(config, data, runtime)
+        reader = replace(make_reader(config, data, runtime), subtract=reader.subtract)
         _fit(
             config, runtime, reader, (*data.train, *data.valid), (), folder, resume, "refit",
             chosen.best_epoch, pseudo,
@@ -154,12 +196,20 @@ def _tune(
         softmax_report(x, truth, runtime.rng("calibration")) for x in (logits, calibrator(logits))
     )
     metrics["calibration"] = calibrator.to_json() | {"before": before, "after": after}
+    if config.extraction.debias is not None:
+        metrics["calibration"]["subtract"] = reader.subtract
     save_json(folder / "calibration.json", metrics["calibration"])
-    metrics["test"] = _f1(reader, truth, logits) | {
+    reports = _reports(reader, data.test, logits)
+    metrics["test"] = reader.f1(data.test, logits) | _columns(reports) | {
         "ece": after["ece"], "ece_chance": after["ece_range"][1],
         "log_loss": after["log_loss"], "log_loss_before": before["log_loss"],
     }  # fmt: skip
-    return metrics
+    if config.extraction.attention:
+        with atomic_file(folder / "attention.jsonl") as path:
+            shown = attention_report(reader, data.test[:SHOWN])
+            lines = [json.dumps(one, ensure_ascii=False) + "\n" for one in shown]
+            path.write_text("".join(lines), encoding="utf-8")
+    return metrics | reports
 
 
 def _self_train(
@@ -196,7 +246,7 @@ def make_reader(config: RelationConfig, data: RelationData, runtime: Runtime) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch_rng("relation classifier", runtime.seed).initial_seed()))
         marker.resize(network)
-        model = RelationClassifier(network, len(data.labels), extraction)
+        model = RelationClassifier(network, len(data.labels), extraction, data.negative)
     return Reader(marker, model.to(runtime.device), data, runtime)
 
 
@@ -213,17 +263,21 @@ def open_reader(folder: Path) -> Reader:
     reader = make_reader(config, load_data(config), Runtime.from_config(config.runtime))
     restore_module(reader.model, load_tensors(path)[0], path)
     reader.model.eval()
-    return reader
+    if config.extraction.debias is None:
+        return reader
+    return replace(reader, subtract=load_json(folder / "calibration.json")["subtract"])
 
 
 def evaluate_run(folder: Path, split: str) -> dict[str, float]:
-    """F1 on the valid or test part again, from the checkpoint.
+    """F1 on the valid or test part again, from the checkpoint; and what reports add to it.
 
     Raises:
         InputError: see `open_reader`.
     """
     reader = open_reader(folder)
-    return _f1(reader, *_judged(reader, getattr(reader.data, split)))
+    examples = getattr(reader.data, split)
+    logits = reader.logits(examples)
+    return reader.f1(examples, logits) | _columns(_reports(reader, examples, logits))
 
 
 def _fit(
@@ -246,12 +300,13 @@ def _fit(
         patience=extraction.patience if valid else None,
         metric=extraction.metric if valid else None,
     )  # fmt: skip
-    objectives = make_objectives(config, reader.model, reader.marker, reader.data)
+    data = replace(reader.data, train=tuple(train))
+    objectives = make_objectives(config, reader.model, reader.marker, data)
     if pseudo is not None and config.semi is not None:
         objectives.append(pseudo.objective(config.semi, reader.marker))
     task = ClassifierTask(
         reader.model, *_labelled(reader, train), _labelled(reader, valid) if valid else None,
-        reader.data, extraction, objectives, runtime.autocast,
+        data, extraction, objectives, runtime.autocast,
     )  # fmt: skip
     if part:
         task.name += f", {part}"
@@ -263,15 +318,52 @@ def _fit(
 
 
 def _labelled(reader: Reader, examples: Sequence[Example]) -> tuple[Rows, Tensor]:
-    return reader.marker.rows(examples), torch.tensor([one.relation for one in examples])
+    index, labels = labelled(examples, len(reader.data.labels), reader.model.settings.multi_label)
+    return reader.marker.rows([examples[i] for i in index]), labels
 
 
 def _judged(reader: Reader, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([one.relation for one in examples]), reader.logits(examples)
 
 
-def _f1(reader: Reader, truth: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    return f1_scores(truth, logits.argmax(1), reader.data.positive, reader.data.families)
+def _share(reader: Reader, valid: Sequence[Example]) -> float:
+    """How much of the entities' own logits is taken away."""
+    settings = reader.model.settings
+    if settings.debias is None:
+        return 0.0
+    if settings.debias.subtract != "valid":
+        return settings.debias.subtract
+    rows = reader.marker.rows(valid)
+    return best_share(
+        reader.read(rows),
+        reader.read(Views(reader.marker).entities(rows)),
+        lambda logits: reader.f1(valid, logits)[settings.metric],
+    )
+
+
+def _reports(
+    reader: Reader, examples: Sequence[Example], logits: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """What the configuration asks about bias and fairness."""
+    settings, found = reader.model.settings, {}
+    if settings.debias is not None:
+        found["bias"] = bias_report(reader, examples)
+    if settings.fairness is not None:
+        found["fairness"] = group_report(
+            *reader.decided(examples, logits), settings.fairness.groups, reader.data.positive
+        )
+    return found
+
+
+def _columns(reports: Mapping[str, dict[str, Any]]) -> dict[str, float]:
+    """The figures of reports that stand in a table."""
+    found = {
+        f"{metric}_{view}": value
+        for view in ("entity_only", "entity_masked")
+        for metric, value in reports.get("bias", {}).get(view, {}).items()
+    }
+    gap = reports.get("fairness", {}).get("gap", {})
+    return found | {f"{metric}_gap": value for metric, value in gap.items()}
 
 
 def _write_surroundings(

@@ -45,9 +45,13 @@ class Step:
 class Objective(nn.Module, ABC):
     """A term of the loss.
 
-    What it learns are its parameters, and what it remembers its buffers or frozen submodules: they
-    are saved and resumed with the classifier, and thrown away when the training has ended.
+    What it learns are its parameters, and what it remembers its buffers (frozen parameters are not
+    kept): they are saved and resumed with the classifier, and thrown away when the training has
+    ended.
     """
+
+    moves_embeddings: bool = False
+    """Whether it needs the gradient of the step's loss by `Step.embeddings`, frozen ones too."""
 
     @abstractmethod
     def forward(self, step: Step) -> Tensor:

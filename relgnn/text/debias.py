@@ -1,0 +1,58 @@
+"""Causal de-biasing: what entity names alone say is found out, and taken away from the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from relgnn.data.relations import Example
+from relgnn.text.views import Views
+
+if TYPE_CHECKING:
+    from relgnn.text.relation_run import Reader
+
+GRID = tuple(i / 10 for i in range(11))
+
+
+def debiased(logits: np.ndarray, of_entities: np.ndarray, share: float) -> np.ndarray:
+    """logits - share · of_entities, [N, labels] (Wang et al., CoRE, 2022).
+
+    Args:
+        logits: of whole sentences.
+        of_entities: of the same ones with all words but the entities' hidden: the counterfactual
+            answer that names alone would give.
+        share: λ.
+    """
+    return logits - np.float32(share) * of_entities
+
+
+def best_share(
+    logits: np.ndarray, of_entities: np.ndarray, score: Callable[[np.ndarray], float]
+) -> float:
+    """λ in 0, .1, … 1 with the highest score; the smallest one of equals.
+
+    Args:
+        logits, of_entities: of valid, see `debiased`.
+        score: of logits, such as F1.
+    """
+    return max(GRID, key=lambda share: (score(debiased(logits, of_entities, share)), -share))
+
+
+def bias_report(reader: Reader, examples: Sequence[Example]) -> dict[str, dict[str, float]]:
+    """F1 of a classifier that sees the whole, the entities' names alone, and all but them.
+
+    Returns:
+        macro_f1 and micro_f1 of "full", "entity_only" and "entity_masked", before anything is
+        subtracted; their "gap", full - entity_only; and "debiased", full after the subtraction.
+    """
+    rows, views = reader.marker.rows(examples), Views(reader.marker)
+    seen = {
+        "full": rows, "entity_only": views.entities(rows), "entity_masked": views.context(rows)
+    }  # fmt: skip
+    report = {name: reader.f1(examples, reader.read(some)) for name, some in seen.items()}
+    full, names = report["full"], report["entity_only"]
+    report["gap"] = {metric: full[metric] - names[metric] for metric in full}
+    report["debiased"] = reader.f1(examples, reader.logits(examples))
+    return report
