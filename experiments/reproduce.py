@@ -36,11 +36,12 @@ from experiments.results import (
     read_lines,
     save_ranks,
 )
-from relgnn.config import AnyConfig, Config, load_run_config
+from relgnn.config import AnyConfig, Config, PretrainingRunConfig, load_run_config
 from relgnn.data import STRATA
 from relgnn.errors import InputError, MachineError, RelgnnError
 from relgnn.loop.run import run
 from relgnn.ranking.statistics import mean_std
+from relgnn.text.pretraining_run import run_pretraining
 from relgnn.text.relation_run import run_relations
 from relgnn.training import load_json, save_json
 
@@ -64,6 +65,7 @@ METRICS = ("mrr", "hits@1", "hits@3", "hits@10")
 SHOWN = {
     "mrr": "MRR", "hits@1": "Hits@1", "hits@10": "Hits@10",
     "macro_f1": "macro-F1", "micro_f1": "micro-F1", "accuracy": "accuracy",
+    "perplexity": "perplexity", "perplexity_before": "before", "nsp_accuracy": "NSP accuracy",
 }  # fmt: skip
 """Metrics of the summary, in order; the first that a table has is compared with the expected."""
 
@@ -211,6 +213,8 @@ def _child(kind: type[AnyConfig], config: str, folder: str, resume: bool) -> Non
     try:
         if isinstance(found, Config):
             run(found, Path(folder), resume)
+        elif isinstance(found, PretrainingRunConfig):
+            run_pretraining(found, Path(folder), resume)
         else:
             run_relations(found, Path(folder), resume)
     except RelgnnError as error:

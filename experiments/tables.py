@@ -14,6 +14,7 @@ import argparse
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from experiments import claims as claims_module
@@ -53,15 +54,26 @@ COLUMNS = {
     "ece_chance": "ECE by chance, at most",
     "log_loss": "log-loss",
     "log_loss_before": "before calibration",
+    "perplexity_before": "perplexity before",
+    "perplexity": "perplexity",
+    "nsp_accuracy_before": "NSP accuracy before",
+    "nsp_accuracy": "NSP accuracy",
+    "trained_parameters": "parameters trained",
+    "seconds": "seconds",
+    "peak_memory_mb": "MB",
     "reading_s": "reading once, s",
     "training_s": "training, s",
     "sentences_s": "sentences a second",
 }
-NAMED_ROWS = ("re_", "ablation_")
+NAMED_ROWS = ("re_", "ablation_", "efficient_", "pretraining_")
 """Tables whose rows say by name what was given."""
 FIRST = ("mrr", "macro_f1", "accuracy")
 """What is compared with the expected figure: the first of these that a table has."""
-PLAIN_NUMBERS = ("reading_s", "training_s", "sentences_s")
+PLAIN_NUMBERS = (
+    "reading_s", "training_s", "sentences_s", "trained_parameters", "seconds", "peak_memory_mb",
+)  # fmt: skip
+WITH_COSTS = "efficient_"
+"""Tables that show what each row's runs took."""
 LOOP_COLUMNS = ("mrr", "mrr_feature", "mrr_corpus", "mrr_none", "hits@10")
 FAMILIES = {"": "R-GCN", "compgcn": "CompGCN"}
 
@@ -82,6 +94,8 @@ def render_table(table: str, root: Path = RESULTS, fraction: float | None = None
         return f"No results yet: `python -m experiments.reproduce {table}` makes them.\n"
     if table == SPEED:
         return render_speed(lines)
+    if table.startswith(WITH_COSTS):
+        lines = [replace(x, metrics=x.metrics | _costs(x)) for x in lines]
     claims = [claim for claim in read_claims(root) if claim.table == table]
     if table.startswith(NAMED_ROWS):
         parts = [_markdown(table, grouped(lines))]
@@ -237,6 +251,10 @@ def _markdown(table: str, groups: Mapping[str, Group]) -> str:
             cells += [shown, verdict(mean, deviation, figure)]
         rows.append(cells)
     return markdown_table(titles, rows)
+
+
+def _costs(line: Line) -> dict[str, float]:
+    return {"seconds": line.seconds, "peak_memory_mb": line.peak_memory_mb}
 
 
 def _cell(part: Group, metric: str) -> str:

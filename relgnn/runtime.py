@@ -8,7 +8,8 @@ import os
 import platform
 import resource
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +20,7 @@ import torch
 
 from relgnn import __version__
 from relgnn.config import RuntimeConfig
-from relgnn.errors import MachineError
+from relgnn.errors import InputError, MachineError
 
 Precision = Literal["fp32", "bf16"]
 
@@ -154,6 +155,23 @@ def cache_home() -> Path:
     """The folder of what can always be made again: RELGNN_CACHE, or the user's cache folder."""
     home = os.environ.get("RELGNN_CACHE")
     return Path(home) if home else Path.home() / ".cache" / "relgnn"
+
+
+@contextmanager
+def optional_import(extra: str) -> Iterator[None]:
+    """Imports of what an extra of relgnn installs; says how to install it where they fail.
+
+    Raises:
+        InputError: the import failed.
+    """
+    try:
+        yield
+    except (ImportError, OSError) as error:  # OSError: a build for another version of PyTorch
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"what relgnn's extra '{extra}' installs cannot be imported ({reason}); "
+            f'install it: pip install "relgnn[{extra}]"'
+        ) from error
 
 
 def peak_memory_mb() -> float:

@@ -11,6 +11,8 @@ from pydantic import BaseModel
 from experiments.results import read_lines, tables
 from relgnn.config import (
     Config,
+    FewShotConfig,
+    PretrainingRunConfig,
     RelationConfig,
     known_keys,
     load_config,
@@ -47,8 +49,8 @@ def test_every_knob_has_a_description() -> None:
                 if isinstance(kind, type) and issubclass(kind, BaseModel):
                     check(kind)
 
-    check(Config)
-    check(RelationConfig)
+    for kind in (Config, RelationConfig, FewShotConfig, PretrainingRunConfig):
+        check(kind)
 
 
 def test_known_keys_reach_the_deepest_section() -> None:
@@ -245,6 +247,8 @@ RELATIONS_YOUNGER = {
     "extraction.debias": "{}",
     "extraction.fairness": "{groups: {a: [x], b: [y]}}",
     "semi": "{}",
+    "pretraining": "{}",
+    "extraction.efficient": "{}",
 }
 
 

@@ -159,14 +159,17 @@ def default_folder(path: Path, config: AnyConfig) -> Path:
 
 def _run(settings: AnyConfig, folder: Path, resume: bool) -> dict[str, Any]:
     start_quietly()
-    from relgnn.config import Config
+    from relgnn.config import Config, PretrainingRunConfig
     from relgnn.loop.run import run
+    from relgnn.text.pretraining_run import run_pretraining
     from relgnn.text.relation_run import run_relations
     from relgnn.training import Interrupted
 
     try:
         if isinstance(settings, Config):
             return run(settings, folder, resume)
+        if isinstance(settings, PretrainingRunConfig):
+            return run_pretraining(settings, folder, resume)
         return run_relations(settings, folder, resume)
     except (KeyboardInterrupt, Interrupted):
         if not (folder / "config.yaml").is_file():
@@ -186,7 +189,8 @@ def _show_run(folder: Path, metrics: dict[str, Any], as_json: bool) -> None:
         print_json({"run": str(folder), **metrics})
         return
     if "all" not in metrics["rows"].get("final", {"all": None}):
-        _show_scores({name: metrics[name] for name in ("valid", "test") if name in metrics})
+        names = ("valid", "test", "held_out")
+        _show_scores({name: metrics[name] for name in names if name in metrics})
     elif metrics["rows"]:
         print_metrics("Test, filtered, realistic", metrics["rows"])
     elif "valid" in metrics:
@@ -195,10 +199,10 @@ def _show_run(folder: Path, metrics: dict[str, Any], as_json: bool) -> None:
 
 
 def _show_scores(parts: dict[str, dict[str, float]], as_json: bool = False) -> None:
-    """What a classifier scored on each part; the first one's metrics."""
+    """What a classifier or language model scored on each part; the first one's metrics."""
     if as_json:
         print_json(parts)
         return
     header = ["", *next(iter(parts.values()))]
     rows = [[name, *(f"{part[k]:.3f}" for k in header[1:])] for name, part in parts.items()]
-    print_table("Relation extraction", header, rows)
+    print_table("Scores", header, rows)

@@ -14,11 +14,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from relgnn.config.base import RunConfig, RuntimeConfig
+from relgnn.config.efficient import EfficientConfig
 from relgnn.config.errors import explain, one_line
 from relgnn.config.graph import Config, LoopConfig, TrainConfig
+from relgnn.config.pretraining import PretrainingConfig
 from relgnn.config.relations import (
     FewShotConfig,
     Marking,
+    PretrainingRunConfig,
     RelationConfig,
     TuningConfig,
 )
@@ -29,25 +32,26 @@ from relgnn.errors import InputError
 Run = TypeVar("Run", bound=RunConfig)
 
 __all__ = [
-    "AnyConfig", "Config", "FewShotConfig", "LoopConfig", "Marking", "RelationConfig",
-    "RunConfig", "RuntimeConfig", "SemiConfig", "TrainConfig", "TuningConfig", "known_keys",
-    "load_config", "load_run_config", "make_config",
+    "AnyConfig", "Config", "EfficientConfig", "FewShotConfig", "LoopConfig", "Marking",
+    "PretrainingConfig", "PretrainingRunConfig", "RelationConfig", "RunConfig", "RuntimeConfig",
+    "SemiConfig", "TrainConfig", "TuningConfig", "known_keys", "load_config", "load_run_config",
+    "make_config",
 ]  # fmt: skip
 
-AnyConfig = Config | RelationConfig | FewShotConfig
+AnyConfig = Config | RelationConfig | FewShotConfig | PretrainingRunConfig
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a configuration of link prediction; see `load_run_config`.
 
     Raises:
-        InputError: also where it is one of relation extraction.
+        InputError: also where it is one of another kind.
     """
     found = load_run_config(path, overrides)
     if not isinstance(found, Config):
+        kind = "pre-training" if isinstance(found, PretrainingRunConfig) else "relation extraction"
         raise InputError(
-            f"{path}: is a run of relation extraction, expected link prediction; give another "
-            "configuration"
+            f"{path}: is a run of {kind}, expected link prediction; give another configuration"
         )
     return found
 
@@ -60,7 +64,8 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> AnyConfi
         overrides: `key.sub=value` strings, values in YAML; later ones win.
 
     Returns:
-        The checked configuration; of relation extraction where it has `extraction:` or `few_shot:`.
+        The checked configuration; of relation extraction where it has `extraction:` or `few_shot:`,
+        of pre-training where it has `pretraining:` alone.
 
     Raises:
         InputError: the file cannot be read or is not YAML, a key is unknown, a value is wrong.
@@ -78,6 +83,8 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> AnyConfi
         return _checked(RelationConfig, tree, places, str(path))
     if "few_shot" in tree:
         return _checked(FewShotConfig, tree, places, str(path))
+    if "pretraining" in tree:
+        return _checked(PretrainingRunConfig, tree, places, str(path))
     return _checked(Config, tree, places, str(path))
 
 

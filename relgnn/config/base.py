@@ -30,6 +30,7 @@ YOUNGER: dict[str, Any] = {
     "extraction.loss": "cross_entropy", "extraction.multi_label": False, "extraction.attention": 0,
     "extraction.adversarial": None, "extraction.contrast": None, "extraction.mixup": 0.0,
     "extraction.debias": None, "extraction.fairness": None,
+    "pretraining": None, "extraction.efficient": None,
 }  # fmt: skip
 
 

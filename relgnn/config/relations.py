@@ -7,12 +7,14 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from relgnn.config.base import Count, Dropout, Fraction, Rate, RunConfig, Section, Weight
+from relgnn.config.efficient import EfficientConfig
 from relgnn.config.objectives import (
     AdversarialConfig,
     ContrastConfig,
     DebiasConfig,
     FairnessConfig,
 )
+from relgnn.config.pretraining import PretrainingConfig
 from relgnn.config.semi import SemiConfig
 
 Marking = Literal["special", "typed", "punctuation", "mask", "none"]
@@ -66,6 +68,9 @@ class TuningConfig(Section):
     layers: int | None = Field(
         None, ge=0, description="upper layers that are tuned; 0: frozen; null: all and embeddings"
     )
+    efficient: EfficientConfig | None = Field(
+        None, description="few parameters that are tuned in place of the language model's own"
+    )
     metric: Literal["macro_f1", "micro_f1"] = Field("macro_f1", description="what valid selects by")
     patience: Count | None = Field(
         None, description="epochs without gain on valid before stopping; null: all epochs"
@@ -82,6 +87,12 @@ class TuningConfig(Section):
             raise ValueError("multi_label needs loss bce or threshold")
         return self
 
+    @model_validator(mode="after")
+    def _layers_or_efficient(self) -> TuningConfig:
+        if self.efficient is not None and self.layers is not None:
+            raise ValueError("tunes either upper layers or efficient's parameters; drop one key")
+        return self
+
 
 class ReaderConfig(Section):
     """The language model that is tuned."""
@@ -96,6 +107,16 @@ class RelationConfig(RunConfig):
     text: ReaderConfig = Field(default_factory=ReaderConfig, description="the language model")
     extraction: TuningConfig = Field(description="how it is tuned")
     semi: SemiConfig | None = Field(None, description="what unlabelled sentences teach")
+    pretraining: PretrainingConfig | None = Field(
+        None, description="what it learns before from the texts of train and those without labels"
+    )
+
+
+class PretrainingRunConfig(RunConfig):
+    """A run of self-supervised pre-training, which leaves a language model."""
+
+    text: ReaderConfig = Field(default_factory=ReaderConfig, description="the language model")
+    pretraining: PretrainingConfig = Field(description="what it learns from the texts")
 
 
 class FewShotTasks(Section):

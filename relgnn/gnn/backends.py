@@ -22,6 +22,7 @@ from relgnn.errors import InputError
 from relgnn.gnn import sparse
 from relgnn.gnn.precision import widen
 from relgnn.gnn.sparse import SparsePattern
+from relgnn.runtime import optional_import
 
 
 class Backend(Protocol):
@@ -139,23 +140,6 @@ class DGLBackend(LibraryBackend):
                 num_nodes_dict={"row": pattern.shape[0], "column": pattern.shape[1]},
             )
         return self._graphs[pattern]
-
-
-@contextmanager
-def optional_import(extra: str) -> Iterator[None]:
-    """Imports of what an extra of relgnn installs; says how to install it where they fail.
-
-    Raises:
-        InputError: the import failed.
-    """
-    try:
-        yield
-    except (ImportError, OSError) as error:  # OSError: a build for another version of PyTorch
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"what relgnn's extra '{extra}' installs cannot be imported ({reason}); "
-            f'install it: pip install "relgnn[{extra}]"'
-        ) from error
 
 
 def import_dgl() -> ModuleType:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from relgnn.errors import InputError
-from relgnn.gnn.backends import import_dgl, optional_import
+from relgnn.gnn.backends import import_dgl
+from relgnn.runtime import optional_import
 
 if TYPE_CHECKING:
     from dgl import DGLGraph

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -52,7 +53,7 @@ def row_title(name: str) -> str:
 
 def short(value: float | None) -> str:
     """Three digits without the leading zero; a dash where there is no value."""
-    return "–" if value is None else f"{value:.3f}".replace("0.", ".", 1)
+    return "–" if value is None else re.sub(r"^(-?)0\.", r"\1.", f"{value:.3f}")
 
 
 def signed(value: float) -> str:

@@ -30,7 +30,7 @@ from relgnn.text.objectives import (
     Virtual,
 )
 from relgnn.text.objectives.unlabelled import make_unlabelled
-from relgnn.text.rows import Marker, Rows
+from relgnn.text.rows import Marker, Rows, like_length
 from relgnn.text.views import Views
 from relgnn.training import Task
 
@@ -76,15 +76,7 @@ class ClassifierTask(Task[Tensor]):
         return -(-len(self.rows) // self.settings.batch_size)
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterable[Tensor]:
-        order = torch.randperm(len(self.rows), generator=generator)
-        size = self.settings.batch_size
-        # Sorting within windows of many batches keeps chance and spares padding.
-        parts = [
-            part
-            for window in order.split(16 * size)
-            for part in window[torch.argsort(self.rows.lengths[window], stable=True)].split(size)
-        ]
-        return [parts[i] for i in torch.randperm(len(parts), generator=generator).tolist()]
+        return like_length(self.rows.lengths, self.settings.batch_size, generator)
 
     def items(self, batch: Tensor) -> int:
         return len(batch)

@@ -14,20 +14,23 @@ import torch
 from torch import Tensor
 
 from relgnn.config import FewShotConfig, RelationConfig, load_run_config
+from relgnn.data.corpus import texts_of
 from relgnn.data.registry import find
 from relgnn.data.relations import Example, RelationData, few_labels, read_relations
 from relgnn.errors import InputError
 from relgnn.posterior.softmax import LabelCalibrator, softmax_report
 from relgnn.ranking.classification import f1_scores
-from relgnn.runtime import Runtime, environment, torch_rng
+from relgnn.runtime import Runtime, torch_rng
 from relgnn.text import fewshot
 from relgnn.text.attention import attention_report
 from relgnn.text.classifier import RelationClassifier, logits_of
 from relgnn.text.classifier_task import ClassifierTask, make_objectives
 from relgnn.text.debias import best_share, bias_report, debiased
+from relgnn.text.efficient import allocation, as_saved, attach, merge, parameter_counts
 from relgnn.text.encoder import load_model
 from relgnn.text.groups import group_report
 from relgnn.text.labels import decide, labelled
+from relgnn.text.pretraining_run import adapt, adapted
 from relgnn.text.rows import Marker, Rows
 from relgnn.text.self_training import PseudoLabels, Taught, self_train
 from relgnn.text.views import Views
@@ -43,7 +46,7 @@ from relgnn.training import (
     save_json,
     save_tensors,
 )
-from relgnn.training.run_folder import finish, require_new
+from relgnn.training.run_folder import begin, finish, require_new
 
 SHOWN = 50
 """Test sentences whose attention is written down."""
@@ -136,13 +139,14 @@ def run_relations(
     data = load_data(config)
     if isinstance(config, RelationConfig):
         _require_parts(config, data)
-    folder.mkdir(parents=True, exist_ok=True)
     _write_surroundings(config, data, folder)
     if isinstance(config, RelationConfig):
         metrics = _tune(config, data, runtime, folder, resume)
     else:
         metrics = {"test": fewshot.measure(config, data, runtime)}
-    metrics["rows"] = {"final": metrics["test"]}
+    counts = metrics.get("parameters")
+    trained = {} if counts is None else {"trained_parameters": counts["trained"]}
+    metrics["rows"] = {"final": metrics["test"] | trained}
     finish(folder, metrics, started)
     return metrics
 
@@ -167,7 +171,14 @@ def _tune(
 
     Probabilities are calibrated on valid before any refit.
     """
+    told: dict[str, Any] = {}
+    if config.pretraining is not None:
+        told["pretraining"] = adapt(
+            config, config.pretraining, texts_of(data), runtime, folder, resume
+        )
+        config = adapted(config, folder)
     reader = make_reader(config, data, runtime)
+    told["parameters"] = parameter_counts(reader.model)
     chosen = _fit(config, runtime, reader, data.train, data.valid, folder, resume)
     pseudo: PseudoLabels | None = None
     rounds: dict[str, Any] = {}
@@ -178,7 +189,7 @@ def _tune(
     reader = replace(reader, subtract=_share(reader, data.valid))
     truth, logits = _judged(reader, data.valid)
     calibrator = LabelCalibrator.fit(logits, truth)
-    metrics: dict[str, Any] = {
+    metrics: dict[str, Any] = told | {
         "valid": reader.f1(data.valid, logits),
         "epoch": chosen.best_epoch,
         "sentences": {name: len(getattr(data, name)) for name in ("train", "valid", "test")},
@@ -190,6 +201,8 @@ def _tune(
             config, runtime, reader, (*data.train, *data.valid), (), folder, resume, "refit",
             chosen.best_epoch, pseudo,
         )  # fmt: skip
+    if config.extraction.efficient is not None and config.extraction.efficient.save == "merged":
+        reader.model.network = merge(reader.model.network)
     save_tensors(folder / "checkpoint.safetensors", module_tensors(reader.model))
     truth, logits = _judged(reader, data.test)
     before, after = (
@@ -247,6 +260,8 @@ def make_reader(config: RelationConfig, data: RelationData, runtime: Runtime) ->
         torch.manual_seed(int(torch_rng("relation classifier", runtime.seed).initial_seed()))
         marker.resize(network)
         model = RelationClassifier(network, len(data.labels), extraction, data.negative)
+        if extraction.efficient is not None:
+            model.network = attach(network, extraction.efficient, marker.new_tokens)
     return Reader(marker, model.to(runtime.device), data, runtime)
 
 
@@ -260,6 +275,7 @@ def open_reader(folder: Path) -> Reader:
     if not isinstance(config, RelationConfig):
         raise InputError(f"{folder}: nothing was tuned in this run; give one with 'extraction:'")
     path = folder / "checkpoint.safetensors"
+    config = as_saved(adapted(config, folder))
     reader = make_reader(config, load_data(config), Runtime.from_config(config.runtime))
     restore_module(reader.model, load_tensors(path)[0], path)
     reader.model.eval()
@@ -304,6 +320,8 @@ def _fit(
     objectives = make_objectives(config, reader.model, reader.marker, data)
     if pseudo is not None and config.semi is not None:
         objectives.append(pseudo.objective(config.semi, reader.marker))
+    steps = settings.epochs * -(-len(train) // extraction.batch_size)
+    objectives += allocation(reader.model, steps)
     task = ClassifierTask(
         reader.model, *_labelled(reader, train), _labelled(reader, valid) if valid else None,
         data, extraction, objectives, runtime.autocast,
@@ -369,9 +387,7 @@ def _columns(reports: Mapping[str, dict[str, Any]]) -> dict[str, float]:
 def _write_surroundings(
     config: RelationConfig | FewShotConfig, data: RelationData, folder: Path
 ) -> None:
-    with atomic_file(folder / "config.yaml") as path:
-        path.write_text(config.to_yaml(), encoding="utf-8")
-    save_json(folder / "environment.json", environment())
+    begin(config, folder)
     rows = zip(data.labels, data.label_names, data.descriptions, strict=True)
     with atomic_file(folder / "vocab" / "relations.tsv") as path:
         path.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")

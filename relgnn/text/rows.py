@@ -69,6 +69,18 @@ class Rows:
         return RowBatch(*(send(x, device) for x in (ids, mask, role)))
 
 
+def like_length(lengths: Tensor, size: int, generator: torch.Generator) -> list[Tensor]:
+    """Rows in batches of `size` and of like length [M], in an order drawn from `generator`."""
+    order = torch.randperm(len(lengths), generator=generator)
+    # Sorting within windows of many batches keeps chance and spares padding.
+    parts = [
+        part
+        for window in order.split(16 * size)
+        for part in window[torch.argsort(lengths[window], stable=True)].split(size)
+    ]
+    return [parts[i] for i in torch.randperm(len(parts), generator=generator).tolist()]
+
+
 class Marker:
     """Puts markers around both entities and turns sentences into token ids.
 
@@ -105,7 +117,8 @@ class Marker:
         names = marker_names(marking, self.types)
         if names:
             tokenizer.add_special_tokens({"additional_special_tokens": list(names)})
-        self.around = _around(tokenizer)
+        self.new_tokens: list[int] = tokenizer.convert_tokens_to_ids(list(names))
+        self.around = special_tokens(tokenizer)
         self.plain = _markers(tokenizer, marking, "")
         self.of_type = {kind: _markers(tokenizer, marking, kind) for kind in self.types}
 
@@ -205,7 +218,7 @@ def _markers(tokenizer: Any, marking: Marking, kind: str) -> list[tuple[list[int
     return [(ids(opening), ids(closing)) for opening, closing in words]
 
 
-def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
+def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
     """The special tokens before and after a text."""
     found = tokenizer("a", return_special_tokens_mask=True)
     ids, special = found["input_ids"], found["special_tokens_mask"]

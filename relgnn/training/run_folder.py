@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from relgnn.config import RunConfig
 from relgnn.errors import InputError
-from relgnn.runtime import peak_memory_mb
-from relgnn.training.checkpoint import save_json
+from relgnn.runtime import environment, peak_memory_mb
+from relgnn.training.checkpoint import atomic_file, save_json
 
 
 def require_new(folder: Path, resume: bool) -> None:
@@ -23,6 +24,13 @@ def require_new(folder: Path, resume: bool) -> None:
             f"{folder}: holds a run already; give another --out, or go on with "
             f"`relgnn run --resume {folder}`"
         )
+
+
+def begin(config: RunConfig, folder: Path) -> None:
+    """Make the folder, with the configuration and what a result depends on besides."""
+    with atomic_file(folder / "config.yaml") as path:
+        path.write_text(config.to_yaml(), encoding="utf-8")
+    save_json(folder / "environment.json", environment())
 
 
 def finish(folder: Path, metrics: dict[str, Any], started: float) -> None:

@@ -7,10 +7,18 @@ from pathlib import Path
 import pytest
 
 from experiments.reproduce import CONFIGS, Job, jobs, line_metrics
-from relgnn.config import Config, FewShotConfig, RelationConfig, load_config, load_run_config
+from relgnn.config import (
+    Config,
+    FewShotConfig,
+    PretrainingRunConfig,
+    RelationConfig,
+    load_config,
+    load_run_config,
+)
 from relgnn.data.registry import find, list_datasets
 from relgnn.errors import InputError
 from relgnn.loop.run import run
+from relgnn.text.pretraining_run import run_pretraining
 from relgnn.text.relation_run import load_data, run_relations
 from tests.experiments.tiny import (
     SMALL,
@@ -23,7 +31,8 @@ from tests.experiments.tiny import (
 PATHS = sorted(CONFIGS.glob("*/*.yaml"))
 GRAPHS = [path for path in PATHS if isinstance(load_run_config(path), Config)]
 FEW_SHOT = [path for path in PATHS if isinstance(load_run_config(path), FewShotConfig)]
-RELATIONS = [path for path in PATHS if path not in (*GRAPHS, *FEW_SHOT)]
+PRETRAINING = [p for p in PATHS if isinstance(load_run_config(p), PretrainingRunConfig)]
+RELATIONS = [path for path in PATHS if path not in (*GRAPHS, *FEW_SHOT, *PRETRAINING)]
 
 
 def name(path: Path) -> str:
@@ -81,7 +90,7 @@ def test_relation_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> None:
     metrics = run_relations(config, tmp_path / "run")
     [row] = Job(path.parent.name, path.stem, 0, config).rows
     found = line_metrics(metrics["rows"][row])
-    assert found.keys() >= {"macro_f1", "micro_f1", "ece", "log_loss"}
+    assert found.keys() >= {"macro_f1", "micro_f1", "ece", "log_loss", "trained_parameters"}
     assert all(0 <= found[name] <= 1 for name in ("macro_f1", "micro_f1", "ece"))
 
 
@@ -97,9 +106,23 @@ def test_few_shot_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> None:
     assert 0 <= line_metrics(metrics["rows"][row])["accuracy"] <= 1
 
 
+@pytest.mark.parametrize("path", PRETRAINING, ids=name)
+def test_pretraining_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path / "tiny")
+    small = [f"data.path={folder}", "data.name=null", "text.max_tokens=32", "pretraining.epochs=1"]
+    config = load_run_config(path, small)
+    assert isinstance(config, PretrainingRunConfig)
+    assert config.source
+    [row] = Job(path.parent.name, path.stem, 0, config).rows
+    found = line_metrics(run_pretraining(config, tmp_path / "run")["rows"][row])
+    assert {f"{key}_before" for key in found if not key.endswith("_before")} < found.keys()
+
+
 def test_the_other_kind_of_configuration_is_refused() -> None:
     with pytest.raises(InputError, match="is a run of relation extraction"):
         load_config(RELATIONS[0])
+    with pytest.raises(InputError, match="is a run of pre-training"):
+        load_config(PRETRAINING[0])
 
 
 def test_rows_of_a_table() -> None:

@@ -272,6 +272,22 @@ def test_what_the_demo_takes_is_told(recorded: Path, monkeypatch: pytest.MonkeyP
     assert ".500 for a" in shown and "old" not in shown
 
 
+def test_a_table_of_efficient_tuning_shows_what_it_costs(tmp_path: Path) -> None:
+    metrics = {"macro_f1": 0.7, "trained_parameters": 814853.0}
+    line = replace(LINE, table="efficient_re_toy", row="lora", metrics=metrics)
+    append(line.table, [line], tmp_path)
+    shown = tables.render_table(line.table, tmp_path)
+    assert "| `lora` | .700 | 814,853 | 60 | 900 | 1 |" in shown
+    titles = "macro-F1 | parameters trained | seconds | MB | seeds"
+    assert titles in shown
+
+
+def test_large_figures_keep_their_digits(tmp_path: Path) -> None:
+    line = replace(LINE, table="pretraining_toy", row="mlm", metrics={"perplexity": 350.25})
+    append(line.table, [line], tmp_path)
+    assert "350.250" in tables.render_table(line.table, tmp_path)
+
+
 def test_unknown_table_and_row_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert reproduce.main(["loop_nothing"]) == 2
     assert "loop_codex_s" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from relgnn.text.encoder import TextEncoder
+from relgnn.text.encoder import TextEncoder, load_model
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -23,3 +23,17 @@ def one_thread() -> Iterator[None]:
 def minilm() -> TextEncoder:
     """The default encoder, without a cache."""
     return TextEncoder()
+
+
+@pytest.fixture(scope="session")
+def masked_bert(tiny_bert: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of the tiny BERT with a mask token."""
+    network, tokenizer = load_model(tiny_bert)
+    tokenizer.add_special_tokens({"mask_token": "[MASK]"})
+    with torch.random.fork_rng():
+        torch.manual_seed(6)
+        network.resize_token_embeddings(len(tokenizer))
+    folder = tmp_path_factory.mktemp("masked-bert")
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)

@@ -69,6 +69,7 @@ def test_it_learns_selects_refits_and_opens(data: Path, tiny_bert: str, tmp_path
     assert metrics["test"]["micro_f1"] > 0.9
     assert set(metrics["rows"]["final"]) == {
         "macro_f1", "micro_f1", "ece", "ece_chance", "log_loss", "log_loss_before",
+        "trained_parameters",
     }  # fmt: skip
     assert load_json(tmp_path / "run" / "calibration.json") == metrics["calibration"]
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]

@@ -1,0 +1,98 @@
+"""Pre-training as a run of its own, and as what a run of relation extraction begins with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from relgnn.config import PretrainingConfig, PretrainingRunConfig, RelationConfig
+from relgnn.data.corpus import MarkedText, read_corpus
+from relgnn.errors import MachineError
+from relgnn.runtime import Runtime
+from relgnn.text.encoder import load_model
+from relgnn.text.pretraining import pretrain
+from relgnn.training import load_json, save_json
+from relgnn.training.run_folder import begin, finish, require_new
+
+MODEL = "model"
+"""The adapted language model in a run folder: Hugging Face's files, for `text.model`."""
+
+
+def run_pretraining(
+    config: PretrainingRunConfig, folder: Path, resume: bool = False
+) -> dict[str, Any]:
+    """Pre-train as configured and leave a run folder with the language model.
+
+    Args:
+        config: what to do.
+        folder: made here; must not hold a run yet, unless `resume`.
+        resume: go on with the interrupted run in `folder`, to the same numbers.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        InputError: the folder holds a run already, or texts or model are not as they should be.
+    """
+    started = time.perf_counter()
+    require_new(folder, resume)
+    runtime = Runtime.from_config(config.runtime)
+    texts = read_corpus(config.data.name, config.data.path)
+    begin(config, folder)
+    found = adapt(config, config.pretraining, texts, runtime, folder, resume)
+    metrics = {"held_out": found, "texts": len(texts), "rows": {"final": found}}
+    finish(folder, metrics, started)
+    return metrics
+
+
+def adapt(
+    config: RelationConfig | PretrainingRunConfig,
+    settings: PretrainingConfig,
+    texts: Sequence[MarkedText],
+    runtime: Runtime,
+    folder: Path,
+    resume: bool,
+) -> dict[str, float]:
+    """Pre-train the configuration's language model and write it to the run folder.
+
+    Returns:
+        See `pretrain`; kept in pretraining.json, from which a resumed run takes it.
+    """
+    report = folder / "pretraining.json"
+    if resume and report.exists():
+        found: dict[str, float] = load_json(report)
+        return found
+    network, tokenizer = load_model(config.text.model)
+    found = pretrain(
+        network, tokenizer, texts, settings, config.text.max_tokens, runtime, folder, resume
+    )
+    _write_model(network, tokenizer, folder / MODEL)
+    save_json(report, found)
+    return found
+
+
+def adapted(config: RelationConfig, folder: Path) -> RelationConfig:
+    """The configuration with the run's own language model, where it was pre-trained first."""
+    if config.pretraining is None:
+        return config
+    text = config.text.model_copy(update={"model": str(folder / MODEL)})
+    return config.model_copy(update={"text": text})
+
+
+def _write_model(network: Any, tokenizer: Any, folder: Path) -> None:
+    """Write beside, then rename: the folder is whole or absent."""
+    beside = folder.with_name(f".{folder.name}.tmp")
+    try:
+        for stale in (beside, folder):
+            shutil.rmtree(stale, ignore_errors=True)
+        network.save_pretrained(beside)
+        tokenizer.save_pretrained(beside)
+        os.replace(beside, folder)
+    except OSError as error:
+        raise MachineError(
+            f"cannot write {folder}: {error.strerror}; free disk space, then resume"
+        ) from error
