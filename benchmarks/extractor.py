@@ -11,7 +11,6 @@ judges them. Medians of seconds over seeds; reading is what the frozen layers co
 from __future__ import annotations
 
 import argparse
-import gzip
 import hashlib
 import json
 import time
@@ -28,6 +27,7 @@ from experiments.reproduce import provenance
 from experiments.results import Line, append
 from relgnn.config import RuntimeConfig
 from relgnn.data.registry import find
+from relgnn.data.relations import Example, read_relations
 from relgnn.errors import InputError
 from relgnn.ranking.classification import macro_f1
 from relgnn.runtime import Runtime, environment, peak_memory_mb
@@ -39,18 +39,18 @@ from relgnn.training import Task, Trainer, TrainSettings
 
 TABLE = "ablation_cached_layers"
 MAX_TOKENS = 64
-OTHER = "Other"
 # Trained layers, and of three or four learning rates the one that did best for them here.
 RATES = {1: 2e-3, 2: 5e-4, 6: 2e-4}
 
 
 @dataclass(frozen=True)
 class Sentences:
-    """Marked sentences, the relation of each [N] and the relations' names; `OTHER` is last."""
+    """Marked sentences, the relation of each [N], how many there are, and those that F1 counts."""
 
     rows: list[Occurrence]
     relation: Tensor
-    names: list[str]
+    labels: int
+    positive: list[int]
 
 
 def semeval(count: int) -> Sentences:
@@ -62,19 +62,16 @@ def semeval(count: int) -> Sentences:
     folder = find("semeval2010")
     if folder is None:
         raise InputError("semeval2010 is in no data folder; set RELGNN_DATA to the one that has it")
-    with gzip.open(folder / "train.jsonl.gz", "rt", encoding="utf-8") as file:
-        lines = [json.loads(line) for line, _ in zip(file, range(count), strict=False)]
-    found = [line["relation"] for line in lines]
-    names = sorted(set(found), key=lambda name: (name == OTHER, name))
-    relation = torch.tensor([names.index(name) for name in found])
-    return Sentences([_occurrence(line) for line in lines], relation, names)
+    data = read_relations(folder)
+    some = data.train[:count]
+    relation = torch.tensor([one.relation for one in some])
+    return Sentences([occurrence(one) for one in some], relation, len(data.labels), data.positive)
 
 
-def _occurrence(line: dict[str, Any]) -> Occurrence:
-    starts = [0, *accumulate(len(word) + 1 for word in line["tokens"])]
-    spans = [(starts[a], starts[b] - 1) for a, b in (line["head"]["span"], line["tail"]["span"])]
-    text = " ".join(line["tokens"])
-    return Occurrence(text, *(text[a:b] for a, b in spans), *spans)
+def occurrence(one: Example) -> Occurrence:
+    """A marked sentence as the extractor's other code knows it."""
+    head, tail = (one.text[start:end] for start, end in (one.head, one.tail))
+    return Occurrence(one.text, head, tail, one.head, one.tail)
 
 
 def token_ids(tokenizer: Any, rows: list[Occurrence]) -> LowerStates:
@@ -141,11 +138,10 @@ def prepare(layers: int, data: Sentences, runtime: Runtime) -> tuple[nn.Module, 
     network, tokenizer = load_model("minilm")
     torch.manual_seed(runtime.seed)
     if layers == len(network.encoder.layer):
-        extractor = RelationExtractor(TopLayers(network, layers), len(data.names), dropout=0.1)
+        extractor = RelationExtractor(TopLayers(network, layers), data.labels, dropout=0.1)
         return Whole(network, extractor), token_ids(tokenizer, data.rows)
-    dtype = torch.bfloat16 if runtime.precision == "bf16" else torch.float32
-    encoder = SplitEncoder(layers=layers, max_tokens=MAX_TOKENS, dtype=dtype)
-    extractor = RelationExtractor(encoder.top, len(data.names), dropout=0.1)
+    encoder = SplitEncoder(layers=layers, max_tokens=MAX_TOKENS, dtype=runtime.dtype)
+    extractor = RelationExtractor(encoder.top, data.labels, dropout=0.1)
     return extractor, encoder.read(data.rows)
 
 
@@ -167,12 +163,11 @@ def run(
     with torch.inference_mode(), runtime.autocast():
         parts = torch.nonzero(held)[:, 0].split(batch)
         predicted = torch.cat([model(states.batch(part)).argmax(1) for part in parts])
-    labels = range(len(data.names) - (OTHER in data.names))
     return {
         "reading_s": reading,
         "training_s": training,
         "sentences_s": epochs * len(task.rows) / training,
-        "macro_f1": macro_f1(data.relation[held].numpy(), predicted.numpy(), labels),
+        "macro_f1": macro_f1(data.relation[held].numpy(), predicted.numpy(), data.positive),
     }
 
 

@@ -1,7 +1,7 @@
 """Speed and memory beside the peers', from the same run.
 
-    python -m benchmarks.speed [layer|epoch|rank|encode|scale ...] [--repeats N] [--threads N]
-        [--json] [--record]
+    python -m benchmarks.speed [layer|epoch|rank|encode|tuning|scale ...] [--repeats N]
+        [--threads N] [--json] [--record]
 
 Every side runs once to warm up and then in turns with the others; a time is the median. Memory is
 what one call adds to the resident set of a fresh process. `--record` adds the figures to
@@ -30,7 +30,7 @@ from experiments.results import Line, append
 from relgnn.errors import RelgnnError
 from relgnn.runtime import environment
 
-BENCHES = ("layer", "epoch", "rank", "encode")
+BENCHES = ("layer", "epoch", "rank", "encode", "tuning")
 PARTS = (*BENCHES, "scale")
 
 Row = dict[str, Any]

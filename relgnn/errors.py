@@ -18,6 +18,10 @@ class InputError(RelgnnError):
     exit_code = 2
 
 
+class Diverged(InputError):
+    """A loss is not finite: the learning rate is too high, or the precision too low."""
+
+
 class MachineError(RelgnnError):
     """The machine failed: a full disk, no memory, a missing device."""
 

@@ -22,7 +22,8 @@ from relgnn import __version__
 from relgnn.config import RuntimeConfig
 from relgnn.errors import InputError, MachineError
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # the libraries whose version can change a number
 LIBRARIES = (
@@ -70,7 +71,8 @@ class Runtime:
         seed: of every named random stream.
         device: of models and their inputs.
         precision: of the language model's forward pass when nothing is trained.
-        train_precision: of training; bf16 only where the configuration asks for it by name.
+        train_precision: of training; bf16 or fp16 only where the configuration asks for it
+            by name.
         threads: of torch's operations on the CPU.
         deterministic: only operations that repeat bit by bit.
     """
@@ -110,15 +112,21 @@ class Runtime:
             deterministic=config.deterministic,
         )
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of a language model that is not trained."""
+        return DTYPES[self.precision]
+
     def autocast(self, training: bool = False) -> AbstractContextManager[Any]:
         """Context in which matrix products run in the run's precision.
 
         Args:
             training: take `train_precision`, not `precision`.
         """
-        if (self.train_precision if training else self.precision) == "fp32":
+        precision = self.train_precision if training else self.precision
+        if precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return torch.autocast(self.device.type, dtype=DTYPES[precision])
 
     def rng(self, name: str) -> np.random.Generator:
         """The numpy stream of one purpose under the run's seed."""

@@ -249,6 +249,12 @@ RELATIONS_YOUNGER = {
     "semi": "{}",
     "pretraining": "{}",
     "extraction.efficient": "{}",
+    "text.device_map": "auto",
+    "extraction.optimizer": "adafactor",
+    "extraction.accumulate": "2",
+    "extraction.averaging": "0.9",
+    "extraction.ensemble": "2",
+    "extraction.checkpointing": "true",
 }
 
 

@@ -21,6 +21,7 @@ ORDER = (
     ("text", "gnn", "rules"),
     ("linkpred",),
     ("loop",),
+    ("search",),
     ("explain", "audit"),
     ("serving",),
     ("commands",),

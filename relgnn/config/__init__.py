@@ -26,6 +26,7 @@ from relgnn.config.relations import (
     TuningConfig,
 )
 from relgnn.config.semi import SemiConfig
+from relgnn.config.tracking import TrackingConfig
 from relgnn.config.tree import parse, tree_of
 from relgnn.errors import InputError
 
@@ -34,8 +35,8 @@ Run = TypeVar("Run", bound=RunConfig)
 __all__ = [
     "AnyConfig", "Config", "EfficientConfig", "FewShotConfig", "LoopConfig", "Marking",
     "PretrainingConfig", "PretrainingRunConfig", "RelationConfig", "RunConfig", "RuntimeConfig",
-    "SemiConfig", "TrainConfig", "TuningConfig", "known_keys", "load_config", "load_run_config",
-    "make_config",
+    "SemiConfig", "TrackingConfig", "TrainConfig", "TuningConfig", "known_keys", "load_config",
+    "load_run_config", "make_config",
 ]  # fmt: skip
 
 AnyConfig = Config | RelationConfig | FewShotConfig | PretrainingRunConfig

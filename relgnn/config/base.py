@@ -18,7 +18,7 @@ Rate = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
 # what decides where and how fast a run goes, or describes it, but not what it computes
-NOT_HASHED = ("runtime", "source", "expected", "budget")
+NOT_HASHED = ("runtime", "tracking", "source", "expected", "budget")
 
 
 # keys younger than some recorded results: at these values a run computes what it did without them,
@@ -31,6 +31,9 @@ YOUNGER: dict[str, Any] = {
     "extraction.adversarial": None, "extraction.contrast": None, "extraction.mixup": 0.0,
     "extraction.debias": None, "extraction.fairness": None,
     "pretraining": None, "extraction.efficient": None,
+    "text.device_map": None,
+    "extraction.optimizer": "adamw", "extraction.accumulate": 1, "extraction.checkpointing": False,
+    "extraction.averaging": 0.0, "extraction.ensemble": 1,
 }  # fmt: skip
 
 
@@ -60,7 +63,7 @@ class RuntimeConfig(Section):
 
     seed: int = Field(0, ge=0, description="of every named random stream")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where it is")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: text is encoded in bf16 where native, training is fp32"
     )
     threads: Count | None = Field(None, description="null: as many as the libraries choose")

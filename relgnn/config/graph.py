@@ -16,6 +16,7 @@ from relgnn.config.base import (
     Section,
     Weight,
 )
+from relgnn.config.tracking import TrackingConfig
 
 
 class TextConfig(Section):
@@ -169,6 +170,7 @@ class Config(RunConfig):
     decoder: DecoderConfig = Field(default_factory=DecoderConfig, description="the decoder")
     train: TrainConfig = Field(default_factory=TrainConfig, description="training")
     loop: LoopConfig | None = Field(None, description="the alternation; null: train once")
+    tracking: TrackingConfig = Field(default_factory=TrackingConfig, description="its curves")
 
     @model_validator(mode="after")
     def _fan_out_fits(self) -> Config:

@@ -16,6 +16,7 @@ from relgnn.config.objectives import (
 )
 from relgnn.config.pretraining import PretrainingConfig
 from relgnn.config.semi import SemiConfig
+from relgnn.config.tracking import TrackingConfig
 
 Marking = Literal["special", "typed", "punctuation", "mask", "none"]
 
@@ -29,7 +30,11 @@ class TuningConfig(Section):
     )
     first: bool = Field(True, description="the state of the first token joins")
     epochs: Count = Field(10, description="passes over the labelled sentences at most")
-    batch_size: Count = Field(16, description="sentences of a step")
+    batch_size: Count = Field(16, description="sentences of a batch")
+    accumulate: Count = Field(1, description="batches whose gradients make one step")
+    optimizer: Literal["adamw", "adafactor"] = Field(
+        "adamw", description="Adafactor keeps less; its rates are shares of a weight's size"
+    )
     lr: Rate = Field(2e-4, description="peak learning rate of the language model")
     head_lr: Rate = Field(1e-3, description="peak learning rate of the classifier")
     layer_decay: Fraction = Field(1.0, description="factor of the rate from a layer to the next")
@@ -65,6 +70,13 @@ class TuningConfig(Section):
     fairness: FairnessConfig | None = Field(
         None, description="groups to be read equally well, and their report; null: none"
     )
+    averaging: Dropout = Field(
+        0.0, description="decay of the weights' moving average that is judged and kept; 0: none"
+    )
+    ensemble: Count = Field(1, description="classifiers whose probabilities are averaged")
+    checkpointing: bool = Field(
+        False, description="compute activations twice and keep few: less memory, more time"
+    )
     layers: int | None = Field(
         None, ge=0, description="upper layers that are tuned; 0: frozen; null: all and embeddings"
     )
@@ -99,6 +111,9 @@ class ReaderConfig(Section):
 
     model: str = Field("minilm", description="'minilm' (packaged) or a Hugging Face name or path")
     max_tokens: Count = Field(128, description="of longer sentences, those nearest to an entity")
+    device_map: str | dict[str, int | str] | None = Field(
+        None, description="which part of the model is on which device; 'auto': as they have room"
+    )
 
 
 class RelationConfig(RunConfig):
@@ -110,6 +125,7 @@ class RelationConfig(RunConfig):
     pretraining: PretrainingConfig | None = Field(
         None, description="what it learns before from the texts of train and those without labels"
     )
+    tracking: TrackingConfig = Field(default_factory=TrackingConfig, description="its curves")
 
 
 class PretrainingRunConfig(RunConfig):

@@ -19,7 +19,7 @@ from relgnn.linkpred.task import LinkPredictionTask, Supervision, rank_triples
 from relgnn.ranking.admissible import Admissible
 from relgnn.ranking.ranks import FilterIndex, Ranks
 from relgnn.runtime import Runtime
-from relgnn.training import Trainer, TrainSettings
+from relgnn.training import Observer, Trainer, TrainSettings
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ def fit_predictor(
     resume: bool = False,
     log: Path | None = None,
     resume_command: str | None = None,
+    observe: Observer | None = None,
 ) -> Fitted:
     """Train a predictor; valid selects the epoch, unless train.patience is null.
 
@@ -90,6 +91,7 @@ def fit_predictor(
         resume: go on from `folder`.
         log: shared log.jsonl.
         resume_command: told to the user after an interrupt.
+        observe: called after every epoch.
     """
     model = new_predictor(config, runtime, graph, features, num_relations)
     if start is not None:
@@ -116,6 +118,7 @@ def fit_predictor(
         autocast=lambda: runtime.autocast(training=True),
         seed=runtime.seed,
         resume_command=resume_command,
+        observe=observe,
     )
     trainer.fit(task, folder=folder, resume=resume, log=log)
     return Fitted(model, task.graph)

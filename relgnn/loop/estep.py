@@ -145,7 +145,7 @@ class EStep:
                 world.config.text.model,
                 layers=loop.extractor.layers,
                 device=world.runtime.device,
-                dtype=torch.bfloat16 if world.runtime.precision == "bf16" else torch.float32,
+                dtype=world.runtime.dtype,
             )
         states = self.split_encoder.read(occurrences(world.graph, world.sentences, evidence, rows))
         pair = evidence.pair[rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,10 @@ from relgnn.posterior.calibration import calibration_report
 from relgnn.posterior.selectors import surest_of_pairs
 from relgnn.ranking.metrics import write_ranks
 from relgnn.runtime import Runtime, cache_home, environment
-from relgnn.training import module_tensors, save_json, save_tensors
+from relgnn.training import Observer, module_tensors, save_json, save_tensors
 from relgnn.training.checkpoint import atomic_file
 from relgnn.training.run_folder import finish, require_new
+from relgnn.training.tracking import tracked
 
 Row = tuple[Fitted, Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None]
 
@@ -50,13 +52,21 @@ def cache_folder(config: Config) -> Path:
     return cache_home()
 
 
-def run(config: Config, folder: Path, resume: bool = False) -> dict[str, Any]:
+def run(
+    config: Config,
+    folder: Path,
+    resume: bool = False,
+    test: bool = True,
+    observe: Observer | None = None,
+) -> dict[str, Any]:
     """Train as configured, evaluate, and leave a run folder.
 
     Args:
         config: what to do.
         folder: made here; must not hold a run yet, unless `resume`.
         resume: go on with the interrupted run in `folder`, to the same numbers.
+        test: False takes the test triples away before anything is trained.
+        observe: called after every epoch of a predictor.
 
     Returns:
         The content of metrics.json.
@@ -69,11 +79,26 @@ def run(config: Config, folder: Path, resume: bool = False) -> dict[str, Any]:
     runtime = Runtime.from_config(config.runtime)
     set_backend(config.runtime.backend)
     graph = load_graph(config)
+    graph = graph if test else replace(graph, test=graph.test[:0])
     _require(config, graph)
     encoder = make_encoder(config, runtime, cache_folder(config))
     folder.mkdir(parents=True, exist_ok=True)
     _write_surroundings(config, graph, folder)
-    world = World(config, runtime, graph, encoder, folder, resume)
+    with tracked(config, folder) as tracker:
+        world = World(
+            config, runtime, graph, encoder, folder, resume, tracker.observer(observe)
+        )  # fmt: skip
+        metrics = _train(world)
+        for split in ("valid", "test"):
+            tracker.result(split, flat(metrics.get(split, {})), config.train.epochs)
+    save_json(folder / "calibration.json", metrics["calibration"]["score"])
+    finish(folder, metrics, started)
+    return metrics
+
+
+def _train(world: World) -> dict[str, Any]:
+    """Train and evaluate every row; writes the models."""
+    config, graph = world.config, world.graph
     if config.loop is None:
         final = world.fit(Supervision.gold(graph.train), "link prediction")
         rounds: list[Round] = []
@@ -89,9 +114,13 @@ def run(config: Config, folder: Path, resume: bool = False) -> dict[str, Any]:
     _write_model(world, final, rounds)
     metrics = _metrics(world, rows, rounds, final)
     metrics["calibration"]["score"] = score_calibration(final, graph)
-    save_json(folder / "calibration.json", metrics["calibration"]["score"])
-    finish(folder, metrics, started)
     return metrics
+
+
+def flat(by_stratum: dict[str, Any]) -> dict[str, float]:
+    """The realistic metrics over all queries of a split, as metrics.json nests them."""
+    found: dict[str, float] = by_stratum["all"]["both"]["realistic"] if by_stratum else {}
+    return found
 
 
 def _require(config: Config, graph: KnowledgeGraph) -> None:

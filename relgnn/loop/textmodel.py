@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from relgnn.data import KnowledgeGraph, Sentence
 from relgnn.data.sentences import split_sentences
@@ -140,7 +139,7 @@ class TextModel:
         self.pairs = load_pairs(folder / FOLDER)
         self.extractor: tuple[SplitEncoder, RelationExtractor] | None = None
         if (folder / FOLDER / "extractor.json").exists():
-            dtype = torch.bfloat16 if runtime.precision == "bf16" else torch.float32
+            dtype = runtime.dtype
             self.extractor = load_extractor(folder / FOLDER, device=runtime.device, dtype=dtype)
         fusion = load_json(folder / FOLDER / FUSION)
         self.views, self.folds = fusion["views"], fusion["folds"]

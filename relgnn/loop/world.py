@@ -16,6 +16,7 @@ from relgnn.linkpred.fit import Fitted, fit_predictor
 from relgnn.linkpred.task import Supervision
 from relgnn.runtime import Runtime
 from relgnn.text.encoder import TextEncoder
+from relgnn.training import Observer
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class World:
         encoder: the frozen language model.
         folder: the run folder, or None for a run that leaves nothing.
         resume: go on from what the folder holds.
+        observe: called after every epoch of a predictor.
     """
 
     config: Config
@@ -37,6 +39,7 @@ class World:
     encoder: TextEncoder
     folder: Path | None = None
     resume: bool = False
+    observe: Observer | None = None
 
     @cached_property
     def sentences(self) -> list[Sentence]:
@@ -78,6 +81,7 @@ class World:
             resume=self.resume,
             log=folder / "log.jsonl" if folder else None,
             resume_command=f"relgnn run --resume {folder}" if folder else None,
+            observe=self.observe,
         )
 
 
@@ -88,7 +92,7 @@ def make_encoder(config: Config, runtime: Runtime, cache: Path | None) -> TextEn
         max_tokens=config.text.max_tokens,
         batch_tokens=config.text.batch_tokens,
         device=runtime.device,
-        dtype=torch.bfloat16 if runtime.precision == "bf16" else torch.float32,
+        dtype=runtime.dtype,
         weights=config.text.weights,
         cache=cache,
     )

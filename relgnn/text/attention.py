@@ -62,7 +62,8 @@ def attention_report(
     """Which attention weights connect the entities of each example.
 
     Args:
-        reader: with attention features (`extraction.attention`) as many as those, else ten.
+        reader: with attention features (`extraction.attention`) as many as those, else ten; of an
+            ensemble, the first classifier is asked.
         examples: in any number.
         batch_size: sentences that are read at once.
 
@@ -70,16 +71,15 @@ def attention_report(
         for each example {"text", "head", "tail", "attention": [{"layer", "head", "from", "to",
         "weight"}, …]}; layers and heads count from 0, and the largest weight comes first.
     """
-    network, tokenizer = reader.model.network, reader.marker.tokenizer
-    count = reader.model.settings.attention or REPORTED
+    model, tokenizer = reader.members[0], reader.marker.tokenizer
+    network, count = model.network, model.settings.attention or REPORTED
     before = network.config._attn_implementation
     attend_openly(network)
-    reader.model.eval()
-    device = reader.model.head.weight.device
+    model.eval()
     rows = reader.marker.rows(examples)
     try:
         for part in torch.arange(len(examples)).split(batch_size):
-            batch = rows.batch(part, device)
+            batch = rows.batch(part, model.device)
             with torch.inference_mode():
                 found = network(
                     input_ids=batch.ids, attention_mask=batch.mask.long(), output_attentions=True

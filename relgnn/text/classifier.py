@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from relgnn.config import TuningConfig
 from relgnn.errors import InputError
 from relgnn.text.attention import attend_openly, between
 from relgnn.text.rows import HEAD, HEAD_START, TAIL, TAIL_START, RowBatch, Rows
+
+if TYPE_CHECKING:
+    from relgnn.text.ensemble import Ensemble
 
 
 class RelationClassifier(nn.Module):
@@ -32,7 +35,8 @@ class RelationClassifier(nn.Module):
         negative: the label that says "no relation"; None where there is none.
 
     Raises:
-        InputError: the network has fewer layers than are to be tuned, or hides its attention.
+        InputError: the network has fewer layers than are to be tuned, hides its attention, or
+            cannot compute activations twice.
     """
 
     def __init__(
@@ -47,12 +51,26 @@ class RelationClassifier(nn.Module):
             if isinstance(module, nn.Dropout):
                 module.p = settings.dropout
         _freeze(network, settings.layers)
+        if settings.checkpointing:
+            _checkpoint(network)
         width = int(network.config.hidden_size)
         parts = 2 * (2 if settings.pooling == "both" else 1) + settings.first
         self.dropout = nn.Dropout(settings.dropout)
         self.hidden = nn.Linear(parts * width + settings.attention, width)
         own_threshold = settings.loss == "threshold" and negative is None
         self.head = nn.Linear(width, outputs + own_threshold)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its rows have to be."""
+        return self.head.weight.device
+
+    def place(self, device: torch.device) -> RelationClassifier:
+        """Move to a device all that no device map has placed; returns itself."""
+        for name, part in self.named_children():
+            if name != "network" or len(set(getattr(part, "hf_device_map", {}).values())) < 2:
+                part.to(device)
+        return self
 
     def forward(self, batch: RowBatch, embeddings: Tensor | None = None) -> Tensor:
         """Logits [B, outputs]; of `embeddings` in the tokens' place where they are given."""
@@ -119,17 +137,48 @@ def _freeze(network: Any, layers: int | None) -> None:
         layer.requires_grad_(True)
 
 
+def _checkpoint(network: Any) -> None:
+    """Keep each layer's input alone, and compute the rest again in the backward pass.
+
+    Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016.
+    """
+    if not getattr(network, "supports_gradient_checkpointing", False):
+        raise InputError(
+            f"extraction.checkpointing: {type(network).__name__} cannot compute its activations "
+            "twice; set it to false and lower extraction.batch_size"
+        )
+    network.activation_checkpointing_enable({"use_reentrant": False})
+
+
+def gather_gradient(embedding: nn.Embedding) -> None:
+    """Collect the gradient of an embedding table in one buffer that is kept.
+
+    A batch reads few of its rows, and a CPU takes longer to allocate and clear a new table of
+    zeros in every step than to compute the rows. The gradient is the same.
+    """
+    table = embedding.weight
+    if embedding.sparse or not table.requires_grad:
+        return
+    embedding.sparse = True
+    kept = torch.empty_like(table)
+
+    def spread(parameter: Tensor) -> None:
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            parameter.grad = kept.zero_().add_(parameter.grad)
+
+    table.register_post_accumulate_grad_hook(spread)
+
+
 def logits_of(
-    model: RelationClassifier,
+    model: RelationClassifier | Ensemble,
     rows: Rows,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     batch_size: int = 128,
 ) -> np.ndarray:
     """Logits [M, outputs] of rows, float32; computed inside `autocast`."""
     model.eval()
-    device = next(model.parameters()).device
     out = torch.zeros(len(rows), model.outputs)
     with torch.inference_mode(), autocast():
         for part in torch.argsort(rows.lengths).split(batch_size):
-            out[part] = model(rows.batch(part, device)).float().cpu()
+            out[part] = model(rows.batch(part, model.device)).float().cpu()
     return out.numpy()

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from relgnn.config import RelationConfig, TuningConfig
 from relgnn.data.relations import RelationData
 from relgnn.ranking.classification import f1_scores
 from relgnn.runtime import torch_rng
-from relgnn.text.classifier import RelationClassifier, logits_of
+from relgnn.text.classifier import RelationClassifier, gather_gradient, logits_of
 from relgnn.text.groups import groups_of
 from relgnn.text.labels import decide, labelled
 from relgnn.text.losses import supervised_loss
@@ -67,10 +68,38 @@ class ClassifierTask(Task[Tensor]):
         self._trained = nn.ModuleDict(
             {"classifier": model, "objectives": nn.ModuleList(objectives)}
         )
+        self.average: AveragedModel | None = None
+        if settings.averaging > 0:
+            # θ̄ ← decay · θ̄ + (1 - decay) · θ after every step (Polyak and Juditsky, 1992)
+            follow = get_ema_multi_avg_fn(settings.averaging)
+            self.average = AveragedModel(model, multi_avg_fn=follow)
+            self._trained["average"] = self.average
 
     @property
     def model(self) -> nn.Module:
         return self._trained
+
+    def place(self, device: torch.device) -> nn.Module:
+        for one in (self._model, self.judged):
+            one.place(device)
+        self._trained["objectives"].to(device)
+        if device.type == "cpu":
+            gather_gradient(self._model.network.get_input_embeddings())
+        return self._trained
+
+    @property
+    def judged(self) -> RelationClassifier:
+        """The classifier that valid judges: the average where there is one."""
+        if self.average is None:
+            return self._model
+        averaged = self.average.module
+        assert isinstance(averaged, RelationClassifier)
+        return averaged
+
+    def keep_average(self) -> None:
+        """Give the classifier the averaged weights, once the training has ended."""
+        if self.average is not None:
+            self._model.load_state_dict(self.judged.state_dict())
 
     def num_batches(self, epoch: int) -> int:
         return -(-len(self.rows) // self.settings.batch_size)
@@ -83,8 +112,7 @@ class ClassifierTask(Task[Tensor]):
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         model = self._model
-        device = model.head.weight.device
-        rows, labels = self.rows.batch(batch, device), self.labels[batch].to(device)
+        rows, labels = self.rows.batch(batch, model.device), self.labels[batch].to(model.device)
         embeddings = model.embed(rows)
         if not embeddings.requires_grad and any(one.moves_embeddings for one in self.objectives):
             embeddings.requires_grad_()
@@ -100,6 +128,8 @@ class ClassifierTask(Task[Tensor]):
     def stepped(self) -> None:
         for objective in self.objectives:
             objective.stepped(self._model)
+        if self.average is not None:
+            self.average.update_parameters(self._model)
 
     def _supervised(self, logits: Tensor, labels: Tensor) -> Tensor:
         return supervised_loss(logits, labels, self.settings, self._model.negative)
@@ -108,7 +138,7 @@ class ClassifierTask(Task[Tensor]):
         if self.valid is None:
             return {}
         rows, labels = self.valid
-        logits = logits_of(self._model, rows, self.autocast)
+        logits = logits_of(self.judged, rows, self.autocast)
         predicted = decide(logits, self.settings.multi_label, self.data.negative)
         return f1_scores(labels.numpy(), predicted, self.data.positive, self.data.families)
 
@@ -123,7 +153,7 @@ class ClassifierTask(Task[Tensor]):
         depth = {id(p): i + 1 for i, layer in enumerate(layers) for p in layer.parameters()}
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, p in self._trained.named_parameters():
-            if not p.requires_grad:
+            if not p.requires_grad or name.startswith("average."):
                 continue
             rate = self.settings.head_lr
             if name.startswith("classifier.network."):

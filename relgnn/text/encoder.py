@@ -44,22 +44,34 @@ def model_path(model: str) -> str:
     return model
 
 
-def load_model(model: str) -> tuple[Any, PreTrainedTokenizerBase]:
+def load_model(
+    model: str, device_map: str | dict[str, int | str] | None = None
+) -> tuple[Any, PreTrainedTokenizerBase]:
     """Load a Hugging Face encoder and its tokenizer, without remote code and without pickle.
 
     Args:
         model: "minilm" (comes with a package, no network), a hub name or a folder.
+        device_map: places its parts on devices, through accelerate; None: all stays together.
 
     Raises:
-        InputError: the model cannot be found or has no safetensors weights.
+        InputError: the model cannot be found, has no safetensors weights, or cannot be placed.
     """
     path = model_path(model)
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         network = AutoModel.from_pretrained(
-            path, config=config, trust_remote_code=False, use_safetensors=True
-        )
+            path, config=config, trust_remote_code=False, use_safetensors=True,
+            device_map=device_map,
+        )  # fmt: skip
+    except (ImportError, RuntimeError, AssertionError) as error:  # what torch lacks, it asserts
+        if device_map is None:
+            raise
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"text.device_map: {device_map!r} cannot be followed here ({reason}); name devices "
+            "that are there (accelerate places them: the extra 'generative'), or set it to null"
+        ) from error
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(

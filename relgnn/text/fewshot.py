@@ -122,7 +122,7 @@ def measure(config: FewShotConfig, data: RelationData, runtime: Runtime) -> dict
         accuracy, the mean over tasks, and its `standard_error`.
     """
     asked, tasks = [*data.valid, *data.test], config.few_shot
-    dtype = torch.bfloat16 if runtime.precision == "bf16" else torch.float32
+    dtype = runtime.dtype
     encoder = TextEncoder(
         config.text.model, max_tokens=config.text.max_tokens, device=runtime.device, dtype=dtype,
         cache=cache_home(),

@@ -28,6 +28,7 @@ from relgnn.text.classifier_task import ClassifierTask, make_objectives
 from relgnn.text.debias import best_share, bias_report, debiased
 from relgnn.text.efficient import allocation, as_saved, attach, merge, parameter_counts
 from relgnn.text.encoder import load_model
+from relgnn.text.ensemble import Ensemble, member_seed
 from relgnn.text.groups import group_report
 from relgnn.text.labels import decide, labelled
 from relgnn.text.pretraining_run import adapt, adapted
@@ -36,6 +37,7 @@ from relgnn.text.self_training import PseudoLabels, Taught, self_train
 from relgnn.text.views import Views
 from relgnn.training import (
     FitResult,
+    Observer,
     Trainer,
     TrainSettings,
     atomic_file,
@@ -47,6 +49,7 @@ from relgnn.training import (
     save_tensors,
 )
 from relgnn.training.run_folder import begin, finish, require_new
+from relgnn.training.tracking import tracked
 
 SHOWN = 50
 """Test sentences whose attention is written down."""
@@ -65,10 +68,17 @@ class Reader:
     """
 
     marker: Marker
-    model: RelationClassifier
+    model: RelationClassifier | Ensemble
     data: RelationData
     runtime: Runtime
     subtract: float = 0.0
+
+    @property
+    def members(self) -> list[RelationClassifier]:
+        """The classifiers that are trained, each on its own."""
+        if isinstance(self.model, RelationClassifier):
+            return [self.model]
+        return [one for one in self.model.members if isinstance(one, RelationClassifier)]
 
     def read(self, rows: Rows) -> np.ndarray:
         """[len(rows), labels], float32, before anything is taken away."""
@@ -118,7 +128,11 @@ def load_data(config: RelationConfig | FewShotConfig) -> RelationData:
 
 
 def run_relations(
-    config: RelationConfig | FewShotConfig, folder: Path, resume: bool = False
+    config: RelationConfig | FewShotConfig,
+    folder: Path,
+    resume: bool = False,
+    test: bool = True,
+    observe: Observer | None = None,
 ) -> dict[str, Any]:
     """Tune as configured (or measure few-shot tasks), read test once, and leave a run folder.
 
@@ -126,6 +140,8 @@ def run_relations(
         config: what to do.
         folder: made here; must not hold a run yet, unless `resume`.
         resume: go on with the interrupted run in `folder`, to the same numbers.
+        test: False ends a tuning when valid has selected: nothing that follows can see test.
+        observe: called after every epoch of a tuning.
 
     Returns:
         The content of metrics.json.
@@ -141,12 +157,16 @@ def run_relations(
         _require_parts(config, data)
     _write_surroundings(config, data, folder)
     if isinstance(config, RelationConfig):
-        metrics = _tune(config, data, runtime, folder, resume)
+        data = data if test else replace(data, test=())
+        with tracked(config, folder) as tracker:
+            metrics = _tune(config, data, runtime, folder, resume, tracker.observer(observe))
+            for split in ("valid", "test"):
+                tracker.result(split, metrics.get(split, {}), metrics["epoch"])
     else:
         metrics = {"test": fewshot.measure(config, data, runtime)}
     counts = metrics.get("parameters")
     trained = {} if counts is None else {"trained_parameters": counts["trained"]}
-    metrics["rows"] = {"final": metrics["test"] | trained}
+    metrics["rows"] = {"final": metrics["test"] | trained} if "test" in metrics else {}
     finish(folder, metrics, started)
     return metrics
 
@@ -165,7 +185,12 @@ def _require_parts(config: RelationConfig, data: RelationData) -> None:
 
 
 def _tune(
-    config: RelationConfig, data: RelationData, runtime: Runtime, folder: Path, resume: bool
+    config: RelationConfig,
+    data: RelationData,
+    runtime: Runtime,
+    folder: Path,
+    resume: bool,
+    observe: Observer,
 ) -> dict[str, Any]:
     """Select on valid, refit where asked, and read test; writes the model and its calibration.
 
@@ -179,30 +204,35 @@ def _tune(
         config = adapted(config, folder)
     reader = make_reader(config, data, runtime)
     told["parameters"] = parameter_counts(reader.model)
-    chosen = _fit(config, runtime, reader, data.train, data.valid, folder, resume)
+    chosen = _fit(
+        config, runtime, reader, data.train, data.valid, folder, resume, observe=observe
+    )  # fmt: skip
     pseudo: PseudoLabels | None = None
     rounds: dict[str, Any] = {}
     if config.semi is not None and config.semi.kind == "self_training":
-        taught = _self_train(config, runtime, reader, chosen, folder, resume)
+        taught = _self_train(config, runtime, reader, chosen, folder, resume, observe)
         reader, chosen, pseudo = taught.reader, taught.chosen, taught.pseudo
         rounds = {"rounds": taught.rounds}
     reader = replace(reader, subtract=_share(reader, data.valid))
     truth, logits = _judged(reader, data.valid)
-    calibrator = LabelCalibrator.fit(logits, truth)
     metrics: dict[str, Any] = told | {
         "valid": reader.f1(data.valid, logits),
         "epoch": chosen.best_epoch,
         "sentences": {name: len(getattr(data, name)) for name in ("train", "valid", "test")},
         **rounds,
     }
+    if not data.test:
+        return metrics
+    calibrator = LabelCalibrator.fit(logits, truth)
     if config.extraction.refit:
         reader = replace(make_reader(config, data, runtime), subtract=reader.subtract)
         _fit(
             config, runtime, reader, (*data.train, *data.valid), (), folder, resume, "refit",
-            chosen.best_epoch, pseudo,
+            chosen.best_epoch, pseudo, observe,
         )  # fmt: skip
     if config.extraction.efficient is not None and config.extraction.efficient.save == "merged":
-        reader.model.network = merge(reader.model.network)
+        for member in reader.members:
+            member.network = merge(member.network)
     save_tensors(folder / "checkpoint.safetensors", module_tensors(reader.model))
     truth, logits = _judged(reader, data.test)
     before, after = (
@@ -232,6 +262,7 @@ def _self_train(
     chosen: FitResult,
     folder: Path,
     resume: bool,
+    observe: Observer,
 ) -> Taught:
     assert config.semi is not None
 
@@ -240,29 +271,41 @@ def _self_train(
         fresh = make_reader(config, data, runtime)
         return fresh, _fit(
             config, runtime, fresh, data.train, data.valid, folder, resume, f"round {number}",
-            pseudo=pseudo,
+            pseudo=pseudo, observe=observe,
         )  # fmt: skip
 
     return self_train(reader, chosen, config.semi, teach)
 
 
 def make_reader(config: RelationConfig, data: RelationData, runtime: Runtime) -> Reader:
-    """The language model with fresh markers and classifier.
+    """The language model with fresh markers and classifier, as often as the ensemble has members.
 
     Raises:
         InputError: the model cannot be loaded, or its tokenizer is not a fast one.
     """
     extraction = config.extraction
-    network, tokenizer = load_model(config.text.model)
+    network, tokenizer = load_model(config.text.model, config.text.device_map)
+    if any(value.is_meta for value in network.parameters()):
+        raise InputError(
+            "text.device_map leaves weights off the devices that compute, and those cannot be "
+            "tuned; place every part on a GPU, or all on cpu"
+        )
     types = {kind for one in data.train for kind in (one.head_type, one.tail_type)}
     marker = Marker(tokenizer, extraction.marking, config.text.max_tokens, sorted(types))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch_rng("relation classifier", runtime.seed).initial_seed()))
-        marker.resize(network)
-        model = RelationClassifier(network, len(data.labels), extraction, data.negative)
-        if extraction.efficient is not None:
-            model.network = attach(network, extraction.efficient, marker.new_tokens)
-    return Reader(marker, model.to(runtime.device), data, runtime)
+    members = []
+    for number in range(extraction.ensemble):
+        if number:
+            network, _ = load_model(config.text.model, config.text.device_map)
+        seed = member_seed(runtime.seed, number)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch_rng("relation classifier", seed).initial_seed()))
+            marker.resize(network)
+            model = RelationClassifier(network, len(data.labels), extraction, data.negative)
+            if extraction.efficient is not None:
+                model.network = attach(network, extraction.efficient, marker.new_tokens)
+        members.append(model.place(runtime.device))
+    joined = Ensemble(members) if len(members) > 1 else members[0]
+    return Reader(marker, joined, data, runtime)
 
 
 def open_reader(folder: Path) -> Reader:
@@ -307,23 +350,60 @@ def _fit(
     part: str = "",
     epochs: int | None = None,
     pseudo: PseudoLabels | None = None,
+    observe: Observer | None = None,
 ) -> FitResult:
-    """One training of the run in `folder`; `part` names it where it is not the first."""
+    """One training of the run in `folder`; `part` names it where it is not the first.
+
+    Each member of an ensemble is trained on its own; what is told is their mean metric and epoch.
+    """
+    found = []
+    for number, member in enumerate(reader.members):
+        own = f"member {number + 1}" if number else ""
+        found.append(
+            _fit_member(
+                config, replace(runtime, seed=member_seed(runtime.seed, number)), reader, member,
+                train, valid, folder, resume, ", ".join(filter(None, (part, own))), epochs, pseudo,
+                observe,
+            )
+        )  # fmt: skip
+    metrics = [one.best_metric for one in found if one.best_metric is not None]
+    return replace(
+        found[0],
+        best_metric=sum(metrics) / len(metrics) if metrics else None,
+        best_epoch=round(sum(one.best_epoch for one in found) / len(found)),
+    )
+
+
+def _fit_member(
+    config: RelationConfig,
+    runtime: Runtime,
+    reader: Reader,
+    model: RelationClassifier,
+    train: Sequence[Example],
+    valid: Sequence[Example],
+    folder: Path,
+    resume: bool,
+    part: str,
+    epochs: int | None,
+    pseudo: PseudoLabels | None,
+    observe: Observer | None,
+) -> FitResult:
     extraction = config.extraction
     settings = TrainSettings(
         epochs=epochs or extraction.epochs, lr=extraction.lr, weight_decay=extraction.weight_decay,
+        optimizer=extraction.optimizer, accumulate=extraction.accumulate,
         schedule=extraction.schedule, warmup=extraction.warmup, clip=extraction.clip,
         patience=extraction.patience if valid else None,
         metric=extraction.metric if valid else None,
     )  # fmt: skip
     data = replace(reader.data, train=tuple(train))
-    objectives = make_objectives(config, reader.model, reader.marker, data)
+    objectives = make_objectives(config, model, reader.marker, data)
     if pseudo is not None and config.semi is not None:
         objectives.append(pseudo.objective(config.semi, reader.marker))
     steps = settings.epochs * -(-len(train) // extraction.batch_size)
-    objectives += allocation(reader.model, steps)
+    objectives += allocation(model, steps)
     task = ClassifierTask(
-        reader.model, *_labelled(reader, train), _labelled(reader, valid) if valid else None,
+        model, *_labelled(reader, train), _labelled(reader, valid) if valid else None,
         data, extraction, objectives, runtime.autocast,
     )  # fmt: skip
     if part:
@@ -331,8 +411,11 @@ def _fit(
     trainer = Trainer(
         settings, device=runtime.device, autocast=lambda: runtime.autocast(training=True),
         seed=runtime.seed, resume_command=f"relgnn run --resume {folder}",
+        observe=observe,
     )  # fmt: skip
-    return trainer.fit(task, folder / "resume" / part, resume, log=folder / "log.jsonl")
+    found = trainer.fit(task, folder / "resume" / part, resume, log=folder / "log.jsonl")
+    task.keep_average()
+    return found
 
 
 def _labelled(reader: Reader, examples: Sequence[Example]) -> tuple[Rows, Tensor]:

@@ -14,12 +14,13 @@ from relgnn.training.progress import set_quiet, track
 from relgnn.training.resume import EpochRecord
 from relgnn.training.schedule import TrainSettings
 from relgnn.training.task import Task
-from relgnn.training.trainer import FitResult, Trainer
+from relgnn.training.trainer import FitResult, Observer, Trainer
 
 __all__ = [
     "EpochRecord",
     "FitResult",
     "Interrupted",
+    "Observer",
     "Task",
     "TrainSettings",
     "Trainer",

@@ -8,6 +8,7 @@ from typing import Literal
 
 Schedule = Literal["constant", "linear", "cosine"]
 Mode = Literal["max", "min"]
+Optimizer = Literal["adamw", "adafactor"]
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,11 @@ class TrainSettings:
 
     Args:
         epochs: passes over the task's batches, at most.
-        lr: peak learning rate of AdamW.
-        weight_decay: AdamW's decoupled weight decay.
+        lr: peak learning rate.
+        weight_decay: decoupled weight decay.
+        optimizer: AdamW (Loshchilov and Hutter, 2019), or Adafactor (Shazeer and Stern, 2018),
+            which keeps the second moment's rows and columns alone; its rates are shares of a
+            weight's size.
         accumulate: batches whose gradients make one step.
         schedule: what the learning rate does after the warm-up.
         warmup: share of all steps, in [0, 1), in which the learning rate rises from zero.
@@ -31,6 +35,7 @@ class TrainSettings:
     epochs: int
     lr: float
     weight_decay: float = 0.0
+    optimizer: Optimizer = "adamw"
     accumulate: int = 1
     schedule: Schedule = "constant"
     warmup: float = 0.0

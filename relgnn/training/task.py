@@ -26,7 +26,11 @@ class Task(ABC, Generic[Batch]):
     @property
     @abstractmethod
     def model(self) -> nn.Module:
-        """The module that is trained; the trainer moves it to its device and saves it."""
+        """The module that is trained; the trainer saves it."""
+
+    def place(self, device: torch.device) -> nn.Module:
+        """Move the model to the trainer's device, and return it."""
+        return self.model.to(device)
 
     @abstractmethod
     def num_batches(self, epoch: int) -> int:
@@ -72,6 +76,6 @@ class Task(ABC, Generic[Batch]):
         return {str(i): part for i, part in enumerate(parts) if isinstance(part, Tensor)}
 
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """AdamW's parameter groups; by default one with every trained parameter."""
+        """The optimiser's parameter groups; by default one with every trained parameter."""
         trained = [value for value in self.model.parameters() if value.requires_grad]
         return [{"params": trained, "lr": lr, "weight_decay": weight_decay}]

@@ -14,23 +14,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relgnn.errors import InputError
+from relgnn.errors import Diverged, InputError
 from relgnn.runtime import torch_rng
 from relgnn.training.checkpoint import (
     module_tensors,
-    optimizer_tensors,
     restore_module,
-    restore_optimizer,
     save_tensors,
 )
 from relgnn.training.interrupt import Interrupted, StopRequest, stop_signals
 from relgnn.training.progress import Bar, bar
 from relgnn.training.resume import EpochRecord, FitState, ResumeFolder, TrainLog
 from relgnn.training.schedule import TrainSettings, lr_factor
+from relgnn.training.stepper import Stepper
 from relgnn.training.task import Task
+from relgnn.training.watch import LossWatch, Watched
 
 BAD_BATCH = "bad_batch.safetensors"
 """A batch whose loss was not finite, beside the resumable state."""
+
+Observer = Callable[[str, EpochRecord], None]
+"""Told of every epoch: the task's name and its record."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class FitResult:
 
 
 class Trainer:
-    """AdamW (Loshchilov and Hutter, 2019), early stopping on valid, a state that can be resumed."""
+    """Gradient steps, early stopping on valid, a state that can be resumed."""
 
     def __init__(
         self,
@@ -59,16 +62,19 @@ class Trainer:
         seed: int = 0,
         resume_command: str | None = None,
         save_seconds: float = 30.0,
+        observe: Observer | None = None,
     ) -> None:
         """Prepare a trainer; it keeps nothing between two fits.
 
         Args:
             settings: the knobs.
             device: where the model is put.
-            autocast: makes the context in which losses are computed, such as `runtime.autocast`.
+            autocast: makes the context in which losses are computed, such as `runtime.autocast`;
+                where that is to float16, losses are scaled.
             seed: root of the streams for order, noise and dropout.
             resume_command: what an interrupted user should type.
             save_seconds: time between two saved states; 0 saves after every step.
+            observe: called after every epoch, such as to draw curves.
         """
         self.settings = settings
         self.device = torch.device(device)
@@ -76,6 +82,7 @@ class Trainer:
         self.seed = seed
         self.resume_command = resume_command
         self.save_seconds = save_seconds
+        self.observe = observe
 
     def fit(
         self,
@@ -102,7 +109,8 @@ class Trainer:
 
         Raises:
             Interrupted: on Ctrl-C or SIGTERM, once the state is saved.
-            InputError: for an unknown metric, a loss that is not finite, a state that does not fit.
+            InputError: for an unknown metric, a state that does not fit.
+            Diverged: an InputError too, for a loss that is not finite.
             MachineError: when the state cannot be written.
         """
         steps = sum(self._steps(task, epoch) for epoch in range(self.settings.epochs))
@@ -117,6 +125,14 @@ class Trainer:
                 return fit.run(resume)
             except KeyboardInterrupt:
                 raise Interrupted(fit.interrupted_message()) from None
+
+    @property
+    def half(self) -> bool:
+        """Whether losses are computed in float16."""
+        kind = self.device.type
+        with self.autocast():
+            dtype = torch.get_autocast_dtype(kind)
+            return torch.is_autocast_enabled(kind) and dtype == torch.float16
 
     def _steps(self, task: Task[Any], epoch: int) -> int:
         return math.ceil(task.num_batches(epoch) / self.settings.accumulate)
@@ -141,10 +157,10 @@ class _Fit:
         self.steps = steps
         self.stop = stop
         self.shown = shown
-        self.model = task.model.to(trainer.device)
+        self.model = task.place(trainer.device)
         groups = task.parameter_groups(self.settings.lr, self.settings.weight_decay)
-        self.optimizer = torch.optim.AdamW(groups, lr=self.settings.lr, fused=True)
-        self.peaks = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self.stepper = Stepper(groups, self.settings, trainer.device, trainer.half)
+        self.watch = LossWatch(self._stop_at)
         self.state = FitState()
         self.best: dict[str, Tensor] | None = None
         self.noise = torch.Generator(trainer.device)
@@ -197,42 +213,35 @@ class _Fit:
         factor = lr_factor(
             self.settings.schedule, self.state.step, self.steps, self.settings.warmup
         )
-        self.state.lr = self.peaks[0] * factor
-        for peak, parameters in zip(self.peaks, self.optimizer.param_groups, strict=True):
-            parameters["lr"] = peak * factor
-        self.optimizer.zero_grad(set_to_none=True)
+        self.state.lr = self.stepper.begin(factor)
         items = [self.task.items(batch) for batch in group]
         for batch, count in zip(group, items, strict=True):
             with self.trainer.autocast():
                 loss = self.task.loss(batch, self.noise)
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                self._stop_at(batch, value)
-            (loss * (count / sum(items))).backward()
+            self.watch.see(loss, batch, self.state.epoch, self.state.step)
+            self.stepper.backward(loss * (count / sum(items)))
             self.loss_sum += loss.detach().double() * count
-        if self.settings.clip > 0:
-            trained = [p for group in self.optimizer.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(trained, self.settings.clip)
-        self.optimizer.step()
+        self.stepper.step()
         self.task.stepped()
         self.state.items += sum(items)
         self.shown.advance()
 
-    def _stop_at(self, batch: Any, loss: float) -> None:
+    def _stop_at(self, watched: Watched, loss: float) -> None:
         """Keep the batch whose loss is not finite, and raise."""
         kept = ""
         if self.files is not None:
             path = self.files.folder / BAD_BATCH
-            save_tensors(path, self.task.tensors(batch), {"task": self.task.name})
+            save_tensors(path, self.task.tensors(watched.batch), {"task": self.task.name})
             kept = f"; its batch is in {path}"
-        raise InputError(
-            f"the loss of {self.task.name} is {loss} in epoch {self.state.epoch + 1}, step "
-            f"{self.state.step + 1}, at train.lr={self.settings.lr}{kept}; lower train.lr, set "
+        raise Diverged(
+            f"the loss of {self.task.name} is {loss} in epoch {watched.epoch + 1}, step "
+            f"{watched.step + 1}, at train.lr={self.settings.lr}{kept}; lower train.lr, set "
             "train.clip, or set runtime.precision=fp32"
         )
 
     def _close_epoch(self) -> None:
         """Evaluate, record, select; the epoch counts as done only after it."""
+        self.watch.check()
         state = self.state
         loss = float(self.loss_sum) / max(1.0, state.items)
         last = state.epoch + 1 == self.settings.epochs
@@ -242,6 +251,8 @@ class _Fit:
         record = EpochRecord(state.epoch, loss, state.lr, valid, self._seconds())
         if self.log is not None:
             self.log.write(record)
+        if self.trainer.observe is not None:
+            self.trainer.observe(self.task.name, record)
         state.history.append(record)
         state.batches, state.items = 0, 0.0
         self.loss_sum.zero_()
@@ -328,9 +339,10 @@ class _Fit:
             raise Interrupted(self.interrupted_message())
 
     def _save(self, files: ResumeFolder) -> None:
+        self.watch.check()
         tensors = {
             **_prefixed("model", module_tensors(self.model)),
-            **_prefixed("optimizer", optimizer_tensors(self.optimizer)),
+            **_prefixed("optimizer", self.stepper.tensors()),
             **_prefixed("generator", self._generators()),
         }
         self.state.loss_sum = float(self.loss_sum)
@@ -347,7 +359,7 @@ class _Fit:
         if best is not None:
             self.best = {name: value.to(self.trainer.device) for name, value in best.items()}
         if not self.state.stopped:
-            restore_optimizer(self.optimizer, _unprefixed("optimizer", tensors))
+            self.stepper.restore(_unprefixed("optimizer", tensors))
             # Between two epochs the generators are seeded anew.
             if self.state.batches:
                 self.saved_generators = _unprefixed("generator", tensors)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks.extractor import Sentences, Whole, _occurrence, prepare, run
+from benchmarks.extractor import Sentences, Whole, occurrence, prepare, run
+from relgnn.data.relations import Example
 from relgnn.runtime import Runtime
 
-LINES = [
-    {"tokens": f"the {a} of the {b} fell , he said .".split(), "head": {"span": [1, 2]},
-     "tail": {"span": [4, 5]}}
+TEXTS = [
+    (f"the {a} of the {b} fell , he said .", a, b)
     for a, b in [("roof", "house"), ("cause", "fire"), ("wheel", "red car"), ("end", "road")] * 5
-]  # fmt: skip
+]
+EXAMPLES = [
+    Example(text, *((text.index(word), text.index(word) + len(word)) for word in words), relation=0)
+    for text, *words in TEXTS
+]
 DATA = Sentences(
-    [_occurrence(line) for line in LINES], torch.arange(len(LINES)) % 4 // 2, ["first", "second"]
+    [occurrence(one) for one in EXAMPLES], torch.arange(len(EXAMPLES)) % 4 // 2, 2, [0, 1]
 )
 RUNTIME = Runtime(0, torch.device("cpu"), "fp32", "fp32", 1, True)
 

@@ -217,3 +217,27 @@ def test_the_same_run_twice_gives_the_same_numbers(
         pd.read_parquet(tmp_path / "run/rounds/1/posterior.parquet")["p"],
         pd.read_parquet(own_run / "rounds/1/posterior.parquet")["p"],
     )
+
+
+def test_curves_are_tracked_and_a_run_can_do_without_test(own_config: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    seen: list[tuple[str, int]] = []
+    config = load_config(own_config, ["loop=null", "tracking.kind=tensorboard"])
+    metrics = run(
+        config, tmp_path / "run", test=False,
+        observe=lambda task, record: seen.append((task, record.epoch)),
+    )  # fmt: skip
+    assert seen == [("link prediction", epoch) for epoch in range(1, 7)]
+    assert "test" not in metrics and not (tmp_path / "run" / "ranks").exists()
+    assert load_json(tmp_path / "run" / "splits.json")["test"] == 0
+    events = EventAccumulator(str(tmp_path / "run" / "tracking" / "relgnn"))
+    events.Reload()
+    assert [e.step for e in events.Scalars("link_prediction/loss")] == [1, 2, 3, 4, 5, 6]
+    (mrr,) = events.Scalars("valid/mrr")
+    assert mrr.value == pytest.approx(metrics["valid"]["all"]["both"]["realistic"]["mrr"])
+    whole = run(load_config(own_config, ["loop=null"]), tmp_path / "whole")
+    assert whole["valid"] == metrics["valid"]
+    half = run(load_config(own_config, ["loop=null", "runtime.precision=fp16"]), tmp_path / "half")
+    assert 0 < half["valid"]["all"]["both"]["realistic"]["mrr"] <= 1

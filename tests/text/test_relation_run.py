@@ -91,6 +91,9 @@ def test_it_learns_selects_refits_and_opens(data: Path, tiny_bert: str, tmp_path
     ["extraction.marking=none", "extraction.pooling=spans", "extraction.first=false"],
     ["extraction.focal=2.0", "extraction.label_smoothing=0.1"], ["extraction.r_drop=1.0"],
     ["extraction.marking=typed", "extraction.layer_decay=0.8"],
+    ["extraction.optimizer=adafactor", "extraction.lr=0.1"], ["extraction.accumulate=3"],
+    ["extraction.averaging=0.9", "extraction.refit=true"], ["extraction.checkpointing=true"],
+    ["runtime.precision=fp16"], ["text.device_map={'': cpu}"],
 ])  # fmt: skip
 def test_every_way_runs(data: Path, tiny_bert: str, tmp_path: Path, changes: list[str]) -> None:
     metrics = run_relations(config(data, tiny_bert, *changes), tmp_path / "run")
@@ -119,6 +122,42 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(
     assert {k: v for k, v in resumed.items() if k not in different} == {
         k: v for k, v in whole.items() if k not in different
     }
+
+
+def test_a_run_without_test_ends_with_the_selection(
+    data: Path, tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_relations(config(data, tiny_bert), tmp_path / "whole")
+    seen: list[tuple[str, int]] = []
+    judged = relation_run._judged
+
+    def only_valid(reader: Any, examples: Any) -> Any:
+        assert not set(examples) & set(whole_data.test)
+        return judged(reader, examples)
+
+    whole_data = relation_run.load_data(config(data, tiny_bert))
+    monkeypatch.setattr(relation_run, "_judged", only_valid)
+    metrics = run_relations(
+        config(data, tiny_bert, "extraction.refit=true"), tmp_path / "run", test=False,
+        observe=lambda task, record: seen.append((task, record.epoch)),
+    )  # fmt: skip
+    assert metrics["valid"] == whole["valid"] and metrics["epoch"] == whole["epoch"]
+    assert metrics["sentences"]["test"] == 0 and "test" not in metrics
+    assert seen == [("relation classifier", epoch) for epoch in range(1, 5)]
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+def test_curves_and_results_are_tracked(data: Path, tiny_bert: str, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    metrics = run_relations(config(data, tiny_bert, "tracking.kind=tensorboard"), tmp_path / "run")
+    events = EventAccumulator(str(tmp_path / "run" / "tracking" / "relgnn"))
+    events.Reload()
+    loss = [event.step for event in events.Scalars("relation_classifier/loss")]
+    (test,) = events.Scalars("test/macro_f1")
+    assert loss == [1, 2, 3, 4]
+    assert (test.step, test.value) == (metrics["epoch"], pytest.approx(metrics["test"]["macro_f1"]))
 
 
 def test_accumulated_batches_are_the_large_one(tiny_bert: str) -> None:
@@ -185,6 +224,9 @@ def test_symmetric_kl_is_zero_for_equal_rows_and_symmetric() -> None:
     ("data.fraction=0.5", "no subset with 50 %"),
     ("text.model=/nowhere/at/all", "cannot be loaded"),
     ("extraction.layers=9", "has 3 layers"),
+    ("text.device_map=nonsense", "cannot be loaded"),
+    ("text.device_map={'': 97}", "text.device_map: {'': 97} cannot be followed here"),
+    ("text.device_map={embeddings: disk, encoder: cpu, pooler: cpu}", "cannot be tuned"),
 ])  # fmt: skip
 def test_what_cannot_be(data: Path, tiny_bert: str, tmp_path: Path, change: str, told: str) -> None:
     with pytest.raises(InputError) as caught:

@@ -1,0 +1,59 @@
+"""An ensemble averages probabilities, and is trained, kept and opened as one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from relgnn.text.classifier import logits_of
+from relgnn.text.ensemble import Ensemble, member_seed
+from relgnn.text.relation_run import open_reader, run_relations
+from tests.text.test_relation_run import config, data  # noqa: F401
+
+
+class Fixed(nn.Module):
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, batch: object) -> Tensor:
+        return self.logits
+
+
+def test_it_is_the_mean_of_the_probabilities() -> None:
+    each = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0)) * 3
+    found = Ensemble([Fixed(one) for one in each])(None)  # type: ignore[misc, arg-type]
+    torch.testing.assert_close(found.exp(), each.softmax(2).mean(0))
+
+
+def test_seeds_differ_and_the_first_is_the_runs() -> None:
+    assert member_seed(7, 0) == 7
+    assert len({member_seed(seed, k) for seed in (0, 1) for k in range(3)}) == 6
+
+
+def test_members_differ_and_the_run_opens_to_the_same_probabilities(
+    data: Path,  # noqa: F811
+    tiny_bert: str,
+    tmp_path: Path,
+) -> None:
+    settings = config(data, tiny_bert, "extraction.ensemble=2", "extraction.refit=true")
+    metrics = run_relations(settings, tmp_path / "run")
+    reader = open_reader(tmp_path / "run")
+    assert isinstance(reader.model, Ensemble)
+    rows = reader.marker.rows(reader.data.test)
+    first, second = (torch.from_numpy(logits_of(one, rows)).softmax(1) for one in reader.members)
+    assert not torch.allclose(first, second)
+    both = np.exp(reader.logits(reader.data.test))
+    np.testing.assert_allclose(both, ((first + second) / 2).numpy(), rtol=1e-5)
+    truth = np.array([one.relation for one in reader.data.test])
+    assert metrics["test"]["micro_f1"] == pytest.approx((both.argmax(1) == truth).mean())
+    alone = run_relations(config(data, tiny_bert, "extraction.refit=true"), tmp_path / "alone")
+    single = open_reader(tmp_path / "alone")
+    assert alone["test"]["micro_f1"] > 0.9
+    np.testing.assert_array_equal(
+        logits_of(single.members[0], rows), logits_of(reader.members[0], rows)
+    )
