@@ -9,24 +9,27 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from relgnn.text.classifier import logits_of
+from relgnn.config import TuningConfig
+from relgnn.text.classifier import RelationClassifier, logits_of
 from relgnn.text.ensemble import Ensemble, member_seed
 from relgnn.text.relation_run import open_reader, run_relations
 from tests.text.test_relation_run import config, data  # noqa: F401
 
 
-class Fixed(nn.Module):
-    def __init__(self, logits: Tensor) -> None:
-        super().__init__()
-        self.logits = logits
+class Fixed(RelationClassifier):
+    """Always says the same."""
 
-    def forward(self, batch: object) -> Tensor:
+    def __init__(self, logits: Tensor) -> None:
+        nn.Module.__init__(self)
+        self.logits, self.settings = logits, TuningConfig()
+
+    def forward(self, batch: object, embeddings: Tensor | None = None) -> Tensor:
         return self.logits
 
 
 def test_it_is_the_mean_of_the_probabilities() -> None:
     each = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0)) * 3
-    found = Ensemble([Fixed(one) for one in each])(None)  # type: ignore[misc, arg-type]
+    found = Ensemble([Fixed(one) for one in each])(None)  # type: ignore[arg-type]
     torch.testing.assert_close(found.exp(), each.softmax(2).mean(0))
 
 
