@@ -36,13 +36,12 @@ from experiments.results import (
     read_lines,
     save_ranks,
 )
-from relgnn.config import AnyConfig, Config, PretrainingRunConfig, load_run_config
+from relgnn.config import AnyConfig, Config, load_run_config
 from relgnn.data import STRATA
 from relgnn.errors import InputError, MachineError, RelgnnError
 from relgnn.loop.run import run
 from relgnn.ranking.statistics import mean_std
-from relgnn.text.pretraining_run import run_pretraining
-from relgnn.text.relation_run import run_relations
+from relgnn.text.runs import run_text
 from relgnn.training import load_json, save_json
 
 CONFIGS = ROOT / "configs"
@@ -213,10 +212,8 @@ def _child(kind: type[AnyConfig], config: str, folder: str, resume: bool) -> Non
     try:
         if isinstance(found, Config):
             run(found, Path(folder), resume)
-        elif isinstance(found, PretrainingRunConfig):
-            run_pretraining(found, Path(folder), resume)
         else:
-            run_relations(found, Path(folder), resume)
+            run_text(found, Path(folder), resume)
     except RelgnnError as error:
         print(error, file=sys.stderr)
         raise SystemExit(error.exit_code) from None

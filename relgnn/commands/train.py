@@ -122,20 +122,20 @@ def evaluate(
 ) -> None:
     """Compute a run's metrics again from its checkpoint."""
     start_quietly()
-    from relgnn.config import RelationConfig, load_run_config
+    from relgnn.config import Config, load_run_config
     from relgnn.linkpred.evaluate import metrics_by_category
     from relgnn.loop.opened import open_run
     from relgnn.ranking.metrics import write_ranks
-    from relgnn.text.relation_run import evaluate_run
+    from relgnn.text.runs import evaluate_text
 
     path = run / "config.yaml"
-    if path.is_file() and isinstance(load_run_config(path), RelationConfig):
+    if path.is_file() and not isinstance(load_run_config(path), Config):
         if ranks is not None or typed or categories:
             raise InputError(
                 f"{run}: is a run of relation extraction, which ranks nothing; leave --ranks, "
                 "--typed and --categories away"
             )
-        _show_scores({split.value: evaluate_run(run, split.value)}, as_json)
+        _show_scores({split.value: evaluate_text(run, split.value)}, as_json)
         return
     opened = open_run(run)
     graph = opened.graph
@@ -159,18 +159,15 @@ def default_folder(path: Path, config: AnyConfig) -> Path:
 
 def _run(settings: AnyConfig, folder: Path, resume: bool) -> dict[str, Any]:
     start_quietly()
-    from relgnn.config import Config, PretrainingRunConfig
+    from relgnn.config import Config
     from relgnn.loop.run import run
-    from relgnn.text.pretraining_run import run_pretraining
-    from relgnn.text.relation_run import run_relations
+    from relgnn.text.runs import run_text
     from relgnn.training import Interrupted
 
     try:
         if isinstance(settings, Config):
             return run(settings, folder, resume)
-        if isinstance(settings, PretrainingRunConfig):
-            return run_pretraining(settings, folder, resume)
-        return run_relations(settings, folder, resume)
+        return run_text(settings, folder, resume)
     except (KeyboardInterrupt, Interrupted):
         if not (folder / "config.yaml").is_file():
             raise

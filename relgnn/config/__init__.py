@@ -14,9 +14,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from relgnn.config.base import RunConfig, RuntimeConfig
+from relgnn.config.document import DocumentConfig
 from relgnn.config.efficient import EfficientConfig
 from relgnn.config.errors import explain, one_line
 from relgnn.config.graph import Config, LoopConfig, TrainConfig
+from relgnn.config.joint import JointConfig
 from relgnn.config.pretraining import PretrainingConfig
 from relgnn.config.relations import (
     FewShotConfig,
@@ -33,13 +35,20 @@ from relgnn.errors import InputError
 Run = TypeVar("Run", bound=RunConfig)
 
 __all__ = [
-    "AnyConfig", "Config", "EfficientConfig", "FewShotConfig", "LoopConfig", "Marking",
-    "PretrainingConfig", "PretrainingRunConfig", "RelationConfig", "RunConfig", "RuntimeConfig",
-    "SemiConfig", "TrackingConfig", "TrainConfig", "TuningConfig", "known_keys", "load_config",
-    "load_run_config", "make_config",
+    "AnyConfig", "AnyTextConfig", "Config", "DocumentConfig", "EfficientConfig", "FewShotConfig",
+    "JointConfig", "LoopConfig", "Marking", "PretrainingConfig", "PretrainingRunConfig",
+    "RelationConfig", "RunConfig", "RuntimeConfig", "SemiConfig", "TrackingConfig", "TrainConfig",
+    "TuningConfig", "known_keys", "load_config", "load_run_config", "make_config",
 ]  # fmt: skip
 
-AnyConfig = Config | RelationConfig | FewShotConfig | PretrainingRunConfig
+AnyTextConfig = RelationConfig | FewShotConfig | JointConfig | DocumentConfig | PretrainingRunConfig
+AnyConfig = Config | AnyTextConfig
+
+# the section that makes a configuration one of text alone; of several the first one
+_KINDS: dict[str, type[AnyTextConfig]] = {
+    "extraction": RelationConfig, "few_shot": FewShotConfig, "joint": JointConfig,
+    "document": DocumentConfig, "pretraining": PretrainingRunConfig,
+}  # fmt: skip
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -65,8 +74,8 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> AnyConfi
         overrides: `key.sub=value` strings, values in YAML; later ones win.
 
     Returns:
-        The checked configuration; of relation extraction where it has `extraction:` or `few_shot:`,
-        of pre-training where it has `pretraining:` alone.
+        The checked configuration; of which kind, its sections say: `extraction:`, `few_shot:`,
+        `joint:`, `document:`, `pretraining:`, or none of them for link prediction.
 
     Raises:
         InputError: the file cannot be read or is not YAML, a key is unknown, a value is wrong.
@@ -80,12 +89,9 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> AnyConfi
             f"{path}: cannot read the configuration ({one_line(error)}); give a UTF-8 YAML file"
         ) from None
     tree, places = tree_of(parse(text, str(path)), overrides, str(path))
-    if "extraction" in tree:
-        return _checked(RelationConfig, tree, places, str(path))
-    if "few_shot" in tree:
-        return _checked(FewShotConfig, tree, places, str(path))
-    if "pretraining" in tree:
-        return _checked(PretrainingRunConfig, tree, places, str(path))
+    for section, kind in _KINDS.items():
+        if section in tree:
+            return _checked(kind, tree, places, str(path))
     return _checked(Config, tree, places, str(path))
 
 

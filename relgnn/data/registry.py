@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from relgnn.config.base import DataConfig
 from relgnn.data.folder import read_folder
 from relgnn.data.formats import read_findkg, read_grail, read_lastfm
 from relgnn.data.graph import KnowledgeGraph
@@ -183,6 +184,21 @@ def find(name: str) -> Path | None:
         return _EMBEDDED / name
     folders = (folder / name for folder in search_folders())
     return next((folder for folder in folders if folder.is_dir()), None)
+
+
+def folder_of(data: DataConfig) -> Path:
+    """The folder that a configuration names.
+
+    Raises:
+        InputError: it is nowhere.
+    """
+    folder = data.path if data.path is not None else find(str(data.name))
+    if folder is None:
+        raise InputError(
+            f"data.name: {data.name!r} was found in no data folder; set RELGNN_DATA to the folder "
+            "that holds it"
+        )
+    return folder
 
 
 def load(name_or_path: str | Path) -> KnowledgeGraph:

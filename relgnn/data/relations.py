@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -48,6 +48,19 @@ class Example(NamedTuple):
     head_type: str = ""
     tail_type: str = ""
     group: str = ""
+
+
+class Relations(Protocol):
+    """What a data set says of its relations; each is as long as there are relations."""
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def label_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def descriptions(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -198,7 +211,7 @@ def example(entry: Mapping[str, Any], number: Mapping[str, int] | None) -> Examp
         starts, ends_at = range(len(text)), range(1, len(text) + 1)
         what = "characters of the text"
     elif isinstance(tokens, list) and any(str(token).strip() for token in tokens):
-        text, starts, ends_at = _place([str(token) for token in tokens], text)
+        text, starts, ends_at = place_tokens([str(token) for token in tokens], text)
         what = "tokens"
     else:
         raise InputError("the list of tokens is empty: delete the line")
@@ -213,7 +226,9 @@ def example(entry: Mapping[str, Any], number: Mapping[str, int] | None) -> Examp
     return Example(text, head, tail, relation, types[0], types[1], str(group))
 
 
-def _place(tokens: Sequence[str], text: str | None) -> tuple[str, list[int], list[int]]:
+def place_tokens(
+    tokens: Sequence[str], text: str | None = None
+) -> tuple[str, list[int], list[int]]:
     """The text of tokens, and where each starts and ends: in `text` where they are all found."""
     if text is not None:
         starts, at = [], 0

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from relgnn.config import FewShotConfig
-from relgnn.data.relations import Example, RelationData, Span
+from relgnn.data.relations import Example, RelationData, Relations, Span
 from relgnn.errors import InputError
 from relgnn.runtime import Runtime, cache_home
 from relgnn.text.encoder import TextEncoder
@@ -35,7 +35,7 @@ def represent(examples: Sequence[Example], encoder: TextEncoder) -> Tensor:
     return torch.cat([head, tail, normalize(head - tail), between, hidden], dim=1)
 
 
-def describe(data: RelationData, encoder: TextEncoder) -> Tensor:
+def describe(data: Relations, encoder: TextEncoder) -> Tensor:
     """Vectors [R, d] of the relations' names and descriptions."""
     parts = zip(data.label_names, data.descriptions, strict=True)
     return encoder.encode([": ".join(filter(None, part)) for part in parts])

@@ -44,7 +44,7 @@ def supervised_loss(
     logits, stated = logits[:, positive], stated[:, positive].to(logits.dtype)
     if settings.loss == "bce":
         return _binary(logits, stated, settings).mean()
-    return _above_threshold(logits, stated).mean()
+    return above_threshold(logits, stated).mean()
 
 
 def _binary(logits: Tensor, stated: Tensor, settings: TuningConfig) -> Tensor:
@@ -57,7 +57,8 @@ def _binary(logits: Tensor, stated: Tensor, settings: TuningConfig) -> Tensor:
     return each.sum(1)
 
 
-def _above_threshold(logits: Tensor, stated: Tensor) -> Tensor:
+def above_threshold(logits: Tensor, stated: Tensor) -> Tensor:
+    """Loss [B] of adaptive thresholding, see `supervised_loss`; stated is 0 or 1, [B, labels]."""
     threshold = logits.new_zeros(len(logits), 1)
 
     def log_sum(among: Tensor) -> Tensor:

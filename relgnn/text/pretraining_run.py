@@ -42,7 +42,7 @@ def run_pretraining(
     require_new(folder, resume)
     runtime = Runtime.from_config(config.runtime)
     texts = read_corpus(config.data.name, config.data.path)
-    begin(config, folder)
+    begin(folder, config)
     found = adapt(config, config.pretraining, texts, runtime, folder, resume)
     metrics = {"held_out": found, "texts": len(texts), "rows": {"final": found}}
     finish(folder, metrics, started)

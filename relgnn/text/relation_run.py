@@ -15,7 +15,7 @@ from torch import Tensor
 
 from relgnn.config import FewShotConfig, RelationConfig, load_run_config
 from relgnn.data.corpus import texts_of
-from relgnn.data.registry import find
+from relgnn.data.registry import folder_of
 from relgnn.data.relations import Example, RelationData, few_labels, read_relations
 from relgnn.errors import InputError
 from relgnn.posterior.softmax import LabelCalibrator, softmax_report
@@ -113,13 +113,7 @@ def load_data(config: RelationConfig | FewShotConfig) -> RelationData:
     Raises:
         InputError: it is nowhere, or is broken, or has no such fraction.
     """
-    data = config.data
-    folder = data.path if data.path is not None else find(str(data.name))
-    if folder is None:
-        raise InputError(
-            f"data.name: {data.name!r} was found in no data folder; set RELGNN_DATA to the folder "
-            "that holds it"
-        )
+    data, folder = config.data, folder_of(config.data)
     required = ("train", "test") if isinstance(config, RelationConfig) else ()
     found = read_relations(folder, data.name or folder.name, required)
     if data.fraction == 1:
@@ -155,7 +149,7 @@ def run_relations(
     data = load_data(config)
     if isinstance(config, RelationConfig):
         _require_parts(config, data)
-    _write_surroundings(config, data, folder)
+    begin(folder, config, data)
     if isinstance(config, RelationConfig):
         data = data if test else replace(data, test=())
         with tracked(config, folder) as tracker:
@@ -465,12 +459,3 @@ def _columns(reports: Mapping[str, dict[str, Any]]) -> dict[str, float]:
     }
     gap = reports.get("fairness", {}).get("gap", {})
     return found | {f"{metric}_gap": value for metric, value in gap.items()}
-
-
-def _write_surroundings(
-    config: RelationConfig | FewShotConfig, data: RelationData, folder: Path
-) -> None:
-    begin(config, folder)
-    rows = zip(data.labels, data.label_names, data.descriptions, strict=True)
-    with atomic_file(folder / "vocab" / "relations.tsv") as path:
-        path.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from relgnn.config import RunConfig
+from relgnn.data.relations import Relations
 from relgnn.errors import InputError
 from relgnn.runtime import environment, peak_memory_mb
 from relgnn.training.checkpoint import atomic_file, save_json
@@ -26,11 +27,22 @@ def require_new(folder: Path, resume: bool) -> None:
         )
 
 
-def begin(config: RunConfig, folder: Path) -> None:
-    """Make the folder, with the configuration and what a result depends on besides."""
+def begin(folder: Path, config: RunConfig, data: Relations | None = None) -> None:
+    """Make the folder: the configuration, what a result depends on besides, the data's relations.
+
+    Args:
+        folder: may exist.
+        config: of the run.
+        data: where the run tells relations apart.
+    """
     with atomic_file(folder / "config.yaml") as path:
         path.write_text(config.to_yaml(), encoding="utf-8")
     save_json(folder / "environment.json", environment())
+    if data is None:
+        return
+    rows = zip(data.labels, data.label_names, data.descriptions, strict=True)
+    with atomic_file(folder / "vocab" / "relations.tsv") as path:
+        path.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def finish(folder: Path, metrics: dict[str, Any], started: float) -> None:

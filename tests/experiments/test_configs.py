@@ -9,7 +9,9 @@ import pytest
 from experiments.reproduce import CONFIGS, Job, jobs, line_metrics
 from relgnn.config import (
     Config,
+    DocumentConfig,
     FewShotConfig,
+    JointConfig,
     PretrainingRunConfig,
     RelationConfig,
     load_config,
@@ -18,13 +20,15 @@ from relgnn.config import (
 from relgnn.data.registry import find, list_datasets
 from relgnn.errors import InputError
 from relgnn.loop.run import run
-from relgnn.text.pretraining_run import run_pretraining
 from relgnn.text.relation_run import load_data, run_relations
+from relgnn.text.runs import run_text
 from tests.experiments.tiny import (
     SMALL,
     SMALL_LOOP,
     SMALL_RELATIONS,
     write_tiny,
+    write_tiny_documents,
+    write_tiny_joint,
     write_tiny_relations,
 )
 
@@ -32,7 +36,9 @@ PATHS = sorted(CONFIGS.glob("*/*.yaml"))
 GRAPHS = [path for path in PATHS if isinstance(load_run_config(path), Config)]
 FEW_SHOT = [path for path in PATHS if isinstance(load_run_config(path), FewShotConfig)]
 PRETRAINING = [p for p in PATHS if isinstance(load_run_config(p), PretrainingRunConfig)]
-RELATIONS = [path for path in PATHS if path not in (*GRAPHS, *FEW_SHOT, *PRETRAINING)]
+RELATIONS = [path for path in PATHS if isinstance(load_run_config(path), RelationConfig)]
+JOINT = [path for path in PATHS if isinstance(load_run_config(path), JointConfig)]
+DOCUMENTS = [path for path in PATHS if isinstance(load_run_config(path), DocumentConfig)]
 
 
 def name(path: Path) -> str:
@@ -114,8 +120,29 @@ def test_pretraining_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> Non
     assert isinstance(config, PretrainingRunConfig)
     assert config.source
     [row] = Job(path.parent.name, path.stem, 0, config).rows
-    found = line_metrics(run_pretraining(config, tmp_path / "run")["rows"][row])
+    found = line_metrics(run_text(config, tmp_path / "run")["rows"][row])
     assert {f"{key}_before" for key in found if not key.endswith("_before")} < found.keys()
+
+
+@pytest.mark.parametrize("path", [*JOINT, *DOCUMENTS], ids=name)
+def test_joint_and_document_config_runs_on_tiny_data(
+    path: Path, tmp_path: Path, tiny_bert: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELGNN_CACHE", str(tmp_path / "cache"))
+    small = [f"text.model={tiny_bert}", "text.max_tokens=64", "data.name=null"]
+    if path in JOINT:
+        small += [f"data.path={write_tiny_joint(tmp_path / 'tiny')}", "joint.epochs=1"]
+    else:
+        small += [
+            f"data.path={write_tiny_documents(tmp_path / 'tiny')}", "document.tuning.epochs=1"
+        ]  # fmt: skip
+    config = load_run_config(path, small)
+    assert isinstance(config, (JointConfig, DocumentConfig))
+    assert config.source
+    assert path.parent.name == f"re_{load_run_config(path).data.name}"
+    [row] = Job(path.parent.name, path.stem, 0, config).rows
+    found = line_metrics(run_text(config, tmp_path / "run")["rows"][row])
+    assert 0 <= found["micro_f1"] <= 1
 
 
 def test_the_other_kind_of_configuration_is_refused() -> None:

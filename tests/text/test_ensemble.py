@@ -48,7 +48,10 @@ def test_members_differ_and_the_run_opens_to_the_same_probabilities(
     reader = open_reader(tmp_path / "run")
     assert isinstance(reader.model, Ensemble)
     rows = reader.marker.rows(reader.data.test)
-    first, second = (torch.from_numpy(logits_of(one, rows)).softmax(1) for one in reader.members)
+    first, second = (
+        torch.from_numpy(logits_of(one, rows, reader.runtime.autocast)).softmax(1)
+        for one in reader.members
+    )
     assert not torch.allclose(first, second)
     both = np.exp(reader.logits(reader.data.test))
     np.testing.assert_allclose(both, ((first + second) / 2).numpy(), rtol=1e-5)
