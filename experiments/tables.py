@@ -61,6 +61,8 @@ COLUMNS = {
     "trained_parameters": "parameters trained",
     "seconds": "seconds",
     "peak_memory_mb": "MB",
+    "attack_rate": "misled by rewrites",
+    "attack_rate_before": "before training on them",
     "reading_s": "reading once, s",
     "training_s": "training, s",
     "sentences_s": "sentences a second",

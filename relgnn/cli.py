@@ -15,7 +15,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import typer
 
 from relgnn import __version__
-from relgnn.commands import ask, data, search, train
+from relgnn.commands import ask, attack, data, search, train
 from relgnn.commands.console import SETTINGS
 from relgnn.errors import MachineError, RelgnnError
 
@@ -34,6 +34,7 @@ app.command(epilog="Example: relgnn demo --fraction 0.1 --gnn compgcn")(train.de
 app.command(epilog="Example: relgnn run own.yaml train.epochs=50 --out runs/own")(train.run)
 app.command(epilog="Example: relgnn evaluate runs/own --ranks ranks.tsv")(train.evaluate)
 app.command(epilog="Example: relgnn search own.yaml --space space.yaml --trials 30")(search.search)
+app.command(epilog="Example: relgnn attack runs/re --limit 100 --out rewrites.jsonl")(attack.attack)
 app.command(epilog="Example: relgnn score runs/own triples.tsv --out scores.tsv")(ask.score)
 app.command(epilog='Example: relgnn predict runs/own --head "Ada Lovelace" --relation P106 -k 5')(
     ask.predict

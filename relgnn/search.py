@@ -164,7 +164,9 @@ def _metric(config: AnyConfig) -> str:
         return config.extraction.metric
     if isinstance(config, Config):
         return "mrr"
-    raise InputError("few_shot: trains nothing that could be searched; give another configuration")
+    raise InputError(
+        "a search needs a configuration of link prediction or with 'extraction:'; give one of those"
+    )
 
 
 def _changes(values: Mapping[str, Any]) -> list[str]:
@@ -215,6 +217,7 @@ def _try(
                 raise InputError("the data have no valid triples; a search needs some")
             value = flat(metrics["valid"])[metric]
         else:
+            assert isinstance(config, RelationConfig)  # `_metric` refuses all others
             metrics = run_relations(config, folder, test=False, observe=observe)
             value = metrics["valid"][metric]
     except (optuna.TrialPruned, Diverged):

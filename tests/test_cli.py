@@ -369,7 +369,7 @@ def test_demo(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 COMMANDS = (
     "", "demo", "data", "data list", "data show", "data check", "data get", "run", "evaluate",
-    "score", "predict", "extract",
+    "score", "predict", "extract", "attack",
 )  # fmt: skip
 
 
@@ -424,6 +424,11 @@ def test_relation_extraction(call: Call, tmp_path: Path, tiny_bert: str) -> None
     metrics = load_json(run / "metrics.json")
     assert again == pytest.approx({name: metrics["test"][name] for name in again})
     assert "test" in call("evaluate", run).out
+    rewrites = tmp_path / "rewrites.jsonl"
+    attacked = json.loads(call("attack", run, "--limit", 8, "--out", rewrites, "--json").out)
+    assert 0 <= attacked["attack_rate"] <= 1 and attacked["attacked"] <= 8
+    assert rewrites.exists() and "attack_rate" in call("attack", run, "--limit", 4).out
+    require_one_line(call("attack", tmp_path), 2)
     require_one_line(call("evaluate", run, "--typed"), 2, "which ranks nothing", "--typed")
     require_one_line(call("extract", run, "Ada saw Bonn."), 2, "is a run of relation extraction")
     require_one_line(call("run", config, "extraction.epoch=3"), 2, "'extraction.epochs'?")

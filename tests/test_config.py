@@ -12,6 +12,7 @@ from experiments.results import read_lines, tables
 from relgnn.config import (
     Config,
     FewShotConfig,
+    GenerativeConfig,
     PretrainingRunConfig,
     RelationConfig,
     known_keys,
@@ -49,7 +50,7 @@ def test_every_knob_has_a_description() -> None:
                 if isinstance(kind, type) and issubclass(kind, BaseModel):
                     check(kind)
 
-    for kind in (Config, RelationConfig, FewShotConfig, PretrainingRunConfig):
+    for kind in (Config, RelationConfig, FewShotConfig, GenerativeConfig, PretrainingRunConfig):
         check(kind)
 
 
@@ -248,6 +249,8 @@ RELATIONS_YOUNGER = {
     "extraction.fairness": "{groups: {a: [x], b: [y]}}",
     "semi": "{}",
     "pretraining": "{}",
+    "augmentation": "{}",
+    "attack": "{}",
     "extraction.efficient": "{}",
     "text.device_map": "auto",
     "extraction.optimizer": "adafactor",

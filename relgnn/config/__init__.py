@@ -17,6 +17,7 @@ from relgnn.config.base import RunConfig, RuntimeConfig
 from relgnn.config.document import DocumentConfig
 from relgnn.config.efficient import EfficientConfig
 from relgnn.config.errors import explain, one_line
+from relgnn.config.generative import GenerativeConfig
 from relgnn.config.graph import Config, LoopConfig, TrainConfig
 from relgnn.config.joint import JointConfig
 from relgnn.config.pretraining import PretrainingConfig
@@ -36,18 +37,26 @@ Run = TypeVar("Run", bound=RunConfig)
 
 __all__ = [
     "AnyConfig", "AnyTextConfig", "Config", "DocumentConfig", "EfficientConfig", "FewShotConfig",
-    "JointConfig", "LoopConfig", "Marking", "PretrainingConfig", "PretrainingRunConfig",
-    "RelationConfig", "RunConfig", "RuntimeConfig", "SemiConfig", "TrackingConfig", "TrainConfig",
+    "GenerativeConfig", "JointConfig", "LoopConfig", "Marking", "PretrainingConfig",
+    "PretrainingRunConfig", "RelationConfig", "RunConfig", "RuntimeConfig", "SemiConfig",
+    "TrackingConfig", "TrainConfig",
     "TuningConfig", "known_keys", "load_config", "load_run_config", "make_config",
 ]  # fmt: skip
 
-AnyTextConfig = RelationConfig | FewShotConfig | JointConfig | DocumentConfig | PretrainingRunConfig
+AnyTextConfig = (
+    RelationConfig
+    | FewShotConfig
+    | GenerativeConfig
+    | JointConfig
+    | DocumentConfig
+    | PretrainingRunConfig
+)
 AnyConfig = Config | AnyTextConfig
 
 # the section that makes a configuration one of text alone; of several the first one
 _KINDS: dict[str, type[AnyTextConfig]] = {
     "extraction": RelationConfig, "few_shot": FewShotConfig, "joint": JointConfig,
-    "document": DocumentConfig, "pretraining": PretrainingRunConfig,
+    "document": DocumentConfig, "generative": GenerativeConfig, "pretraining": PretrainingRunConfig,
 }  # fmt: skip
 
 
@@ -75,7 +84,7 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> AnyConfi
 
     Returns:
         The checked configuration; of which kind, its sections say: `extraction:`, `few_shot:`,
-        `joint:`, `document:`, `pretraining:`, or none of them for link prediction.
+        `joint:`, `document:`, `generative:`, `pretraining:`, or none of them for link prediction.
 
     Raises:
         InputError: the file cannot be read or is not YAML, a key is unknown, a value is wrong.

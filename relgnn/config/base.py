@@ -34,6 +34,7 @@ YOUNGER: dict[str, Any] = {
     "text.device_map": None,
     "extraction.optimizer": "adamw", "extraction.accumulate": 1, "extraction.checkpointing": False,
     "extraction.averaging": 0.0, "extraction.ensemble": 1,
+    "augmentation": None, "attack": None,
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from relgnn.config.augmentation import AttackConfig, AugmentationConfig
 from relgnn.config.base import Count, Dropout, Fraction, Rate, RunConfig, Section, Weight
 from relgnn.config.efficient import EfficientConfig
 from relgnn.config.objectives import (
@@ -124,6 +125,12 @@ class RelationConfig(RunConfig):
     semi: SemiConfig | None = Field(None, description="what unlabelled sentences teach")
     pretraining: PretrainingConfig | None = Field(
         None, description="what it learns before from the texts of train and those without labels"
+    )
+    augmentation: AugmentationConfig | None = Field(
+        None, description="rewritten training sentences; null: none"
+    )
+    attack: AttackConfig | None = Field(
+        None, description="rewrites of test sentences that mislead; null: not searched for"
     )
     tracking: TrackingConfig = Field(default_factory=TrackingConfig, description="its curves")
 

@@ -226,6 +226,17 @@ def example(entry: Mapping[str, Any], number: Mapping[str, int] | None) -> Examp
     return Example(text, head, tail, relation, types[0], types[1], str(group))
 
 
+def as_entry(one: Example, labels: Sequence[str]) -> dict[str, Any]:
+    """The JSON object that `example` reads back."""
+    ends = {
+        name: {"span": list(span), "type": kind}
+        for name, span, kind in (
+            ("head", one.head, one.head_type), ("tail", one.tail, one.tail_type)
+        )
+    }  # fmt: skip
+    return {"text": one.text, **ends, "relation": labels[one.relation], "sent": one.group}
+
+
 def place_tokens(
     tokens: Sequence[str], text: str | None = None
 ) -> tuple[str, list[int], list[int]]:

@@ -14,7 +14,7 @@ from relgnn.errors import InputError
 from relgnn.text.rows import HEAD, TAIL, RowBatch
 
 if TYPE_CHECKING:
-    from relgnn.text.relation_run import Reader
+    from relgnn.text.reader import Reader
 
 REPORTED = 10
 """Weights of a sentence in a report of a reader that has no attention features."""

@@ -150,14 +150,16 @@ def _checkpoint(network: Any) -> None:
     network.activation_checkpointing_enable({"use_reentrant": False})
 
 
-def gather_gradient(embedding: nn.Embedding) -> None:
+def gather_gradient(embedding: nn.Module) -> None:
     """Collect the gradient of an embedding table in one buffer that is kept.
 
     A batch reads few of its rows, and a CPU takes longer to allocate and clear a new table of
     zeros in every step than to compute the rows. The gradient is the same.
     """
+    if not isinstance(embedding, nn.Embedding) or embedding.sparse:
+        return
     table = embedding.weight
-    if embedding.sparse or not table.requires_grad:
+    if not table.requires_grad:
         return
     embedding.sparse = True
     kept = torch.empty_like(table)

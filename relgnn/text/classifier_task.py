@@ -47,6 +47,7 @@ class ClassifierTask(Task[Tensor]):
         settings: loss and rates.
         objectives: what joins the supervised loss.
         autocast: makes the context in which valid is read.
+        weights: of the sentences' losses, [M]; None for 1 each.
     """
 
     name = "relation classifier"
@@ -61,10 +62,12 @@ class ClassifierTask(Task[Tensor]):
         settings: TuningConfig,
         objectives: Sequence[Objective] = (),
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        weights: Tensor | None = None,
     ) -> None:
         self._model, self.rows, self.labels = model, rows, labels
         self.valid, self.data, self.settings = valid, data, settings
         self.objectives, self.autocast = objectives, autocast
+        self.weights = torch.ones(len(rows)) if weights is None else weights
         self._trained = nn.ModuleDict(
             {"classifier": model, "objectives": nn.ModuleList(objectives)}
         )
@@ -118,9 +121,15 @@ class ClassifierTask(Task[Tensor]):
             embeddings.requires_grad_()
         vectors = model.represent(rows, embeddings)
         logits = model.classify(vectors)
-        loss = self._supervised(logits, labels)
+        weights = self.weights[batch].to(model.device)
+
+        def supervised(logits: Tensor, labels: Tensor, members: Tensor | None = None) -> Tensor:
+            own = weights if members is None else weights[members]
+            return supervised_loss(logits, labels, self.settings, model.negative, own)
+
+        loss = supervised(logits, labels)
         step = Step(
-            model, rows, batch, labels, embeddings, vectors, logits, loss, self._supervised,
+            model, rows, batch, labels, embeddings, vectors, logits, loss, supervised,
             generator,
         )  # fmt: skip
         return loss + sum(objective(step) for objective in self.objectives)
@@ -130,9 +139,6 @@ class ClassifierTask(Task[Tensor]):
             objective.stepped(self._model)
         if self.average is not None:
             self.average.update_parameters(self._model)
-
-    def _supervised(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return supervised_loss(logits, labels, self.settings, self._model.negative)
 
     def evaluate(self) -> dict[str, float]:
         if self.valid is None:

@@ -11,7 +11,7 @@ from relgnn.data.relations import Example
 from relgnn.text.views import Views
 
 if TYPE_CHECKING:
-    from relgnn.text.relation_run import Reader
+    from relgnn.text.reader import Reader
 
 GRID = tuple(i / 10 for i in range(11))
 

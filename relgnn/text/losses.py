@@ -15,9 +15,13 @@ from relgnn.config import TuningConfig
 
 
 def supervised_loss(
-    logits: Tensor, labels: Tensor, settings: TuningConfig, negative: int | None
+    logits: Tensor,
+    labels: Tensor,
+    settings: TuningConfig,
+    negative: int | None,
+    weights: Tensor | float = 1.0,
 ) -> Tensor:
-    """Mean loss over rows.
+    """Mean loss over rows, each times its weight.
 
     - cross_entropy: -log p_y; with γ = `focal`, (1 - p_y)^γ times that (Lin et al., 2017).
     - bce: the sum of a binary cross-entropy for each positive label, each with its own (1 - p)^γ.
@@ -30,6 +34,7 @@ def supervised_loss(
         settings: loss, focal, label_smoothing.
         negative: the label that says "no relation", which has no loss of its own but in
             cross_entropy; None where there is none.
+        weights: of the rows, [B].
     """
     if settings.loss == "cross_entropy":
         each = functional.cross_entropy(
@@ -38,13 +43,13 @@ def supervised_loss(
         if settings.focal > 0:
             sure = logits.log_softmax(1).gather(1, labels[:, None])[:, 0].exp()
             each = (1 - sure) ** settings.focal * each
-        return each.mean()
+        return (weights * each).mean()
     stated = labels if labels.dim() == 2 else functional.one_hot(labels, logits.shape[1])
     positive = [i for i in range(logits.shape[1]) if i != negative]
     logits, stated = logits[:, positive], stated[:, positive].to(logits.dtype)
     if settings.loss == "bce":
-        return _binary(logits, stated, settings).mean()
-    return above_threshold(logits, stated).mean()
+        return (weights * _binary(logits, stated, settings)).mean()
+    return (weights * above_threshold(logits, stated)).mean()
 
 
 def _binary(logits: Tensor, stated: Tensor, settings: TuningConfig) -> Tensor:

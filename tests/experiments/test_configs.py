@@ -11,6 +11,7 @@ from relgnn.config import (
     Config,
     DocumentConfig,
     FewShotConfig,
+    GenerativeConfig,
     JointConfig,
     PretrainingRunConfig,
     RelationConfig,
@@ -20,7 +21,8 @@ from relgnn.config import (
 from relgnn.data.registry import find, list_datasets
 from relgnn.errors import InputError
 from relgnn.loop.run import run
-from relgnn.text.relation_run import load_data, run_relations
+from relgnn.text.reader import load_data
+from relgnn.text.relation_run import run_relations
 from relgnn.text.runs import run_text
 from tests.experiments.tiny import (
     SMALL,
@@ -31,6 +33,8 @@ from tests.experiments.tiny import (
     write_tiny_joint,
     write_tiny_relations,
 )
+from tests.text.augment.wordnet import write_wordnet
+from tests.text.causal import write_causal
 
 PATHS = sorted(CONFIGS.glob("*/*.yaml"))
 GRAPHS = [path for path in PATHS if isinstance(load_run_config(path), Config)]
@@ -39,6 +43,7 @@ PRETRAINING = [p for p in PATHS if isinstance(load_run_config(p), PretrainingRun
 RELATIONS = [path for path in PATHS if isinstance(load_run_config(path), RelationConfig)]
 JOINT = [path for path in PATHS if isinstance(load_run_config(path), JointConfig)]
 DOCUMENTS = [path for path in PATHS if isinstance(load_run_config(path), DocumentConfig)]
+GENERATIVE = [path for path in PATHS if isinstance(load_run_config(path), GenerativeConfig)]
 
 
 def name(path: Path) -> str:
@@ -91,7 +96,17 @@ def test_relation_config_loads_with_its_data(path: Path) -> None:
 @pytest.mark.parametrize("path", RELATIONS, ids=name)
 def test_relation_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> None:
     folder = write_tiny_relations(tmp_path / "tiny")
-    config = load_run_config(path, [*SMALL_RELATIONS, f"data.path={folder}"])
+    small = [*SMALL_RELATIONS, f"data.path={folder}"]
+    config = load_run_config(path, small)
+    assert isinstance(config, RelationConfig)
+    if config.augmentation is not None:
+        if "wordnet" in config.augmentation.kinds:
+            small.append(f"augmentation.wordnet={write_wordnet(tmp_path / 'wordnet')}")
+        if "paraphrase" in config.augmentation.kinds:
+            small.append(f"augmentation.paraphraser={write_causal(tmp_path / 'causal')}")
+    if config.attack is not None:
+        small += ["attack.budget=3", "attack.sentences=4"]
+    config = load_run_config(path, small)
     assert isinstance(config, RelationConfig)
     metrics = run_relations(config, tmp_path / "run")
     [row] = Job(path.parent.name, path.stem, 0, config).rows
@@ -143,6 +158,28 @@ def test_joint_and_document_config_runs_on_tiny_data(
     [row] = Job(path.parent.name, path.stem, 0, config).rows
     found = line_metrics(run_text(config, tmp_path / "run")["rows"][row])
     assert 0 <= found["micro_f1"] <= 1
+
+
+@pytest.mark.parametrize("path", GENERATIVE, ids=name)
+def test_generative_config_knows_its_labels_and_runs_on_tiny_data(
+    path: Path, tmp_path: Path
+) -> None:
+    config = load_run_config(path)
+    assert isinstance(config, GenerativeConfig)
+    assert config.source
+    if find(str(config.data.name)) is not None:
+        assert set(config.generative.verbalisers) == set(load_data(config).labels)
+    small = [
+        "data.name=null", "data.fraction=1.0",
+        f"data.path={write_tiny_relations(tmp_path / 'tiny')}",
+        f"generative.model={write_causal(tmp_path / 'causal')}", "generative.verbalisers={}",
+        "generative.limit=4", "generative.epochs=1",
+    ]  # fmt: skip
+    [row] = Job(path.parent.name, path.stem, 0, config).rows
+    tiny = load_run_config(path, small)
+    assert isinstance(tiny, GenerativeConfig)
+    metrics = run_text(tiny, tmp_path / "run")
+    assert 0 <= line_metrics(metrics["rows"][row])["macro_f1"] <= 1
 
 
 def test_the_other_kind_of_configuration_is_refused() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from relgnn.text.encoder import TextEncoder, load_model
+from tests.text.causal import write_causal
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -37,3 +38,9 @@ def masked_bert(tiny_bert: str, tmp_path_factory: pytest.TempPathFactory) -> str
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_causal(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a tiny causal model."""
+    return write_causal(tmp_path_factory.mktemp("tiny-causal"))

@@ -9,7 +9,7 @@ from relgnn.data.relations import Example, RelationData
 from relgnn.text.attention import attention_report, between
 from relgnn.text.classifier import RelationClassifier
 from relgnn.text.encoder import load_model
-from relgnn.text.relation_run import Reader
+from relgnn.text.reader import Reader
 from relgnn.text.rows import HEAD, NEITHER, TAIL, Marker, RowBatch
 from tests.text.toy import toy_occurrences
 

@@ -15,7 +15,8 @@ from relgnn.data.relations import Example
 from relgnn.text.debias import best_share, debiased
 from relgnn.text.encoder import load_model
 from relgnn.text.groups import group_report, groups_of
-from relgnn.text.relation_run import evaluate_run, open_reader, run_relations
+from relgnn.text.reader import open_reader
+from relgnn.text.relation_run import evaluate_run, run_relations
 from relgnn.text.rows import Marker, marker_names
 from relgnn.text.views import Views
 from relgnn.training import load_json

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from relgnn.config import TuningConfig
 from relgnn.text.classifier import RelationClassifier, logits_of
 from relgnn.text.ensemble import Ensemble, member_seed
-from relgnn.text.relation_run import open_reader, run_relations
+from relgnn.text.reader import open_reader
+from relgnn.text.relation_run import run_relations
 from tests.text.test_relation_run import config, data  # noqa: F401
 
 

@@ -19,7 +19,7 @@ from relgnn.text.fewshot import (
     represent,
     zero_shot_accuracy,
 )
-from relgnn.text.relation_run import run_relations
+from relgnn.text.runs import run_text
 from tests.experiments.tiny import write_tiny_relations
 
 LABELS = np.repeat(np.arange(6), 12)
@@ -100,11 +100,11 @@ def test_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     config = load_run_config(path)
     assert isinstance(config, FewShotConfig)
-    metrics = run_relations(config, tmp_path / "run")
+    metrics = run_text(config, tmp_path / "run")
     assert metrics["test"]["accuracy"] > 0.4
-    again = run_relations(config, tmp_path / "again")
+    again = run_text(config, tmp_path / "again")
     assert again["test"] == metrics["test"]
     assert (tmp_path / "run" / "config.yaml").exists()
     zero = load_run_config(path, ["few_shot.shots=0"])
     assert isinstance(zero, FewShotConfig)
-    assert 0 <= run_relations(zero, tmp_path / "zero")["test"]["accuracy"] <= 1
+    assert 0 <= run_text(zero, tmp_path / "zero")["test"]["accuracy"] <= 1

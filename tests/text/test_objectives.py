@@ -90,7 +90,10 @@ class World:
             embeddings.requires_grad_()
         vectors = self.model.represent(rows, embeddings)
         logits = self.model.classify(vectors)
-        supervised = nn.functional.cross_entropy
+
+        def supervised(z: Tensor, y: Tensor, members: Tensor | None = None) -> Tensor:
+            return nn.functional.cross_entropy(z, y)
+
         return Step(
             self.model, rows, index, labels, embeddings, vectors, logits,
             supervised(logits, labels), supervised, torch_rng("noise", 0, self.device),

@@ -15,12 +15,12 @@ from relgnn.data.relations import Example
 from relgnn.errors import InputError
 from relgnn.ranking.classification import macro_f1
 from relgnn.runtime import torch_rng
-from relgnn.text import relation_run
 from relgnn.text.classifier import RelationClassifier
 from relgnn.text.classifier_task import ClassifierTask
 from relgnn.text.encoder import load_model
 from relgnn.text.objectives import symmetric_kl
-from relgnn.text.relation_run import evaluate_run, open_reader, run_relations
+from relgnn.text.reader import Reader, load_data, open_reader
+from relgnn.text.relation_run import evaluate_run, run_relations
 from relgnn.text.rows import Marker
 from relgnn.training import Interrupted, Trainer, TrainSettings, load_json
 from tests.text.toy import toy_occurrences
@@ -129,14 +129,13 @@ def test_a_run_without_test_ends_with_the_selection(
 ) -> None:
     whole = run_relations(config(data, tiny_bert), tmp_path / "whole")
     seen: list[tuple[str, int]] = []
-    judged = relation_run._judged
+    judged, whole_data = Reader.logits, load_data(config(data, tiny_bert))
 
-    def only_valid(reader: Any, examples: Any) -> Any:
+    def only_valid(reader: Reader, examples: Any) -> Any:
         assert not set(examples) & set(whole_data.test)
         return judged(reader, examples)
 
-    whole_data = relation_run.load_data(config(data, tiny_bert))
-    monkeypatch.setattr(relation_run, "_judged", only_valid)
+    monkeypatch.setattr(Reader, "logits", only_valid)
     metrics = run_relations(
         config(data, tiny_bert, "extraction.refit=true"), tmp_path / "run", test=False,
         observe=lambda task, record: seen.append((task, record.epoch)),
@@ -244,4 +243,4 @@ def test_an_empty_part_is_refused(data: Path, tiny_bert: str, tmp_path: Path) ->
         update={"data": settings.data.model_copy(update={"path": None, "name": "nothing"})}
     )
     with pytest.raises(InputError, match="'nothing' was found in no data folder"):
-        relation_run.load_data(named)
+        load_data(named)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from relgnn.text.classifier import RelationClassifier
 from relgnn.text.rows import RowBatch
+
+
+class Supervised(Protocol):
+    """The supervised loss of a batch."""
+
+    def __call__(self, logits: Tensor, labels: Tensor, members: Tensor | None = None) -> Tensor:
+        """Of logits [M, outputs] under labels [M]; M is B, or as many as there are members."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,8 @@ class Step:
         vectors: [B, width], see `RelationClassifier.represent`.
         logits: [B, outputs].
         loss: scalar, the supervised loss of these logits.
-        supervised: mean supervised loss of logits [B, outputs] under labels [B].
+        supervised: mean supervised loss of logits under labels: of all rows, or of `members` (bool
+            [B]) alone.
         generator: of an objective's draws, on the trainer's device.
     """
 
@@ -38,7 +46,7 @@ class Step:
     vectors: Tensor
     logits: Tensor
     loss: Tensor
-    supervised: Callable[[Tensor, Tensor], Tensor]
+    supervised: Supervised
     generator: torch.Generator
 
 

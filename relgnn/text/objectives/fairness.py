@@ -45,7 +45,7 @@ class Fairness(Objective):
                 if bool(seen):
                     losses.append(mean.clone())
                 continue
-            loss = step.supervised(step.logits[members], step.labels[members])
+            loss = step.supervised(step.logits[members], step.labels[members], members)
             now = loss.detach()
             mean.copy_(KEPT * mean + (1 - KEPT) * now if bool(seen) else now)
             seen.fill_(True)

@@ -1,0 +1,144 @@
+"""A causal language model is tuned to give the right answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from relgnn.config.generative import WriterConfig
+from relgnn.errors import InputError
+from relgnn.runtime import Runtime, torch_rng
+from relgnn.training import Task, Trainer, TrainSettings, module_tensors, save_tensors
+
+IGNORED = -100
+
+
+class AnswerTask(Task[Tensor]):
+    """Mean over sentences of the mean cross-entropy of an answer's tokens.
+
+    It is the negative of the right answer's score, see `relgnn.text.generative.answer_scores`.
+
+    Args:
+        network: a causal model; its weights that ask for a gradient are trained.
+        tokenizer: its own.
+        pairs: prompts and their answers.
+        batch_size: pairs of a step.
+    """
+
+    name = "relation writer"
+
+    def __init__(
+        self, network: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]], batch_size: int
+    ) -> None:
+        self.network, self.batch_size = network, batch_size
+        self.padding = int(tokenizer.pad_token_id)
+        self.rows = []
+        for prompt, answer in pairs:
+            asked = tokenizer(prompt)["input_ids"]
+            said = tokenizer(answer, add_special_tokens=False)["input_ids"]
+            told = torch.tensor([IGNORED] * len(asked) + said)
+            self.rows.append((torch.tensor(asked + said), told))
+        # What is trained and nothing else, so that a state on the disk leaves frozen weights out.
+        # The network itself stays in evaluation mode: it is tuned without dropout.
+        self._trained = nn.ParameterList(p for p in network.parameters() if p.requires_grad)
+
+    @property
+    def model(self) -> nn.Module:
+        return self._trained
+
+    def num_batches(self, epoch: int) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterable[Tensor]:
+        return torch.randperm(len(self.rows), generator=generator).split(self.batch_size)
+
+    def items(self, batch: Tensor) -> int:
+        return len(batch)
+
+    def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        read = self.tensors(batch)
+        device = self.network.device
+        ids, told = read["ids"].to(device), read["told"].to(device)[:, 1:]
+        logits = self.network(ids, attention_mask=(read["mask"]).to(device)).logits[:, :-1]
+        each = functional.cross_entropy(
+            logits.transpose(1, 2).float(), told, ignore_index=IGNORED, reduction="none"
+        )
+        return (each.sum(1) / (told != IGNORED).sum(1)).mean()
+
+    def tensors(self, batch: Tensor) -> dict[str, Tensor]:
+        """Token ids, which of them are there, and which are answers (the others are -100)."""
+        rows = [self.rows[i] for i in batch.tolist()]
+        ids, told = (
+            nn.utils.rnn.pad_sequence(list(part), batch_first=True, padding_value=value)
+            for part, value in zip(zip(*rows, strict=True), (self.padding, IGNORED), strict=True)
+        )
+        lengths = torch.tensor([len(own) for own, _ in rows])
+        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+        return {"sentence": batch, "ids": ids, "told": told, "mask": mask}
+
+    def evaluate(self) -> dict[str, float]:
+        return {}
+
+
+def tune(
+    network: Any,
+    tokenizer: Any,
+    pairs: Sequence[tuple[str, str]],
+    settings: WriterConfig,
+    runtime: Runtime,
+    folder: Path,
+    resume: bool,
+) -> Any:
+    """Tune a causal model on answered prompts, by LoRA (Hu et al., 2022) or whole.
+
+    Args:
+        network, tokenizer: the model.
+        pairs: prompts and their answers.
+        settings: epochs, rate, rank.
+        runtime: of device, precision and draws.
+        folder: of the run; `checkpoint.safetensors` gets the trained weights.
+        resume: go on with the interrupted tuning there.
+
+    Returns:
+        The tuned model.
+
+    Raises:
+        InputError: peft is missing and a rank is asked for.
+    """
+    if settings.lora_rank:
+        if runtime.train_precision == "bf16":
+            network.to(torch.bfloat16)  # frozen: only the adapters need float32
+        network = _with_lora(network, settings.lora_rank, runtime)
+    task = AnswerTask(network, tokenizer, pairs, settings.batch_size)
+    trainer = Trainer(
+        TrainSettings(
+            epochs=settings.epochs, lr=settings.lr, schedule="linear", warmup=0.1, clip=1.0,
+            metric=None, patience=None,
+        ),
+        device=runtime.device, autocast=lambda: runtime.autocast(training=True),
+        seed=runtime.seed, resume_command=f"relgnn run --resume {folder}",
+    )  # fmt: skip
+    trainer.fit(task, folder / "resume", resume, log=folder / "log.jsonl")
+    save_tensors(folder / "checkpoint.safetensors", module_tensors(task.model))
+    return network.eval()
+
+
+def _with_lora(network: Any, rank: int, runtime: Runtime) -> Any:
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        raise InputError(
+            "generative.lora_rank needs the package peft; install relgnn[peft], or set it to 0 to "
+            "tune all weights"
+        ) from None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_rng("lora", runtime.seed).initial_seed())
+        lora = LoraConfig(
+            task_type="CAUSAL_LM", r=rank, lora_alpha=2 * rank, target_modules="all-linear"
+        )
+        return get_peft_model(network, lora).eval()

@@ -1,0 +1,164 @@
+"""A relation classifier together with what turns sentences into its input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from relgnn.config import FewShotConfig, GenerativeConfig, RelationConfig, load_run_config
+from relgnn.data.registry import folder_of
+from relgnn.data.relations import Example, RelationData, few_labels, read_relations
+from relgnn.errors import InputError
+from relgnn.ranking.classification import f1_scores
+from relgnn.runtime import Runtime, torch_rng
+from relgnn.text.classifier import RelationClassifier, logits_of
+from relgnn.text.debias import best_share, debiased
+from relgnn.text.efficient import as_saved, attach
+from relgnn.text.encoder import load_model
+from relgnn.text.ensemble import Ensemble, member_seed
+from relgnn.text.labels import decide, labelled
+from relgnn.text.pretraining_run import adapted
+from relgnn.text.rows import Marker, Rows
+from relgnn.text.views import Views
+from relgnn.training import load_json, load_tensors, restore_module
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A tuned classifier with what turns sentences into its input.
+
+    Args:
+        marker: makes rows.
+        model: reads them.
+        data: what it was tuned on.
+        runtime: where and how precisely it reads.
+        subtract: share of the logits that the entities' names alone have, which is taken away.
+    """
+
+    marker: Marker
+    model: RelationClassifier | Ensemble
+    data: RelationData
+    runtime: Runtime
+    subtract: float = 0.0
+
+    @property
+    def members(self) -> list[RelationClassifier]:
+        """The classifiers that are trained, each on its own."""
+        if isinstance(self.model, RelationClassifier):
+            return [self.model]
+        return [one for one in self.model.members if isinstance(one, RelationClassifier)]
+
+    def rows(self, examples: Sequence[Example]) -> tuple[Rows, Tensor]:
+        """What is learned of examples: rows and their labels, see `labelled`."""
+        index, labels = labelled(examples, len(self.data.labels), self.model.settings.multi_label)
+        return self.marker.rows([examples[i] for i in index]), labels
+
+    def read(self, rows: Rows) -> np.ndarray:
+        """[len(rows), labels], float32, before anything is taken away."""
+        return logits_of(self.model, rows, self.runtime.autocast)
+
+    def logits(self, examples: Sequence[Example]) -> np.ndarray:
+        """[len(examples), labels], float32."""
+        rows = self.marker.rows(examples)
+        logits = self.read(rows)
+        if self.subtract == 0:
+            return logits
+        names = self.read(Views(self.marker).entities(rows))
+        return debiased(logits, names, self.subtract)
+
+    def decided(
+        self, examples: Sequence[Example], logits: np.ndarray
+    ) -> tuple[list[Example], np.ndarray, np.ndarray]:
+        """Rows, what they state, and what logits [len(examples), labels] decide they state."""
+        multi, negative = self.model.settings.multi_label, self.data.negative
+        index, truth = labelled(examples, len(self.data.labels), multi)
+        return [examples[i] for i in index], truth.numpy(), decide(logits[index], multi, negative)
+
+    def f1(self, examples: Sequence[Example], logits: np.ndarray) -> dict[str, float]:
+        """macro_f1 and micro_f1 of what logits [len(examples), labels] decide."""
+        _, truth, predicted = self.decided(examples, logits)
+        return f1_scores(truth, predicted, self.data.positive, self.data.families)
+
+    def without_bias(self, valid: Sequence[Example]) -> Reader:
+        """The same reader, which takes away as much of the names' own logits as is configured."""
+        settings = self.model.settings
+        if settings.debias is None:
+            return self
+        if settings.debias.subtract != "valid":
+            return replace(self, subtract=settings.debias.subtract)
+        rows = self.marker.rows(valid)
+        share = best_share(
+            self.read(rows),
+            self.read(Views(self.marker).entities(rows)),
+            lambda logits: self.f1(valid, logits)[settings.metric],
+        )
+        return replace(self, subtract=share)
+
+
+def load_data(config: RelationConfig | FewShotConfig | GenerativeConfig) -> RelationData:
+    """The configuration's data set, cut to its fraction of labels.
+
+    Raises:
+        InputError: it is nowhere, or is broken, or has no such fraction.
+    """
+    data, folder = config.data, folder_of(config.data)
+    required = () if isinstance(config, FewShotConfig) else ("train", "test")
+    found = read_relations(folder, data.name or folder.name, required)
+    if data.fraction == 1:
+        return found
+    return few_labels(found, folder, round(100 * data.fraction), data.split_seed)
+
+
+def make_reader(config: RelationConfig, data: RelationData, runtime: Runtime) -> Reader:
+    """The language model with fresh markers and classifier, as often as the ensemble has members.
+
+    Raises:
+        InputError: the model cannot be loaded, or its tokenizer is not a fast one.
+    """
+    extraction = config.extraction
+    network, tokenizer = load_model(config.text.model, config.text.device_map)
+    if any(value.is_meta for value in network.parameters()):
+        raise InputError(
+            "text.device_map leaves weights off the devices that compute, and those cannot be "
+            "tuned; place every part on a GPU, or all on cpu"
+        )
+    types = {kind for one in data.train for kind in (one.head_type, one.tail_type)}
+    marker = Marker(tokenizer, extraction.marking, config.text.max_tokens, sorted(types))
+    members = []
+    for number in range(extraction.ensemble):
+        if number:
+            network, _ = load_model(config.text.model, config.text.device_map)
+        seed = member_seed(runtime.seed, number)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch_rng("relation classifier", seed).initial_seed()))
+            marker.resize(network)
+            model = RelationClassifier(network, len(data.labels), extraction, data.negative)
+            if extraction.efficient is not None:
+                model.network = attach(network, extraction.efficient, marker.new_tokens)
+        members.append(model.place(runtime.device))
+    joined = Ensemble(members) if len(members) > 1 else members[0]
+    return Reader(marker, joined, data, runtime)
+
+
+def open_reader(folder: Path) -> Reader:
+    """The tuned classifier of a finished run, with the data that it was tuned on.
+
+    Raises:
+        InputError: it is no finished run of this kind, a file is missing or does not fit.
+    """
+    config = load_run_config(folder / "config.yaml")
+    if not isinstance(config, RelationConfig):
+        raise InputError(f"{folder}: nothing was tuned in this run; give one with 'extraction:'")
+    path = folder / "checkpoint.safetensors"
+    config = as_saved(adapted(config, folder))
+    reader = make_reader(config, load_data(config), Runtime.from_config(config.runtime))
+    restore_module(reader.model, load_tensors(path)[0], path)
+    reader.model.eval()
+    if config.extraction.debias is None:
+        return reader
+    return replace(reader, subtract=load_json(folder / "calibration.json")["subtract"])

@@ -1,0 +1,210 @@
+"""Rewritten sentences of a run: what its configuration adds to train, and attacks at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from relgnn.config import RelationConfig
+from relgnn.config.augmentation import AttackConfig, AugmentationConfig
+from relgnn.data.relations import Example, RelationData, as_entry, example
+from relgnn.runtime import Runtime, rng
+from relgnn.text.attack import Adversarial, Attack, Read, attack_report
+from relgnn.text.augment import (
+    Augmenter,
+    BackTranslation,
+    Distractors,
+    EntitySwap,
+    Neighbours,
+    Paraphrase,
+    Synonyms,
+    WordNet,
+)
+from relgnn.text.encoder import load_model
+from relgnn.text.generation import load_writer
+from relgnn.training import atomic_file
+
+ADVERSARIAL = "adversarial"
+
+
+def augmented(
+    config: RelationConfig,
+    data: RelationData,
+    part: str,
+    runtime: Runtime,
+    path: Path,
+    resume: bool,
+) -> list[Example]:
+    """Rewrites of a part of the data by every kind that needs no trained classifier.
+
+    Args:
+        config: of the run; without `augmentation:` there are none.
+        data: whose training mentions are swapped in.
+        part: "train" or "valid".
+        runtime: of the draws and the models' device.
+        path: where they are written, one JSON object a line, in the format of the data.
+        resume: take what an interrupted run wrote there.
+
+    Raises:
+        InputError: a model or WordNet cannot be read.
+    """
+    settings = config.augmentation
+    kinds = [kind for kind in settings.kinds if kind != ADVERSARIAL] if settings else []
+    if settings is None or not kinds:
+        return []
+
+    def made() -> Iterable[tuple[str, Example]]:
+        for kind in kinds:
+            augmenter = make_augmenter(kind, settings, config.text.model, data.train, runtime)
+            generator = runtime.rng(f"augmentation/{kind}/{part}")
+            for one in copies(augmenter, getattr(data, part), settings.copies, generator):
+                yield kind, one
+
+    return _kept(made, path, data.labels, resume)
+
+
+def misleading(
+    config: RelationConfig,
+    data: RelationData,
+    read: Read,
+    runtime: Runtime,
+    path: Path,
+    resume: bool,
+) -> list[Example]:
+    """Rewrites of training sentences that mislead the classifier `read`; see `augmented`."""
+    attack = make_attack(config, data, read)
+
+    def made() -> Iterable[tuple[str, Example]]:
+        for kind in attack.settings.kinds:
+            generator = runtime.rng(f"augmentation/{ADVERSARIAL}/{kind}")
+            for one in Adversarial(attack, kind).augment(data.train, generator):
+                yield f"{ADVERSARIAL}/{kind}", one
+
+    return _kept(made, path, data.labels, resume)
+
+
+def attacked(
+    config: RelationConfig,
+    data: RelationData,
+    read: Read,
+    split: str = "test",
+    limit: int | None = None,
+    path: Path | None = None,
+) -> dict[str, float]:
+    """How often rewrites of a fixed sample of sentences mislead a classifier.
+
+    Args:
+        config: of its run.
+        data: the sentences.
+        read: the classifier.
+        split: the part that is attacked.
+        limit: sentences of the sample; by default as configured.
+        path: where misleading rewrites are written, one JSON object a line.
+
+    Returns:
+        See `attack_report`.
+    """
+    attack = make_attack(config, data, read)
+    whole = getattr(data, split)
+    # the same sentences for every run, whatever its seed
+    order = rng("attacked sentences", 0).permutation(len(whole))
+    sample = [whole[i] for i in order[: limit or attack.settings.sentences]]
+    report, flips = attack_report(attack, sample, rng("attack", 0))
+    if path is not None:
+        _write(path, (
+            {
+                "kind": flip.kind, "edits": flip.edits, "said": data.labels[flip.said],
+                "before": as_entry(flip.before, data.labels),
+                "after": as_entry(flip.after, data.labels),
+            }
+            for flip in flips
+        ))  # fmt: skip
+    return report
+
+
+def make_attack(config: RelationConfig, data: RelationData, read: Read) -> Attack:
+    """The attack that a run is measured by, and hardened against.
+
+    Its synonyms are those of the language model as it was before any training.
+    """
+    settings = config.attack or AttackConfig()
+    lexicon = Neighbours(
+        *load_model(config.text.model), settings.neighbours, settings.min_similarity
+    )
+    return Attack(read, lexicon, EntitySwap(data.train), settings)
+
+
+def make_augmenter(
+    kind: str, settings: AugmentationConfig, model: str, train: Sequence[Example], runtime: Runtime
+) -> Augmenter:
+    """The augmenter of one kind.
+
+    Args:
+        kind: any but "adversarial".
+        settings: of all kinds.
+        model: the language model, whose embeddings tell synonyms.
+        train: training sentences.
+        runtime: whose device writing models run on.
+
+    Raises:
+        InputError: a model or WordNet cannot be read.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    if kind == "synonyms":
+        return Synonyms(
+            Neighbours(*load_model(model), settings.neighbours, settings.min_similarity),
+            settings.share,
+        )
+    if kind == "wordnet":
+        assert settings.wordnet is not None
+        return Synonyms(WordNet(settings.wordnet, settings.neighbours), settings.share)
+    if kind == "entity_swap":
+        return EntitySwap(train)
+    if kind == "distractors":
+        return Distractors()
+    if kind == "back_translation":
+        assert settings.translation is not None
+        there, back = (
+            load_writer(name, AutoModelForSeq2SeqLM, "augmentation.translation", runtime.device)
+            for name in settings.translation
+        )
+        return BackTranslation(there, back)
+    writer = load_writer(
+        settings.paraphraser, AutoModelForCausalLM, "augmentation.paraphraser", runtime.device
+    )
+    if runtime.precision == "bf16":
+        writer[0].to(torch.bfloat16)
+    return Paraphrase(writer, settings.prompt)
+
+
+def copies(
+    augmenter: Augmenter, examples: Sequence[Example], count: int, generator: np.random.Generator
+) -> list[Example]:
+    """Up to `count` different rewrites of each example."""
+    found = [one for _ in range(count) for one in augmenter.augment(examples, generator)]
+    return list(dict.fromkeys(found))
+
+
+def _kept(
+    make: Callable[[], Iterable[tuple[str, Example]]],
+    path: Path,
+    labels: Sequence[str],
+    resume: bool,
+) -> list[Example]:
+    """What an interrupted run wrote in `path`, else what is made now and written there."""
+    if not (resume and path.exists()):
+        _write(path, ({"kind": kind, **as_entry(one, labels)} for kind, one in make()))
+    number = {label: i for i, label in enumerate(labels)}
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [example(json.loads(line), number) for line in lines if line]
+
+
+def _write(path: Path, entries: Iterable[dict[str, Any]]) -> None:
+    with atomic_file(path) as beside, beside.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)

@@ -1,0 +1,79 @@
+"""Models that write, through tiny ones made here: the augmenters' plumbing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    BartConfig,
+    BartForConditionalGeneration,
+)
+
+from relgnn.data.relations import Example
+from relgnn.text.augment import BackTranslation, Paraphrase
+from relgnn.text.generation import load_writer, write
+
+ONE = Example("Ada was born in Bonn.", (0, 3), (16, 20), 1, "PER", "LOC")
+
+
+@pytest.fixture
+def tiny_translator(tiny_causal: str, tmp_path: Path) -> str:
+    _, tokenizer = load_writer(tiny_causal, AutoModelForCausalLM, "x")
+    tokenizer.save_pretrained(tmp_path / "translator")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        BartForConditionalGeneration(BartConfig(
+            vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=1,
+            encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16,
+            decoder_ffn_dim=16, max_position_embeddings=256, pad_token_id=0, bos_token_id=0,
+            eos_token_id=0, decoder_start_token_id=0, forced_eos_token_id=None,
+        )).save_pretrained(tmp_path / "translator")  # fmt: skip
+    return str(tmp_path / "translator")
+
+
+def test_what_is_written_follows_the_generator_and_not_the_global_state(tiny_causal: str) -> None:
+    network, tokenizer = load_writer(tiny_causal, AutoModelForCausalLM, "x")
+    before = torch.get_rng_state()
+    first, second, other = (
+        write(network, tokenizer, ["Ada", "Where is Bonn?", ""][:2], np.random.default_rng(seed))
+        for seed in (0, 0, 1)
+    )
+    assert first == second != other
+    assert all(first) and torch.equal(before, torch.get_rng_state())
+    assert write(network, tokenizer, [], np.random.default_rng(0)) == []
+
+
+def test_a_prompt_is_not_part_of_the_answer(tiny_causal: str) -> None:
+    network, tokenizer = load_writer(tiny_causal, AutoModelForCausalLM, "x")
+    with torch.no_grad():  # it says "a", whatever it reads
+        head = torch.nn.Linear(32, len(tokenizer))
+        head.weight.zero_()
+        head.bias.fill_(-100.0)
+        head.bias[tokenizer("a")["input_ids"][0]] = 100.0
+    network.set_output_embeddings(head)
+    texts = write(network, tokenizer, ["Ada", "Where is Bonn?"], np.random.default_rng(0))
+    assert set("".join(texts)) == {"a"}
+
+
+def test_random_models_give_nothing_that_breaks_the_contract(
+    tiny_causal: str, tiny_translator: str
+) -> None:
+    translator = load_writer(tiny_translator, AutoModelForSeq2SeqLM, "x")
+    assert translator[0].config.is_encoder_decoder
+    causal = load_writer(tiny_causal, AutoModelForCausalLM, "x")
+    chat = load_writer(tiny_causal, AutoModelForCausalLM, "x")
+    chat[
+        1
+    ].chat_template = "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }}{% endfor %}"
+    assert Paraphrase(chat)._prompt(ONE).startswith("<user> Rewrite")
+    for augmenter in (
+        BackTranslation(translator, translator), Paraphrase(causal), Paraphrase(chat)
+    ):  # fmt: skip
+        found = augmenter.rewrite([ONE, ONE], np.random.default_rng(0))
+        assert found == [None, None]  # noise names no one
+        assert augmenter.augment([ONE], np.random.default_rng(0)) == []

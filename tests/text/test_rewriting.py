@@ -1,0 +1,138 @@
+"""Runs that train on rewritten sentences and are attacked: files, resuming, the fixed sample."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from relgnn.config import RelationConfig, TuningConfig, load_run_config
+from relgnn.data.relations import read_relations
+from relgnn.errors import InputError
+from relgnn.text.classifier import RelationClassifier
+from relgnn.text.classifier_task import ClassifierTask
+from relgnn.text.encoder import load_model
+from relgnn.text.relation_run import attack_run, run_relations
+from relgnn.text.rows import Marker
+from relgnn.training import Interrupted, Trainer
+from tests.experiments.tiny import write_tiny_relations
+
+CHANGING = ("seconds", "peak_memory_mb")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_tiny_relations(tmp_path / "tiny")
+
+
+def config(data: Path, model: str, *changes: str) -> RelationConfig:
+    path = data.parent / "tiny.yaml"
+    path.write_text(
+        f"data: {{path: {data}}}\ntext: {{model: {model}, max_tokens: 32}}\n"
+        "extraction: {epochs: 3, lr: 3.0e-3, head_lr: 1.0e-2}\n"
+    )
+    found = load_run_config(path, changes)
+    assert isinstance(found, RelationConfig)
+    return found
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_rewrites_are_trained_on_and_written_as_data(
+    data: Path, tiny_bert: str, tmp_path: Path
+) -> None:
+    settings = config(
+        data, tiny_bert, "augmentation={kinds: [entity_swap, distractors], copies: 2, weight: 0.5}",
+        "extraction.refit=true",
+    )  # fmt: skip
+    run_relations(settings, tmp_path / "run")
+    found = lines(tmp_path / "run" / "augmented.jsonl")
+    assert {one["kind"] for one in found} == {"entity_swap", "distractors"}
+    assert 24 * 2 < len(found) <= 24 * 4
+    assert len(lines(tmp_path / "run" / "augmented_valid.jsonl")) > 24 * 2
+    # they are read as the data are
+    (tmp_path / "run" / "augmented.jsonl").rename(data / "train.jsonl")
+    assert len(read_relations(data).train) == len(found)
+
+
+def test_an_adversarial_run_is_attacked_before_and_after(
+    data: Path, tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(
+        data, tiny_bert, "augmentation={kinds: [entity_swap, adversarial]}",
+        "attack={sentences: 16, min_similarity: 0.0, budget: 20}", "extraction.epochs=8",
+    )  # fmt: skip
+    whole = run_relations(settings, tmp_path / "whole")
+    assert whole["attack"].keys() == {
+        "attack_rate", "attack_rate_synonyms", "attack_rate_entity_swap",
+        "attack_rate_distractors", "attack_edits", "attacked",
+    }  # fmt: skip
+    assert whole["test"]["attack_rate"] == whole["attack"]["attack_rate"]
+    assert 0 <= whole["test"]["attack_rate_before"] <= 1
+    found = lines(tmp_path / "whole" / "adversarial.jsonl")
+    assert found and all(one["kind"].startswith("adversarial/") for one in found)
+    flips = lines(tmp_path / "whole" / "attack.jsonl")
+    assert all(flip["said"] != flip["before"]["relation"] == flip["after"]["relation"]
+               for flip in flips)  # fmt: skip
+    # the same sentences and rewrites again, from the checkpoint
+    again = attack_run(tmp_path / "whole", out=tmp_path / "again.jsonl")
+    assert again == whole["attack"]
+    assert lines(tmp_path / "again.jsonl") == flips
+
+    fit, calls = Trainer.fit, []
+
+    def stopping(self: Trainer, *args: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise Interrupted("stopped")
+        return fit(self, *args, **options)
+
+    monkeypatch.setattr(Trainer, "fit", stopping)
+    with pytest.raises(Interrupted):
+        run_relations(settings, tmp_path / "part")
+    monkeypatch.undo()
+    resumed = run_relations(settings, tmp_path / "part", resume=True)
+    assert {k: v for k, v in resumed.items() if k not in CHANGING} == {
+        k: v for k, v in whole.items() if k not in CHANGING
+    }
+
+
+def test_weights_of_sentences_weigh_their_losses(data: Path, tiny_bert: str) -> None:
+    network, tokenizer = load_model(tiny_bert)
+    tuning = TuningConfig(dropout=0.0)
+    found = read_relations(data)
+    rows = Marker(tokenizer, "none").rows(found.train[:6])
+    labels = torch.tensor([one.relation for one in found.train[:6]])
+    model = RelationClassifier(network, 3, tuning).eval()
+
+    def loss(weights: list[float] | None) -> float:
+        task = ClassifierTask(
+            model, rows, labels, None, found, tuning,
+            weights=None if weights is None else torch.tensor(weights),
+        )  # fmt: skip
+        with torch.no_grad():
+            return float(task.loss(torch.arange(6), torch.Generator()))
+
+    each = [6 * loss([float(i == j) for i in range(6)]) for j in range(6)]
+    assert loss(None) == pytest.approx(sum(each) / 6)
+    assert loss([1, 1, 1, 0, 0, 0.5]) == pytest.approx((sum(each[:3]) + each[5] / 2) / 6)
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    ("augmentation={kinds: [wordnet]}", "set augmentation.wordnet=PATH"),
+    ("augmentation={kinds: [back_translation]}", "set augmentation.translation"),
+    ("augmentation={kinds: [paraphrase], prompt: 'Say {this}'}", "prompt"),
+    ("augmentation={kinds: [paraphrase], paraphraser: /nowhere}", "augmentation.paraphraser"),
+    ("augmentation={kinds: [paraphrase], paraphraser: /nowhere/a.gguf}", "a .gguf file"),
+    ("augmentation={kinds: [synonym]}", "'augmentation.kinds.0'"),
+])  # fmt: skip
+def test_what_cannot_be(data: Path, tiny_bert: str, tmp_path: Path, change: str, told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        run_relations(config(data, tiny_bert, change), tmp_path / "run")
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
