@@ -13,6 +13,18 @@ from relgnn.text.rows import HEAD, NEITHER, TAIL, Marker, RowBatch, Rows
 R = TypeVar("R", Rows, RowBatch)
 
 
+def special_ids(marker: Marker) -> Tensor:
+    """Ids [K] that are no words: special tokens and markers.
+
+    The mask and unknown tokens count as words, because they stand for some.
+    """
+    tokenizer = marker.tokenizer
+    sides = (marker.plain, *marker.of_type.values())
+    around = {token for pairs in sides for pair in pairs for ids in pair for token in ids}
+    words = {tokenizer.mask_token_id, tokenizer.unk_token_id}
+    return torch.tensor(sorted((around | set(tokenizer.all_special_ids)) - words))
+
+
 class Views:
     """Hides words behind the tokenizer's mask token.
 
@@ -29,21 +41,10 @@ class Views:
             tokenizer.eos_token_id,
         )  # fmt: skip
         self.filler = int(next(found for found in stand_ins if found is not None))
-        around = {
-            token
-            for pairs in (marker.plain, *marker.of_type.values())
-            for pair in pairs
-            for ids in pair
-            for token in ids
-        }
-        words = {tokenizer.mask_token_id, tokenizer.unk_token_id}
-        self.special = torch.tensor(sorted((around | set(tokenizer.all_special_ids)) - words))
+        self.special = special_ids(marker)
 
     def words(self, rows: R) -> Tensor:
-        """Which tokens are of the sentence: no markers, special tokens or padding; as `rows.ids`.
-
-        The mask and unknown tokens count as words, because they stand for some.
-        """
+        """Which tokens are of the sentence, bool like `rows.ids`: no `special_ids`, no padding."""
         return ~torch.isin(rows.ids, self.special.to(rows.ids.device))
 
     def context(self, rows: R) -> R:

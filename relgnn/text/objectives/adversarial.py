@@ -37,7 +37,7 @@ class Adversarial(Objective):
 
     def forward(self, step: Step) -> Tensor:
         """See `Objective`."""
-        settings, words = self.settings, self.views.words(step.rows)
+        settings, words = self.settings, self.views.words(step.rows) & step.rows.mask
         radius = radius_of(step.embeddings, words, settings.epsilon)
         steps, size = (1, 1.0) if settings.kind == "fgm" else (settings.steps, settings.step_size)
         move, moved, loss = step.embeddings, step.embeddings, step.loss
@@ -91,7 +91,7 @@ class Virtual(Objective):
             embeddings: [B, L, d] of the rows.
             generator: of the first direction.
         """
-        words, clean = self.views.words(rows), embeddings.detach()
+        words, clean = self.views.words(rows) & rows.mask, embeddings.detach()
         radius = radius_of(clean, words, self.settings.epsilon)
         noise = torch.randn(
             clean.shape, generator=generator, device=generator.device, dtype=torch.float32

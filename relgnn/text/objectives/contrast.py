@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from typing import TypeVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -12,8 +9,7 @@ from torch.nn.functional import normalize
 from relgnn.config.objectives import ContrastConfig
 from relgnn.text.classifier import RelationClassifier
 from relgnn.text.objectives.base import Objective, Step
-
-M = TypeVar("M", bound=nn.Module)
+from relgnn.text.objectives.running_mean import move, running_mean
 
 
 def projection(width: int, dim: int) -> nn.Sequential:
@@ -137,26 +133,3 @@ class QueueContrast(Objective):
         at = (self.place + torch.arange(len(own), device=own.device)) % self.settings.size
         self.keys[at], self.labels[at] = own, labels
         self.place += len(own)
-
-
-def running_mean(module: M) -> M:
-    """A copy whose trained weights are buffers, so that a saved state holds them.
-
-    Weights that are frozen stay those of `module`.
-    """
-    shared = {id(p): p for p in module.parameters() if not p.requires_grad}
-    mean = copy.deepcopy(module, shared)
-    for part in mean.modules():
-        for name, p in list(part.named_parameters(recurse=False)):
-            if p.requires_grad:
-                delattr(part, name)
-                part.register_buffer(name, p.detach())
-    return mean
-
-
-@torch.no_grad()
-def move(mean: nn.Module, module: nn.Module, momentum: float) -> None:
-    """θ_mean ← momentum · θ_mean + (1 - momentum) · θ, of what is trained."""
-    for name, p in module.named_parameters():
-        if p.requires_grad:
-            mean.get_buffer(name).lerp_(p, 1 - momentum)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +22,9 @@ from relgnn.posterior.thresholds import (
 )
 from relgnn.text.classifier import RelationClassifier
 from relgnn.text.objectives.base import Objective, Step
+from relgnn.text.objectives.running_mean import move, running_mean
 from relgnn.text.rows import NEITHER, Marker, RowBatch, Rows
+from relgnn.text.views import special_ids
 
 
 class TokenMask(nn.Module):
@@ -58,9 +58,7 @@ class TokenMask(nn.Module):
                 "semi.mask hides tokens and the model has neither a mask nor an unknown token; "
                 "set semi.mask=0"
             )
-        sides = (marker.plain, *marker.of_type.values())
-        around = {i for pairs in sides for pair in pairs for ids in pair for i in ids}
-        return cls(share, token or 0, {*tokenizer.all_special_ids, *around})
+        return cls(share, token or 0, special_ids(marker).tolist())
 
     def forward(self, rows: RowBatch, generator: torch.Generator) -> RowBatch:
         """The rows with other tokens hidden at every call."""
@@ -193,7 +191,7 @@ class MeanTeacher(Unlabelled):
         self, rows: Rows, settings: SemiConfig, view: TokenMask, model: RelationClassifier
     ) -> None:
         super().__init__(rows, settings, view)
-        self.teacher = frozen_copy(model)
+        self.teacher = running_mean(model)
 
     def loss(self, step: Step, index: Tensor, rows: RowBatch, strong: RowBatch) -> Tensor:
         """See `Unlabelled`."""
@@ -205,20 +203,7 @@ class MeanTeacher(Unlabelled):
     def stepped(self, model: RelationClassifier) -> None:
         """Move the teacher."""
         super().stepped(model)
-        weights = dict(self.teacher.named_buffers())
-        with torch.no_grad():
-            for name, value in model.named_parameters():
-                weights[name].lerp_(value, 1 - self.settings.decay)
-
-
-def frozen_copy(model: Any) -> Any:
-    """A copy of a module whose parameters are buffers: saved and resumed, and never trained."""
-    copied = copy.deepcopy(model)
-    for module in copied.modules():
-        for name, value in list(module.named_parameters(recurse=False)):
-            delattr(module, name)
-            module.register_buffer(name, value.detach())
-    return copied
+        move(self.teacher, model, self.settings.decay)
 
 
 def make_weigher(settings: SemiConfig, items: int, classes: int) -> Weigher:
@@ -252,6 +237,4 @@ def make_unlabelled(
     view = TokenMask.of(marker, settings.mask)
     if settings.kind == "mean_teacher":
         return MeanTeacher(rows, settings, view, model)
-    return FixMatch(
-        rows, settings, view, make_weigher(settings, len(rows), model.head.out_features)
-    )
+    return FixMatch(rows, settings, view, make_weigher(settings, len(rows), model.outputs))

@@ -32,7 +32,8 @@ from relgnn.text.objectives import (
     symmetric_kl,
 )
 from relgnn.text.objectives.adversarial import projected, radius_of, unit, without_dropout
-from relgnn.text.objectives.contrast import contrast, move, running_mean, same_label
+from relgnn.text.objectives.contrast import contrast, same_label
+from relgnn.text.objectives.running_mean import move, running_mean
 from relgnn.text.rows import Marker
 from relgnn.text.views import Views
 from relgnn.training import Interrupted, Trainer, TrainSettings, module_tensors
