@@ -48,6 +48,10 @@ COLUMNS = {
     "hits@10": "Hits@10",
     "macro_f1": "macro-F1",
     "micro_f1": "micro-F1",
+    "old_macro_f1": "macro-F1, old relations",
+    "old_micro_f1": "micro-F1, old relations",
+    "new_macro_f1": "macro-F1, new relations",
+    "new_micro_f1": "micro-F1, new relations",
     "accuracy": "accuracy",
     "standard_error": "standard error",
     "ece": "ECE",
@@ -67,7 +71,7 @@ COLUMNS = {
     "training_s": "training, s",
     "sentences_s": "sentences a second",
 }
-NAMED_ROWS = ("re_", "ablation_", "efficient_", "pretraining_")
+NAMED_ROWS = ("re_", "ablation_", "efficient_", "pretraining_", "continue_")
 """Tables whose rows say by name what was given."""
 FIRST = ("mrr", "macro_f1", "accuracy")
 """What is compared with the expected figure: the first of these that a table has."""

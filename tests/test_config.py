@@ -249,6 +249,8 @@ RELATIONS_YOUNGER = {
     "extraction.fairness": "{groups: {a: [x], b: [y]}}",
     "semi": "{}",
     "pretraining": "{}",
+    "data.negatives": "1.0",
+    "continued": "[{run: a, data: b}]",
     "augmentation": "{}",
     "attack": "{}",
     "extraction.efficient": "{}",
@@ -265,9 +267,12 @@ def test_younger_keys_of_relation_extraction_leave_recorded_hashes_alone() -> No
     path = ROOT / "experiments/configs/re_semeval2010/tuned_10.yaml"
     lines = read_lines("re_semeval2010")
     assert load_run_config(path).sha256() in {line.config_sha256 for line in lines}
-    bce = ["extraction.loss=bce"]
+    needs = {
+        "extraction.multi_label": ["extraction.loss=bce"],
+        "data.negatives": ["data.fraction=1.0"],
+    }
     for key, value in RELATIONS_YOUNGER.items():
-        base = bce if key == "extraction.multi_label" else []
+        base = needs.get(key, [])
         changed = load_run_config(path, [*base, f"{key}={value}"])
         assert changed.sha256() != load_run_config(path, base).sha256()
 

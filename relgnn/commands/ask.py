@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from relgnn.commands.console import AsJson, note, print_json, start_quietly
+from relgnn.commands.label import is_relation_run, label
 from relgnn.errors import InputError
 
 if TYPE_CHECKING:
@@ -96,11 +97,23 @@ def predict(
 def extract(
     run: RunFolder,
     text: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="TEXT", help="The text itself, @FILE for a file's, - for standard input's."
         ),
-    ],
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(help="What TEXT calls the first entity; for a run of relation extraction."),
+    ] = None,
+    tail: Annotated[str | None, typer.Option(help="The same of the second entity.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="In place of TEXT: JSON lines with text (or tokens), head and tail."),
+    ] = None,
+    k: Annotated[
+        int, typer.Option("-k", "--top", min=1, help="Labels shown of a pair of mentions.")
+    ] = 3,
     about: Annotated[
         str | None,
         typer.Option(
@@ -119,12 +132,27 @@ def extract(
     """Find the triples that a text states.
 
     Each comes with its sentence, its probability and what text and graph alone say; with --json
-    also with the characters that name its ends.
+    also with the characters that name its ends. A run of relation extraction says how the text
+    relates the mentions --head and --tail, with calibrated probabilities.
     """
-    content = read_text(text)
-    if not content.strip():
+    if (text is None) == (file is None):
+        raise InputError("give a TEXT, or --file with JSON lines for a run of relation extraction")
+    content = read_text(text) if text is not None else None
+    if content is not None and not content.strip():
         raise InputError("the text is empty; give at least one sentence")
     start_quietly()
+    if is_relation_run(run):
+        if about is not None or at_least is not None:
+            raise InputError(
+                f"{run}: is a run of relation extraction; leave --about and --at-least away"
+            )
+        label(run, content, head, tail, file, k, as_json)
+        return
+    if content is None or head is not None or tail is not None:
+        raise InputError(
+            f"{run}: is no run of relation extraction; give TEXT alone, without "
+            "--head, --tail and --file"
+        )
     from relgnn.data.lookup import find_entity
     from relgnn.loop.opened import open_run
 

@@ -99,7 +99,13 @@ def check(
     if as_json:
         problems = [asdict(problem) for problem in report.problems]
         print_json(
-            {"path": str(path), "ok": report.ok, "sizes": report.sizes, "problems": problems}
+            {
+                "path": str(path),
+                "ok": report.ok,
+                "sizes": report.sizes,
+                "problems": problems,
+                **({"labels": report.labels} if report.labels else {}),
+            }  # fmt: skip
         )
     else:
         for problem in report.warnings:
@@ -114,6 +120,10 @@ def check(
     if not as_json:
         sizes = ", ".join(f"{size:,} {name}" for name, size in report.sizes.items())
         print(f"{path}: can be loaded ({sizes})")
+        if report.labels:
+            parts = list(next(iter(report.labels.values())))
+            rows = [[label, *(f"{n[x]:,}" for x in parts)] for label, n in report.labels.items()]
+            print_table("Sentences of each relation", ["", *parts], rows)
 
 
 @app.command(epilog="Example: relgnn data get umls --out data")
@@ -129,6 +139,88 @@ def get(
 
     folder = out or Path(os.environ.get("RELGNN_DATA") or "data")
     print(fetch.get(name, folder))
+
+
+@app.command(
+    epilog="Example: relgnn data prepare notes.csv --out my_folder --negatives 2 --labels 10"
+)
+def prepare(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A file, or a folder with train, valid and test: JSON lines with text (or "
+            "tokens), head, tail and relation, or with tokens, entities and relations, or DyGIE "
+            "documents; a table with columns text, head, tail and relation; or a plain text.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder that is made.")],
+    valid: Annotated[
+        float,
+        typer.Option(min=0, max=0.5, help="Share that selects, where SOURCE has no such part."),
+    ] = 0.1,
+    test: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Share that tests, where SOURCE has no such part.")
+    ] = 0.1,
+    stop_words: Annotated[
+        Path | None, typer.Option(help="A file of words to drop, one a line; never in a mention.")
+    ] = None,
+    negatives: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Pairs of fitting types without a relation (NA) for each with one."
+        ),
+    ] = 0.0,
+    symmetric: Annotated[
+        list[str] | None,
+        typer.Option(help="A label that holds both ways, so that neither way is a negative."),
+    ] = None,
+    labels: Annotated[
+        list[int] | None,
+        typer.Option(min=1, max=99, help="Also draw subsets with so many percent of the labels."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of every draw.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Turn marked or plain text into a folder that `relgnn run` reads.
+
+    Letters are composed, unseen characters and double spaces dropped, and texts cut to the
+    sentences of their mentions. Splits keep the shares of the relations and never divide a
+    document. A plain text becomes texts.jsonl, one sentence a line.
+    """
+    from relgnn.data.prepare import Preparation, prepare
+    from relgnn.training import atomic_file
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: is there already; give another --out, or delete it")
+    words = _words(stop_words) if stop_words is not None else frozenset()
+    how = Preparation(
+        valid, test, words, negatives, frozenset(symmetric or ()), tuple(labels or ()), seed=seed
+    )
+    files = prepare(source, how)
+    for name, content in files.items():
+        with atomic_file(out / name) as path:
+            path.write_text(content, encoding="utf-8")
+    sizes = {
+        name.removesuffix(".jsonl"): content.count("\n")
+        for name, content in files.items()
+        if name.endswith(".jsonl")
+    }
+    if as_json:
+        print_json({"path": str(out), "sentences": sizes})
+    else:
+        print(f"{out}: {', '.join(f'{size:,} {name}' for name, size in sizes.items())}")
+
+
+def _words(path: Path) -> frozenset[str]:
+    from relgnn.data.tables import Problems, raise_first, read_text
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give one with a stop word a line")
+    problems = Problems()
+    words = read_text(path, problems).lower().split()
+    raise_first(problems.all(), path.parent)
+    return frozenset(words)
 
 
 def _facts(graph: Any) -> dict[str, Any]:

@@ -78,6 +78,32 @@ def run(
         Path | None,
         typer.Option(help="Go on with this interrupted run, in place of CONFIG.", metavar="RUN"),
     ] = None,
+    continue_: Annotated[
+        Path | None,
+        typer.Option(
+            "--continue",
+            metavar="RUN",
+            help="Tune this finished run of relation extraction further, on the labelled sentences "
+            "of --data, in place of CONFIG.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="With --continue: folder of new marked sentences.")
+    ] = None,
+    replay: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the old sentences that is learnt again.")
+    ] = 0.3,
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=1, help="How far F1 on the old valid set may fall.")
+    ] = 0.02,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="Put the continued run in the old one's place, if valid did not get worse; what "
+            "was there stays as *.previous.*.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train as a configuration says, evaluate, and write a run folder.
@@ -86,23 +112,38 @@ def run(
     """
     from relgnn.config import load_run_config
 
-    if (config is None) == (resume is None):
-        raise InputError("give a configuration file, or --resume RUN to go on with a run")
-    if resume is not None:
+    settings: AnyConfig
+    if continue_ is not None:
+        from relgnn.text.retune import continued_config
+
+        if resume is not None or data is None:
+            raise InputError(f"--continue {continue_}: give --data NEW with it, and no --resume")
+        # what stands in CONFIG's place is a change, too
+        changes = [*([str(config)] if config is not None else []), *(overrides or ())]
+        settings = continued_config(continue_, data, replay, tolerance, changes)
+        folder = out or default_folder(continue_, settings)
+    elif resume is not None and config is None and data is None:
         if not (resume / "config.yaml").is_file():
             raise InputError(f"{resume}: is no run folder (it has no config.yaml); check the path")
         if out is not None:
             raise InputError(f"--out {out}: a resumed run stays in its folder; leave --out away")
-        if (resume / "metrics.json").is_file():
-            _finished(resume, as_json)
-            return
         settings, folder = load_run_config(resume / "config.yaml"), resume
-    else:
-        assert config is not None
+    elif config is not None and resume is None and data is None:
         settings = load_run_config(config, overrides or ())
         folder = out or default_folder(config, settings)
-    metrics = _run(settings, folder, resume is not None)
-    _show_run(folder, metrics, as_json)
+    else:
+        raise InputError(
+            "give a configuration file, or --resume RUN to go on with a run, or --continue RUN "
+            "--data NEW to tune one further"
+        )
+    if resume is not None and (folder / "metrics.json").is_file():
+        _finished(folder, as_json)
+    else:
+        _show_run(folder, _run(settings, folder, resume is not None), as_json)
+    if replace:
+        from relgnn.text.retune import replace_run
+
+        note(f"{replace_run(folder)} now has the checkpoint of {folder}")
 
 
 def evaluate(
@@ -188,11 +229,29 @@ def _show_run(folder: Path, metrics: dict[str, Any], as_json: bool) -> None:
     if "all" not in metrics["rows"].get("final", {"all": None}):
         names = ("valid", "test", "held_out")
         _show_scores({name: metrics[name] for name in names if name in metrics})
+        if "continued" in metrics:
+            _show_continued(metrics["continued"])
     elif metrics["rows"]:
         print_metrics("Test, filtered, realistic", metrics["rows"])
     elif "valid" in metrics:
         print_metrics("Valid, filtered, realistic", {"final": metrics["valid"]})
     print(f"{folder}: {metrics['seconds']:.0f} s, {metrics['peak_memory_mb']:,.0f} MB")
+
+
+def _show_continued(found: dict[str, Any]) -> None:
+    """Old and new sets before and after, and whether the result was accepted."""
+    before, after = found["before"], found["after"]
+    metrics = list(next(iter(before.values())))
+    rows = [
+        [
+            name.replace("_", " "),
+            *(f"{when[name][m]:.3f}" for m in metrics for when in (before, after)),
+        ]
+        for name in before
+    ]
+    header = ["", *(f"{when} {m}" for m in metrics for when in ("before", "after"))]
+    print_table("Before and after", header, rows)
+    print("accepted" if found["accepted"] else f"not accepted: {found['worse']}")
 
 
 def _show_scores(parts: dict[str, dict[str, float]], as_json: bool = False) -> None:

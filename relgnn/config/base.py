@@ -25,6 +25,7 @@ NOT_HASHED = ("runtime", "tracking", "source", "expected", "budget")
 # so that they do not change its hash
 YOUNGER: dict[str, Any] = {
     "text.weights": "full",
+    "continued": [], "data.negatives": None,
     "gnn.decomposition": "basis", "gnn.alpha": True, "gnn.heads": 4, "gnn.fan_out": None,
     "semi": None,
     "extraction.loss": "cross_entropy", "extraction.multi_label": False, "extraction.attention": 0,

@@ -8,7 +8,9 @@ from pydantic import Field, model_validator
 
 from relgnn.config.augmentation import AttackConfig, AugmentationConfig
 from relgnn.config.base import Count, Dropout, Fraction, Rate, RunConfig, Section, Weight
+from relgnn.config.continued import ContinuedConfig
 from relgnn.config.efficient import EfficientConfig
+from relgnn.config.marked import MarkedDataConfig
 from relgnn.config.objectives import (
     AdversarialConfig,
     ContrastConfig,
@@ -120,6 +122,7 @@ class ReaderConfig(Section):
 class RelationConfig(RunConfig):
     """A run of supervised relation extraction."""
 
+    data: MarkedDataConfig = Field(description="the data set")
     text: ReaderConfig = Field(default_factory=ReaderConfig, description="the language model")
     extraction: TuningConfig = Field(description="how it is tuned")
     semi: SemiConfig | None = Field(None, description="what unlabelled sentences teach")
@@ -131,6 +134,9 @@ class RelationConfig(RunConfig):
     )
     attack: AttackConfig | None = Field(
         None, description="rewrites of test sentences that mislead; null: not searched for"
+    )
+    continued: list[ContinuedConfig] = Field(
+        default_factory=list, description="the runs that this one goes on with, oldest first"
     )
     tracking: TrackingConfig = Field(default_factory=TrackingConfig, description="its curves")
 

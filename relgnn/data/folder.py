@@ -15,7 +15,7 @@ The files, UTF-8, tab-separated, without a header, plain or gzipped:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -40,11 +40,15 @@ FourthColumn = Literal["page", "aliases"]
 
 @dataclass(frozen=True)
 class Report:
-    """What `check_folder` found; `ok` where the folder can be loaded."""
+    """What a check of a folder found; `ok` where it can be loaded.
+
+    `labels` counts each relation's marked sentences by part.
+    """
 
     path: Path
     problems: tuple[Problem, ...]
     sizes: Mapping[str, int]
+    labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def errors(self) -> tuple[Problem, ...]:

@@ -194,10 +194,7 @@ def folder_of(data: DataConfig) -> Path:
     """
     folder = data.path if data.path is not None else find(str(data.name))
     if folder is None:
-        raise InputError(
-            f"data.name: {data.name!r} was found in no data folder; set RELGNN_DATA to the folder "
-            "that holds it"
-        )
+        raise InputError(f"data.name: {_not_found(str(data.name))}")
     return folder
 
 
@@ -248,7 +245,8 @@ def list_datasets() -> list[DataSet]:
 
 def _not_found(name: str) -> str:
     tried = ", ".join(str(folder) for folder in search_folders())
+    get = f", or run `relgnn data get {name}`" if name in _DATA_SETS else ""
     return (
-        f"{name} was not found in {tried}: set RELGNN_DATA=FOLDER to the folder that holds {name}, "
-        f"or run `relgnn data get {name}`"
+        f"{name} was not found in {tried}: set RELGNN_DATA=FOLDER to the folder that holds "
+        f"{name}{get}"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from relgnn.data.folder import Report
+from relgnn.data.mentions import find_mention, no_spaces
 from relgnn.data.tables import (
     Problem,
     Problems,
@@ -101,34 +102,55 @@ class RelationData:
 
 
 def read_relations(
-    folder: Path, name: str = "", required: Sequence[str] = ("train", "test")
+    folder: Path,
+    name: str = "",
+    required: Sequence[str] = ("train", "test"),
+    known: Collection[str] = (),
 ) -> RelationData:
     """Read train, valid, test and unlabelled.jsonl, plain or gzipped, and relations.tsv.
 
-    Each line holds `tokens` (or `text` with character spans), `head` and `tail` ({"span", "type"})
-    and `relation`, which unlabelled.jsonl need not have. Where the untokenised `text` is there as
-    well, it is what models read.
+    Each line holds `tokens` (or `text` with character spans), `head` and `tail` ({"span", "type"},
+    or the mention itself, which is then looked for) and `relation`, which unlabelled.jsonl need not
+    have. Where the untokenised `text` is there as well, it is what models read.
 
     Args:
         folder: the data set.
         name: what to call it; by default the folder's name.
         required: splits that have to be there.
+        known: labels that test may ask for without an example in train or valid.
 
     Raises:
         InputError: a file is missing or broken, a span is outside of its sentence, a label is not
             in relations.tsv, or occurs in test alone.
     """
-    data, problems = _scan(folder, name or folder.name, required)
+    data, problems = _scan(folder, name or folder.name, required, known)
     raise_first(problems, folder)
     return data
 
 
 def check_relations(folder: Path) -> Report:
     """Everything that is wrong with a folder of marked sentences, each with file and line."""
-    data, problems = _scan(folder, folder.name, ("train", "valid", "test"))
-    parts = [*SPLITS, *(["unlabelled"] if data.unlabelled else [])]
-    sizes = {f"{part} sentences": len(getattr(data, part)) for part in parts}
-    return Report(folder, tuple(problems), {**sizes, "relations": len(data.labels)})
+    data, found = _scan(folder, folder.name, ("train", "valid", "test"))
+    parts = {split: getattr(data, split) for split in SPLITS}
+    problems = Problems()
+    for one, other in (("valid", "train"), ("test", "train"), ("test", "valid")):
+        there = {(x.text, x.head, x.tail) for x in parts[other]}
+        again = sum((x.text, x.head, x.tail) in there for x in parts[one])
+        if again:
+            problems.warning(
+                "duplicate", folder / f"{one}.jsonl", None,
+                f"{again} of its {len(parts[one])} sentences are in {other}.jsonl, too, with the "
+                "same mentions: leave them in one of the two",
+            )  # fmt: skip
+    counts = {split: Counter(x.relation for x in part) for split, part in parts.items()}
+    sizes = {f"{split} sentences": len(part) for split, part in parts.items()}
+    if data.unlabelled:
+        sizes["unlabelled sentences"] = len(data.unlabelled)
+    return Report(
+        folder, (*found, *problems.all()), {**sizes, "relations": len(data.labels)},
+        {label: {split: counts[split][i] for split in SPLITS}
+         for i, label in enumerate(data.labels)},
+    )  # fmt: skip
 
 
 def is_relations(folder: Path) -> bool:
@@ -136,8 +158,12 @@ def is_relations(folder: Path) -> bool:
     return any(find_file(folder, f"{split}.jsonl") is not None for split in SPLITS)
 
 
-def _scan(folder: Path, name: str, required: Sequence[str]) -> tuple[RelationData, list[Problem]]:
+def _scan(
+    folder: Path, name: str, required: Sequence[str], known: Collection[str] = ()
+) -> tuple[RelationData, list[Problem]]:
     problems = Problems()
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; check the path")
     path = find_file(folder, "relations.tsv")
     if path is None:
         raise InputError(
@@ -156,8 +182,9 @@ def _scan(folder: Path, name: str, required: Sequence[str]) -> tuple[RelationDat
             problems.error(
                 "missing", folder / f"{split}.jsonl", None, "no such file: copy the data set again"
             )
-    known = {one.relation for split in ("train", "valid") for one in found[split]}
-    lost = sorted({one.relation for one in found["test"]} - known)
+    taught = {one.relation for split in ("train", "valid") for one in found[split]}
+    taught |= {number[label] for label in known if label in number}
+    lost = sorted({one.relation for one in found["test"]} - taught)
     if found["train"] and lost:
         problems.error(
             "test_only", folder / "test.jsonl", None,
@@ -185,45 +212,70 @@ def example(entry: Mapping[str, Any], number: Mapping[str, int] | None) -> Examp
 
     Args:
         entry: its JSON object.
-        number: index of each label; None where no label is told, which is then -1.
+        number: index of each label; None where the relation is not told, and becomes -1.
 
     Raises:
         InputError: something is missing or does not fit.
     """
-    relation = -1
-    try:
-        if number is not None:
-            label = entry["relation"]
-            relation = number.get(label, -1)
-        spans = [tuple(map(int, entry[side]["span"])) for side in ("head", "tail")]
-        types = [str(entry[side].get("type") or "") for side in ("head", "tail")]
-    except (KeyError, TypeError, ValueError, AttributeError):
-        told = "" if number is None else ", and relation"
-        raise InputError(
-            f"expected tokens (or text), head and tail with a span [start, end){told}"
-        ) from None
-    if number is not None and relation < 0:
+    label = entry.get("relation")
+    if number is not None and not isinstance(label, str):
+        raise InputError("expected a relation: a label of relations.tsv")
+    if number is not None and label not in number:
         raise InputError(f"label {label!r} is not in relations.tsv: add it there or correct it")
-    tokens, text = entry.get("tokens"), entry.get("text")
-    starts: Sequence[int]
-    ends_at: Sequence[int]
-    if tokens is None and isinstance(text, str):
-        starts, ends_at = range(len(text)), range(1, len(text) + 1)
-        what = "characters of the text"
-    elif isinstance(tokens, list) and any(str(token).strip() for token in tokens):
-        text, starts, ends_at = place_tokens([str(token) for token in tokens], text)
-        what = "tokens"
-    else:
-        raise InputError("the list of tokens is empty: delete the line")
-    for side, (start, end) in zip(("head", "tail"), spans, strict=True):
-        if not 0 <= start < end <= len(starts):
-            raise InputError(
-                f"{side} span [{start}, {end}) is outside of the {len(starts)} {what}: expected "
-                "0 <= start < end <= their number"
-            )
-    head, tail = ((starts[a], ends_at[b - 1]) for a, b in spans)
+    text, starts, ends = _read_text(entry)
+    spans: list[Span] = []
+    for side in ("head", "tail"):
+        spans.append(_read_span(entry, side, text, starts, ends, spans))
+    types = (_type(entry["head"]), _type(entry["tail"]))
     group = entry.get("doc", entry.get("sent", ""))
-    return Example(text, head, tail, relation, types[0], types[1], str(group))
+    relation = -1 if number is None else number[str(label)]
+    return Example(text, spans[0], spans[1], relation, *types, str(group))
+
+
+def _read_text(entry: Mapping[str, Any]) -> tuple[str, Sequence[int], Sequence[int]]:
+    """The text, and where each unit that spans count starts and ends: a token or a character."""
+    tokens, text = entry.get("tokens"), entry.get("text")
+    if tokens is None and isinstance(text, str) and text.strip():
+        return text, range(len(text)), range(1, len(text) + 1)
+    if isinstance(tokens, list) and any(str(token).strip() for token in tokens):
+        return place_tokens(
+            [str(token) for token in tokens], text if isinstance(text, str) else None
+        )
+    what = "text" if tokens is None else "list of tokens"
+    raise InputError(f"the {what} is empty: delete the line")
+
+
+def _read_span(
+    entry: Mapping[str, Any],
+    side: str,
+    text: str,
+    starts: Sequence[int],
+    ends: Sequence[int],
+    taken: Sequence[Span],
+) -> Span:
+    end = entry.get(side)
+    if isinstance(end, str):
+        return find_mention(text, end, side, taken)
+    try:
+        first, last = map(int, end["span"])  # type: ignore[index]
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            "expected tokens (or text), head and tail with a span [start, end), and relation"
+        ) from None
+    if not 0 <= first < last <= len(starts):
+        what = "characters of the text" if isinstance(starts, range) else "tokens"
+        raise InputError(
+            f"{side} span [{first}, {last}) is outside of the {len(starts)} {what}: expected "
+            "0 <= start < end <= their number"
+        )
+    span = starts[first], ends[last - 1]
+    if not text[slice(*span)].strip():
+        raise InputError(f"{side} span [{first}, {last}) holds white space alone: correct it")
+    return span
+
+
+def _type(end: Any) -> str:
+    return str(end.get("type") or "") if isinstance(end, Mapping) else ""
 
 
 def as_entry(one: Example, labels: Sequence[str]) -> dict[str, Any]:
@@ -253,16 +305,11 @@ def place_tokens(
             return text, starts, [a + len(t) for a, t in zip(starts, tokens, strict=True)]
     joined, starts = "", []
     for token in tokens:
-        if joined and not (_no_spaces(joined[-1]) and _no_spaces(token[:1])):
+        if joined and not (no_spaces(joined[-1]) and no_spaces(token[:1])):
             joined += " "
         starts.append(len(joined))
         joined += token
     return joined, starts, [a + len(t) for a, t in zip(starts, tokens, strict=True)]
-
-
-def _no_spaces(character: str) -> bool:
-    """Whether it belongs to a script that is written without spaces: Chinese or Japanese."""
-    return "\u3000" <= character <= "\u9fff" or "\uff00" <= character <= "\uffef"
 
 
 def few_labels(data: RelationData, folder: Path, percent: int, draw: int) -> RelationData:
@@ -312,6 +359,14 @@ def stratified(
     Returns:
         the part and the rest, both in the order of `examples`.
     """
+    part, rest = stratified_rows(examples, share, generator)
+    return tuple(examples[i] for i in part), tuple(examples[i] for i in rest)
+
+
+def stratified_rows(
+    examples: Sequence[Example], share: float, generator: np.random.Generator
+) -> tuple[list[int], list[int]]:
+    """Rows of the part and of the rest; see `stratified`."""
     groups: dict[str, list[int]] = {}
     for i, one in enumerate(examples):
         groups.setdefault(one.group or f"\0{i}", []).append(i)
@@ -329,6 +384,4 @@ def stratified(
         if gain > 0:
             taken.update(members[index])
             have.update(own)
-    part = tuple(one for i, one in enumerate(examples) if i in taken)
-    rest = tuple(one for i, one in enumerate(examples) if i not in taken)
-    return part, rest
+    return sorted(taken), [i for i in range(len(examples)) if i not in taken]

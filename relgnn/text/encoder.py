@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -54,7 +55,8 @@ def load_model(
         device_map: places its parts on devices, through accelerate; None: all stays together.
 
     Raises:
-        InputError: the model cannot be found, has no safetensors weights, or cannot be placed.
+        InputError: the model cannot be found, lacks safetensors weights or a tokenizer, or
+            cannot be placed.
     """
     path = model_path(model)
     try:
@@ -72,14 +74,39 @@ def load_model(
             f"text.device_map: {device_map!r} cannot be followed here ({reason}); name devices "
             "that are there (accelerate places them: the extra 'generative'), or set it to null"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"text.model: {model!r} cannot be loaded ({reason}); give a Hugging Face name that "
-            f"can be reached, a folder with safetensors weights, or {PACKAGED!r}, which needs no "
-            "network"
-        ) from error
+        raise InputError(_not_loaded(model, reason)) from error
+    # without its files, transformers makes a tokenizer to which every word is unknown
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise InputError(_not_loaded(model, "it has no tokenizer files"))
     return network.eval(), tokenizer
+
+
+def _not_loaded(model: str, reason: str) -> str:
+    return (
+        f"text.model: {model!r} cannot be loaded ({reason}); give a Hugging Face name that can be "
+        f"reached, a folder with safetensors weights and a tokenizer, or {PACKAGED!r}, which needs "
+        "no network"
+    )
+
+
+def require_positions(network: Any, max_tokens: int) -> None:
+    """Refuse rows longer than a network has positions for; some networks have no such limit.
+
+    Raises:
+        InputError: they may be longer.
+    """
+    found = getattr(network.config, "max_position_embeddings", None)
+    table = getattr(getattr(network, "embeddings", None), "position_embeddings", None)
+    # RoBERTa counts from behind the padding's place
+    padding = getattr(table, "padding_idx", None)
+    longest = max_tokens if found is None else int(found) - (0 if padding is None else padding + 1)
+    if max_tokens > longest:
+        raise InputError(
+            f"text.max_tokens is {max_tokens} and the model has {longest} positions; set "
+            f"text.max_tokens={longest} or less, or take a model for longer texts"
+        )
 
 
 def fingerprint(network: nn.Module) -> str:

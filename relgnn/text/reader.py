@@ -8,21 +8,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import log_softmax
 from torch import Tensor
 
 from relgnn.config import FewShotConfig, GenerativeConfig, RelationConfig, load_run_config
+from relgnn.data.prepare import with_negatives
 from relgnn.data.registry import folder_of
 from relgnn.data.relations import Example, RelationData, few_labels, read_relations
 from relgnn.errors import InputError
+from relgnn.posterior.softmax import LabelCalibrator
 from relgnn.ranking.classification import f1_scores
-from relgnn.runtime import Runtime, torch_rng
+from relgnn.runtime import Runtime, rng, torch_rng
 from relgnn.text.classifier import RelationClassifier, logits_of
 from relgnn.text.debias import best_share, debiased
 from relgnn.text.efficient import as_saved, attach
-from relgnn.text.encoder import load_model
+from relgnn.text.encoder import load_model, require_positions
 from relgnn.text.ensemble import Ensemble, member_seed
 from relgnn.text.labels import decide, labelled
 from relgnn.text.pretraining_run import adapted
+from relgnn.text.retune import add_data
 from relgnn.text.rows import Marker, Rows
 from relgnn.text.views import Views
 from relgnn.training import load_json, load_tensors, restore_module
@@ -38,6 +42,7 @@ class Reader:
         data: what it was tuned on.
         runtime: where and how precisely it reads.
         subtract: share of the logits that the entities' names alone have, which is taken away.
+        calibrator: of a finished run.
     """
 
     marker: Marker
@@ -45,6 +50,7 @@ class Reader:
     data: RelationData
     runtime: Runtime
     subtract: float = 0.0
+    calibrator: LabelCalibrator | None = None
 
     @property
     def members(self) -> list[RelationClassifier]:
@@ -70,6 +76,13 @@ class Reader:
             return logits
         names = self.read(Views(self.marker).entities(rows))
         return debiased(logits, names, self.subtract)
+
+    def probabilities(self, examples: Sequence[Example]) -> np.ndarray:
+        """P(label | sentence, head, tail) [len(examples), labels], calibrated in a finished run."""
+        logits = self.logits(examples)
+        return np.exp(
+            log_softmax(logits, 1) if self.calibrator is None else self.calibrator(logits)
+        )
 
     def decided(
         self, examples: Sequence[Example], logits: np.ndarray
@@ -109,19 +122,25 @@ def load_data(config: RelationConfig | FewShotConfig | GenerativeConfig) -> Rela
     data, folder = config.data, folder_of(config.data)
     required = () if isinstance(config, FewShotConfig) else ("train", "test")
     found = read_relations(folder, data.name or folder.name, required)
-    if data.fraction == 1:
-        return found
-    return few_labels(found, folder, round(100 * data.fraction), data.split_seed)
+    if isinstance(config, RelationConfig) and config.data.negatives is not None:
+        generator = rng("negatives", config.runtime.seed)
+        found = with_negatives(found, folder, config.data.negatives, generator)
+    if data.fraction < 1:
+        found = few_labels(found, folder, round(100 * data.fraction), data.split_seed)
+    for step in config.continued if isinstance(config, RelationConfig) else ():
+        found = add_data(found, step)
+    return found
 
 
 def make_reader(config: RelationConfig, data: RelationData, runtime: Runtime) -> Reader:
     """The language model with fresh markers and classifier, as often as the ensemble has members.
 
     Raises:
-        InputError: the model cannot be loaded, or its tokenizer is not a fast one.
+        InputError: the model cannot be loaded, has too few positions, or no fast tokenizer.
     """
     extraction = config.extraction
     network, tokenizer = load_model(config.text.model, config.text.device_map)
+    require_positions(network, config.text.max_tokens)
     if any(value.is_meta for value in network.parameters()):
         raise InputError(
             "text.device_map leaves weights off the devices that compute, and those cannot be "
@@ -145,8 +164,12 @@ def make_reader(config: RelationConfig, data: RelationData, runtime: Runtime) ->
     return Reader(marker, joined, data, runtime)
 
 
-def open_reader(folder: Path) -> Reader:
+def open_reader(folder: Path, runtime: Runtime | None = None) -> Reader:
     """The tuned classifier of a finished run, with the data that it was tuned on.
+
+    Args:
+        folder: of the run.
+        runtime: where it computes; by default as it did.
 
     Raises:
         InputError: it is no finished run of this kind, a file is missing or does not fit.
@@ -156,9 +179,10 @@ def open_reader(folder: Path) -> Reader:
         raise InputError(f"{folder}: nothing was tuned in this run; give one with 'extraction:'")
     path = folder / "checkpoint.safetensors"
     config = as_saved(adapted(config, folder))
-    reader = make_reader(config, load_data(config), Runtime.from_config(config.runtime))
+    reader = make_reader(config, load_data(config), runtime or Runtime.from_config(config.runtime))
     restore_module(reader.model, load_tensors(path)[0], path)
     reader.model.eval()
-    if config.extraction.debias is None:
-        return reader
-    return replace(reader, subtract=load_json(folder / "calibration.json")["subtract"])
+    told = load_json(folder / "calibration.json")
+    return replace(
+        reader, subtract=told.get("subtract", 0.0), calibrator=LabelCalibrator.from_json(told)
+    )

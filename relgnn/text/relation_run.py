@@ -20,6 +20,7 @@ from relgnn.text.pretraining_run import adapt, adapted
 from relgnn.text.reader import Reader, load_data, make_reader, open_reader
 from relgnn.text.relation_fit import Fitter, Lessons
 from relgnn.text.relation_report import calibration, reports, write_attention
+from relgnn.text.retune import carry_over, compare, new_data
 from relgnn.text.rewriting import ADVERSARIAL, attacked, augmented, misleading
 from relgnn.text.self_training import PseudoLabels, self_train
 from relgnn.training import FitResult, Observer, module_tensors, save_tensors
@@ -143,7 +144,10 @@ def _tune(fitter: Fitter, data: RelationData) -> dict[str, Any]:
             config, config.pretraining, texts_of(data), fitter.runtime, folder, fitter.resume
         )
         fitter = replace(fitter, config=adapted(config, folder))
-    found = _select(fitter, data)
+    old = None
+    if config.continued:
+        old = open_reader(config.continued[-1].run, fitter.runtime)
+    found = _select(fitter, data, old)
     reader = found.reader.without_bias(data.valid)
     logits = reader.logits(data.valid)
     metrics: dict[str, Any] = told | found.told | {
@@ -177,15 +181,24 @@ def _tune(fitter: Fitter, data: RelationData) -> dict[str, Any]:
         if found.weak is not None:
             before = attacked(config, data, found.weak.logits)
             metrics["test"]["attack_rate_before"] = before["attack_rate"]
+    if old is not None:
+        step = config.continued[-1]
+        fresh = new_data(old.data, step)
+        metrics["continued"] = compare(old, reader, fresh, config.extraction.metric, step.tolerance)
     return metrics
 
 
-def _select(fitter: Fitter, data: RelationData) -> _Selected:
-    """Every training that valid judges: on gold, on rewrites, on mistakes, on pseudo-labels."""
+def _select(fitter: Fitter, data: RelationData, old: Reader | None) -> _Selected:
+    """Every training that valid judges: on gold, on rewrites, on mistakes, on pseudo-labels.
+
+    Where there is an old reader, the first one starts from what that has learnt.
+    """
     config, folder, runtime = fitter.config, fitter.folder, fitter.runtime
     extra = augmented(config, data, "train", runtime, folder / "augmented.jsonl", fitter.resume)
     lessons, weak = Lessons(data.train, data.valid, extra), None
     reader = make_reader(config, data, runtime)
+    if old is not None:
+        carry_over(old, reader)
     if config.augmentation is not None and ADVERSARIAL in config.augmentation.kinds:
         fitter.fit(reader, lessons, "weak")
         weak, reader = reader, make_reader(config, data, runtime)

@@ -93,11 +93,13 @@ class Marker:
     Args:
         tokenizer: a fast one, which says where a token stands in the text. New tokens are added.
         marking: see above.
-        max_tokens: longest row; of a longer sentence, the tokens nearest to an entity are kept.
+        max_tokens: longest row; of a longer sentence, the tokens nearest to an entity are kept,
+            and of a mention longer than half of the room, its first ones.
         types: the entity types that typed markers name.
 
     Raises:
-        InputError: the tokenizer is not a fast one, or has no mask token where one is needed.
+        InputError: the tokenizer is not a fast one, or has no mask token where one is needed, or
+            `max_tokens` has no room for two mentions.
     """
 
     def __init__(
@@ -121,6 +123,13 @@ class Marker:
         self.around = special_tokens(tokenizer)
         self.plain = _markers(tokenizer, marking, "")
         self.of_type = {kind: _markers(tokenizer, marking, kind) for kind in self.types}
+        taken = sum(map(len, (*self.around, *(ids for pair in self.plain for ids in pair))))
+        self.room = max_tokens - taken
+        if self.room < 2:
+            raise InputError(
+                f"text.max_tokens is {max_tokens}, of which markers and ends take {taken}; two "
+                f"mentions need at least {taken + 2}"
+            )
 
     def resize(self, network: Any) -> None:
         """Give the network an embedding for each new token, drawn around the mean of the others."""
@@ -151,7 +160,8 @@ class Marker:
         self, one: Example, ids: np.ndarray, places: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         before, after = self.around
-        spans = [tokens_or_nearest(span, places) for span in (one.head, one.tail)]
+        found = (tokens_or_nearest(span, places) for span in (one.head, one.tail))
+        spans = [(start, min(end, start + self.room // 2)) for start, end in found]
         role = np.zeros(len(ids), dtype=np.int8)
         for who, (start, end) in zip((HEAD, TAIL), spans, strict=True):
             role[start:end] = who
@@ -161,8 +171,7 @@ class Marker:
             self.of_type.get(kind, self.plain)[side]
             for side, kind in enumerate((one.head_type, one.tail_type))
         ]
-        room = self.max_tokens - len(before) - len(after) - sum(len(a) + len(b) for a, b in markers)
-        kept = nearest(len(ids), spans, max(room, 1))
+        kept = nearest(len(ids), spans, self.room)
         # Insertions, by the token that they stand before; of two at one place the closing first.
         put: list[tuple[int, int, list[int], int]] = []
         for side, ((start, end), (opening, closing)) in enumerate(zip(spans, markers, strict=True)):

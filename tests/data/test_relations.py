@@ -121,6 +121,15 @@ def test_tokens_and_text(tmp_path: Path) -> None:
         ({"tail": {"span": [-1, 2]}}, "tail span [-1, 2) is outside"),
         ({"tokens": []}, "the list of tokens is empty"),
         ({"tokens": [" ", ""]}, "the list of tokens is empty"),
+        ({"tokens": "Ada was born"}, "the list of tokens is empty"),
+        ({"tokens": None, "text": " "}, "the text is empty"),
+        ({"tokens": ["Ada", "", "in", "Bonn"], "tail": {"span": [1, 2]}}, "holds white space"),
+        ({"relation": None}, "expected a relation"),
+        ({"relation": ["born"]}, "expected a relation"),
+        ({"head": {"span": [0, 1, 2]}}, "expected tokens (or text), head and tail with a span"),
+        ({"head": "Eve"}, "the text does not name the head 'Eve'; write it as the text does"),
+        ({"head": "Bonn", "tail": "Bonn"}, "does not name the tail 'Bonn' a second time"),
+        ({"head": ""}, "the head is empty"),
         ({"relation": "eats"}, "label 'eats' is not in relations.tsv"),
         ({"head": None}, "expected tokens (or text), head and tail with a span"),
         ({"head": {"span": "x"}}, "expected tokens (or text), head and tail with a span"),
@@ -133,6 +142,12 @@ def test_a_wrong_line_is_named(tmp_path: Path, change: dict[str, Any], told: str
     assert "\n" not in str(caught.value)
 
 
+def test_mentions_may_be_given_by_name(tmp_path: Path) -> None:
+    named = LINE | {"head": "Ada", "tail": "Bonn"}
+    [one, other] = read_relations(write(tmp_path / "d", train=[LINE, named])).train
+    assert other == one._replace(head_type="", tail_type="")
+
+
 def test_wrong_folders(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"train.jsonl:1: not JSON"):
         read_relations(write(tmp_path / "d", train=["{"]))
@@ -143,6 +158,8 @@ def test_wrong_folders(tmp_path: Path) -> None:
         read_relations(tmp_path / "d")
     with pytest.raises(InputError, match="no relations.tsv"):
         read_relations(tmp_path)
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        read_relations(tmp_path / "nowhere")
 
 
 def test_a_check_lists_everything(tmp_path: Path) -> None:
@@ -151,6 +168,16 @@ def test_a_check_lists_everything(tmp_path: Path) -> None:
     assert good.sizes == {
         "train sentences": 1, "valid sentences": 1, "test sentences": 1, "relations": 3,
     }  # fmt: skip
+    assert good.labels["born"] == {"train": 1, "valid": 1, "test": 1}
+    assert good.labels["lives"] == {"train": 0, "valid": 0, "test": 0}
+    assert [str(one) for one in good.warnings] == [
+        f"warning: {split}.jsonl: 1 of its 1 sentences are in {other}.jsonl, too, with the same "
+        "mentions: leave them in one of the two"
+        for split, other in (("valid", "train"), ("test", "train"), ("test", "valid"))
+    ]
+    turned = LINE | {"head": LINE["tail"], "tail": LINE["head"]}
+    apart = check_relations(write(tmp_path / "apart", valid=[turned], test=[turned, LINE]))
+    assert [one.place for one in apart.warnings] == ["test.jsonl", "test.jsonl"]
     bad = check_relations(write(tmp_path / "bad", train=["{", LINE | {"tokens": []}, LINE]))
     assert [(one.place, one.code) for one in bad.errors] == [
         ("train.jsonl:1", "json"), ("train.jsonl:2", "example"), ("valid.jsonl", "missing"),

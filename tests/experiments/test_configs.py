@@ -91,6 +91,9 @@ def test_relation_config_loads_with_its_data(path: Path) -> None:
     given = len(data.train)
     assert given == pytest.approx(len(whole.train) * config.data.fraction, rel=0.03)
     assert given + len(data.unlabelled) <= len(whole.train)
+    if config.data.negatives is not None:
+        stated = given - sum(one.relation == data.negative for one in data.train)
+        assert stated < given <= (1 + config.data.negatives) * stated
 
 
 @pytest.mark.parametrize("path", RELATIONS, ids=name)

@@ -20,7 +20,8 @@ SMALL_LOOP = (
 )  # fmt: skip
 
 SMALL_RELATIONS = (
-    "data.name=null", "data.fraction=1.0", "text.max_tokens=32", "extraction.epochs=1",
+    "data.name=null", "data.fraction=1.0", "data.negatives=null", "text.max_tokens=32",
+    "extraction.epochs=1",
 )  # fmt: skip
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from transformers import RobertaConfig, RobertaModel
 
 from relgnn.errors import InputError
 from relgnn.text import encoder as encoder_module
@@ -143,6 +145,47 @@ def test_a_model_that_cannot_be_loaded_is_one_line(
     with pytest.raises(InputError, match="text.model") as error:
         TextEncoder(str(path))
     assert "\n" not in str(error.value) and str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(("broken", "told"), [
+    ("config.json", "not a valid JSON"), ("model.safetensors", "header"),
+    ("tokenizer.json", "cannot be loaded"), ("no tokenizer", "it has no tokenizer files"),
+])  # fmt: skip
+def test_a_broken_model_folder_is_one_line(
+    tiny_bert: str, tmp_path: Path, broken: str, told: str
+) -> None:
+    folder = Path(shutil.copytree(tiny_bert, tmp_path / "model"))
+    if broken == "no tokenizer":
+        for path in folder.glob("tokenizer*"):
+            path.unlink()
+    else:
+        (folder / broken).write_text("{")
+    with pytest.raises(InputError, match="text.model: .* cannot be loaded") as error:
+        load_model(str(folder))
+    assert told in str(error.value) and "\n" not in str(error.value)
+
+
+def test_rows_longer_than_the_model_s_positions_are_refused(tiny_bert: str) -> None:
+    network, _ = load_model(tiny_bert)
+    encoder_module.require_positions(network, 96)
+    with pytest.raises(InputError, match="max_tokens is 97 and the model has 96 positions"):
+        encoder_module.require_positions(network, 97)
+    del network.config.max_position_embeddings
+    encoder_module.require_positions(network, 97)
+
+
+def test_roberta_counts_positions_from_behind_the_padding() -> None:
+    config = RobertaConfig(
+        vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
+        intermediate_size=8, max_position_embeddings=34,
+    )  # fmt: skip
+    network = RobertaModel(config).eval()
+    encoder_module.require_positions(network, 32)
+    assert network(torch.full((1, 32), 5)).last_hidden_state.shape == (1, 32, 8)
+    with pytest.raises(InputError, match="max_tokens is 33 and the model has 32 positions"):
+        encoder_module.require_positions(network, 33)
+    with pytest.raises((IndexError, RuntimeError)):
+        network(torch.full((1, 33), 5))
 
 
 def test_weights_change_the_fingerprint(tiny_bert: str) -> None:

@@ -226,6 +226,9 @@ def test_symmetric_kl_is_zero_for_equal_rows_and_symmetric() -> None:
     ("text.device_map=nonsense", "cannot be loaded"),
     ("text.device_map={'': 97}", "text.device_map: {'': 97} cannot be followed here"),
     ("text.device_map={embeddings: disk, encoder: cpu, pooler: cpu}", "cannot be tuned"),
+    ("text.max_tokens=97", "the model has 96 positions; set text.max_tokens=96 or less"),
+    ("text.max_tokens=7", "markers and ends take 6; two mentions need at least 8"),
+    ("data.path=/nowhere", "/nowhere: no such folder"),
 ])  # fmt: skip
 def test_what_cannot_be(data: Path, tiny_bert: str, tmp_path: Path, change: str, told: str) -> None:
     with pytest.raises(InputError) as caught:
@@ -234,13 +237,24 @@ def test_what_cannot_be(data: Path, tiny_bert: str, tmp_path: Path, change: str,
     assert "\n" not in str(caught.value)
 
 
-def test_an_empty_part_is_refused(data: Path, tiny_bert: str, tmp_path: Path) -> None:
-    (data / "valid.jsonl").unlink()
-    with pytest.raises(InputError, match="has 64 training, 0 validation and 32 test"):
+@pytest.mark.parametrize(("split", "told"), [
+    ("train", "has 0 training, 32 validation and 32 test"),
+    ("valid", "has 64 training, 0 validation and 32 test"),
+    ("test", "has 64 training, 32 validation and 0 test"),
+])  # fmt: skip
+def test_an_empty_part_is_refused(
+    data: Path, tiny_bert: str, tmp_path: Path, split: str, told: str
+) -> None:
+    (data / f"{split}.jsonl").write_text("")
+    with pytest.raises(InputError, match=told):
         run_relations(config(data, tiny_bert), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_data_set_is_told_where_it_was_looked_for(data: Path, tiny_bert: str) -> None:
     settings = config(data, tiny_bert)
     named = settings.model_copy(
         update={"data": settings.data.model_copy(update={"path": None, "name": "nothing"})}
     )
-    with pytest.raises(InputError, match="'nothing' was found in no data folder"):
+    with pytest.raises(InputError, match=r"data.name: nothing was not found in .*RELGNN_DATA"):
         load_data(named)

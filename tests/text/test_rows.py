@@ -96,6 +96,31 @@ def test_both_entities_survive_a_cut(left: int, gap: int, room: int, length: int
     assert said.index("[H]") < said.index("[/H]") < said.index("[T]") < said.index("[/T]")
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(8, 40), st.integers(1, 60), st.integers(1, 60), st.integers(0, 60))
+def test_mentions_and_gaps_longer_than_the_room_are_cut(
+    longest: int, head: int, tail: int, gap: int
+) -> None:
+    words = ["paris"] * head + ["the"] * gap + ["london"] * tail
+    text = " ".join(words)
+    spans = (0, 6 * head - 1), (6 * head + 4 * gap, len(text))
+    marker = Marker(shared_tokenizer(), "special", longest)
+    rows = marker.rows([Example(text, *spans, 0)])
+    assert len(rows.ids) == min(longest, head + gap + tail + 6)
+    assert len(role_of(marker, rows, HEAD)) == min(head, (longest - 6) // 2)
+    assert len(role_of(marker, rows, TAIL)) == min(tail, (longest - 6) // 2)
+    assert set(role_of(marker, rows, HEAD)) == {"paris"}
+    assert set(role_of(marker, rows, TAIL)) == {"london"}
+    assert role_of(marker, rows, HEAD_START) == ["[H]"]
+    assert role_of(marker, rows, TAIL_START) == ["[T]"]
+
+
+def test_a_row_has_room_for_two_mentions(tokenizer: Any) -> None:
+    with pytest.raises(InputError, match="markers and ends take 6; two mentions need at least 8"):
+        Marker(tokenizer, "special", 7)
+    assert len(Marker(tokenizer, "special", 8).rows([ONE]).ids) == 8
+
+
 def test_a_tail_before_the_head_and_one_inside_it(tokenizer: Any) -> None:
     marker = Marker(tokenizer, "special")
     turned = marker.rows([Example(TEXT, (25, 31), (0, 12), 0)])

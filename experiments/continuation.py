@@ -1,0 +1,166 @@
+"""Continue a run on relations that it did not know, with and without replay of the old sentences.
+
+    python -m experiments.continuation [--seeds S ...] [--again]
+
+The 30 % subset of SemEval-2010 Task 8 is divided: a run learns five relations and Other, and is
+then continued on the other four. Rows tell F1 on the test sentences of the old relations and of the
+new ones: `before`, `after_no_replay` and `after_replay`. Only seeds that are missing in
+experiments/results are run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from experiments.reproduce import CONFIGS, RUNS, SEEDS, provenance, run_apart, tree_is_dirty
+from experiments.results import RESULTS, Line, append, read_lines
+from relgnn.config import RelationConfig, load_run_config
+from relgnn.data.prepare import files_of
+from relgnn.data.relations import SPLITS, RelationData
+from relgnn.errors import RelgnnError
+from relgnn.text.reader import load_data
+from relgnn.text.retune import continued_config
+from relgnn.training import atomic_file, load_json
+
+TABLE = "continue_re_semeval2010"
+CONFIG = CONFIGS / "re_semeval2010" / "tuned_30.yaml"
+OLD = frozenset((
+    "Cause-Effect", "Component-Whole", "Content-Container", "Entity-Destination", "Entity-Origin",
+    "Other",
+))  # fmt: skip
+REPLAY = {"after_no_replay": 0.0, "after_replay": 0.3}
+"""Row: share of the old sentences that is learnt again."""
+TOLERANCE = 0.02
+EPOCHS = 5
+"""Of a continuation."""
+
+Runner = Callable[[Any, Path, bool], Any]
+
+
+def of_relations(data: RelationData, families: Collection[str]) -> RelationData:
+    """The sentences and labels of some relations, direction left aside; labels that train has."""
+    taught = {one.relation for one in data.train}
+    kept = [i for i, family in enumerate(data.families) if family in families and i in taught]
+    number = {label: i for i, label in enumerate(kept)}
+    parts = {
+        split: tuple(
+            one._replace(relation=number[one.relation])
+            for one in getattr(data, split)
+            if one.relation in number
+        )
+        for split in SPLITS
+    }
+    return replace(
+        data, labels=tuple(data.labels[i] for i in kept),
+        label_names=tuple(data.label_names[i] for i in kept),
+        descriptions=tuple(data.descriptions[i] for i in kept), unlabelled=(), **parts,
+    )  # fmt: skip
+
+
+def measure(
+    config: RelationConfig, folder: Path, old: Collection[str], runner: Runner = run_apart
+) -> dict[str, tuple[Mapping[str, float], dict[str, Any]]]:
+    """Run the protocol.
+
+    Args:
+        config: of a run on all relations.
+        folder: of the data and the runs; emptied first.
+        old: relations that are known before; the others are new.
+        runner: runs a configuration in a folder.
+
+    Returns:
+        row -> F1 on old, new and all test sentences, and the metrics.json of the run behind it.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    data = load_data(config)
+    new = set(data.families) - set(old)
+    for name, families in (("old", old), ("new", new)):
+        for file, content in files_of(of_relations(data, families)).items():
+            with atomic_file(folder / name / file) as path:
+                path.write_text(content, encoding="utf-8")
+    place = config.data.model_copy(
+        update={"name": None, "path": folder / "old", "fraction": 1.0, "split_seed": 0}
+    )
+    base = config.model_copy(update={"data": place})
+    runner(base, folder / "run", False)
+    found = {}
+    for row, replay in REPLAY.items():
+        further = continued_config(
+            folder / "run", folder / "new", replay, TOLERANCE, [f"extraction.epochs={EPOCHS}"]
+        )
+        runner(further, folder / row, False)
+        metrics = load_json(folder / row / "metrics.json")
+        for when, name in (("before", "before"), ("after", row)):
+            figures = metrics["continued"][when]
+            behind = metrics if when == "after" else load_json(folder / "run" / "metrics.json")
+            found[name] = (
+                {f"{part}{metric}": figures[test][metric]
+                 for test, part in (("test", ""), ("old_test", "old_"), ("new_test", "new_"))
+                 for metric in ("macro_f1", "micro_f1")},
+                behind,
+            )  # fmt: skip
+    return found
+
+
+def record(seed: int) -> None:
+    """Run the protocol for a seed and append its rows."""
+    config = _config(seed)
+    code = provenance()
+    folder = RUNS / TABLE / str(seed)
+    found = measure(config, folder, OLD)
+    environment = load_json(folder / "run" / "environment.json")
+    append(TABLE, [
+        Line(
+            table=TABLE, row=row, fraction=config.data.fraction, seed=seed, metrics=dict(figures),
+            expected={}, command=f"python -m experiments.continuation --seeds {seed}",
+            config_sha256=config.sha256(), git_commit=code["git_commit"],
+            dirty=code["dirty"] or tree_is_dirty(), split_seed=config.data.split_seed,
+            seconds=round(metrics["seconds"], 1), peak_memory_mb=round(metrics["peak_memory_mb"]),
+            hardware=environment["hardware"], versions=environment["versions"],
+        )
+        for row, (figures, metrics) in found.items()
+    ], RESULTS)  # fmt: skip
+
+
+def _config(seed: int) -> RelationConfig:
+    changes = [f"runtime.seed={seed}", f"data.split_seed={seed}"]
+    found = load_run_config(CONFIG, changes)
+    assert isinstance(found, RelationConfig)
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.continuation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
+    parser.add_argument("--again", action="store_true", help="run what is recorded too")
+    given = parser.parse_args(arguments)
+    try:
+        dirty = tree_is_dirty()
+        if dirty:
+            print("uncommitted code: these lines will be dirty, and never shown", file=sys.stderr)
+        known = {
+            (x.seed, x.config_sha256) for x in read_lines(TABLE, RESULTS) if dirty or not x.dirty
+        }
+        for seed in given.seeds:
+            if given.again or (seed, _config(seed).sha256()) not in known:
+                print(f"{TABLE}: seed {seed}", file=sys.stderr)
+                record(seed)
+    except RelgnnError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

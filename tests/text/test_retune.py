@@ -1,0 +1,314 @@
+"""Going on with a run: what is carried over, learnt, forgotten, refused and replaced."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from relgnn.config import RelationConfig, load_run_config
+from relgnn.config.continued import ContinuedConfig
+from relgnn.data.relations import Example, RelationData
+from relgnn.errors import InputError
+from relgnn.runtime import Runtime
+from relgnn.text.reader import load_data, make_reader, open_reader
+from relgnn.text.relation_run import evaluate_run, run_relations
+from relgnn.text.retune import (
+    add_data,
+    carry_over,
+    continued_config,
+    new_data,
+    replace_run,
+    replayed,
+    what_got_worse,
+)
+from relgnn.training import Interrupted, Trainer, load_json, load_tensors, save_json
+from tests.text.toy import PEOPLE, TOWNS
+
+OLD = {"born": "was born in", "lives": "lives now in", "Other": "saw"}
+NEW = {"left": "far away from", "Other": "saw the painter and"}
+RATES = "extraction: {epochs: 8, batch_size: 16, lr: 3.0e-3, head_lr: 1.0e-2}"
+
+
+def write(folder: Path, verbs: dict[str, str], towns: str, valid: bool = True) -> Path:
+    """A person of each, a town of each, and what is between; towns are of the given type."""
+    folder.mkdir(parents=True)
+    (folder / "relations.tsv").write_text("".join(f"{label}\t{label} it\t\n" for label in verbs))
+    lines = []
+    for person in PEOPLE:
+        for town in TOWNS:
+            for label, verb in verbs.items():
+                text = f"{person} {verb} {town} ."
+                end = len(text) - 2
+                lines.append(json.dumps({
+                    "text": text, "head": {"span": [0, len(person)], "type": "PER"},
+                    "tail": {"span": [end - len(town), end], "type": towns}, "relation": label,
+                }))  # fmt: skip
+    order = np.random.default_rng(0).permutation(len(lines)).tolist()
+    parts = {"train": order[:70], "test": order[100:130]}
+    if valid:
+        parts["valid"] = order[70:100]
+    for split, rows in parts.items():
+        (folder / f"{split}.jsonl").write_text("".join(lines[i] + "\n" for i in rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("world")
+    new = write(folder / "new", NEW, "LOC", valid=False)
+    return write(folder / "old", OLD, "LOC"), new
+
+
+@pytest.fixture(scope="module")
+def old_run(
+    world: tuple[Path, Path], tiny_bert: str, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A finished run on the old sentences; not to be changed."""
+    folder = tmp_path_factory.mktemp("runs") / "old"
+    path = folder.parent / "old.yaml"
+    path.write_text(
+        f"data: {{path: {world[0]}}}\ntext: {{model: {tiny_bert}, max_tokens: 32}}\n{RATES}\n"
+        "runtime: {threads: 1}\nexpected: {macro_f1: 0.5}\nsource: nowhere\n"
+    )
+    config = load_run_config(path)
+    assert isinstance(config, RelationConfig)
+    run_relations(config, folder)
+    return folder
+
+
+def continued(old_run: Path, world: tuple[Path, Path], replay: float, *changes: str) -> Any:
+    # as fast as at first: these sentences are few
+    rates = ["extraction.lr=3e-3", "extraction.head_lr=1e-2"]
+    return continued_config(old_run, world[1], replay, 0.02, [*rates, *changes])
+
+
+@pytest.fixture(scope="module")
+def new_run(old_run: Path, world: tuple[Path, Path]) -> Path:
+    """A finished continuation with replay; not to be changed."""
+    folder = old_run.parent / "new"
+    run_relations(continued(old_run, world, 0.5), folder)
+    return folder
+
+
+def examples(relations: list[int], first: int = 0) -> tuple[Example, ...]:
+    return tuple(
+        Example(f"a {first + i} b", (0, 1), (4, 5), r, "PER", "LOC")
+        for i, r in enumerate(relations)
+    )
+
+
+def test_labels_are_joined_and_what_is_held_out_is_not_learnt(world: tuple[Path, Path]) -> None:
+    old = load_old(world[0])
+    step = ContinuedConfig(run=world[0], data=world[1], replay=0.5)
+    fresh, both = new_data(old, step), add_data(old, step)
+    assert both.labels == fresh.labels == ("born", "lives", "Other", "left")
+    assert both.label_names[3] == "left it"
+    assert {both.labels[one.relation] for one in fresh.train} == {"left", "Other"}
+    # no valid file: a tenth of the new train selects
+    assert len(fresh.train) + len(fresh.valid) == 70 and 5 <= len(fresh.valid) <= 9
+    assert both.test == (*old.test, *fresh.test) and both.valid == (*old.valid, *fresh.valid)
+    old_part = [one for one in both.train if one in set(old.train)]
+    assert len(old_part) == pytest.approx(35, abs=2)
+    assert len(both.train) == len(old_part) + len(fresh.train)
+    other = step.model_copy(update={"seed": 1})
+    assert add_data(old, step).train == both.train != add_data(old, other).train
+    leaked = RelationData(
+        "d", old.labels, old.label_names, old.descriptions, old.train, old.valid, fresh.train[:9]
+    )
+    kept = add_data(leaked, step).train
+    assert not set(kept) & set(fresh.train[:9])
+
+
+def load_old(folder: Path) -> RelationData:
+    from relgnn.data.relations import read_relations
+
+    return read_relations(folder)
+
+
+def test_replay_keeps_every_relation_s_share() -> None:
+    train = examples([0] * 40 + [1] * 20)
+    generator = np.random.default_rng(0)
+    assert replayed(train, 0.0, generator) == ()
+    assert replayed(train, 1.0, generator) == train
+    found = replayed(train, 0.25, generator)
+    assert [sum(one.relation == r for one in found) for r in (0, 1)] == [10, 5]
+
+
+@pytest.mark.parametrize("marking", ["special", "typed", "none"])
+def test_a_grown_model_says_of_old_labels_what_the_old_one_said(
+    tiny_bert: str, tmp_path: Path, marking: str
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        f"data: {{path: x}}\ntext: {{model: {tiny_bert}, max_tokens: 32}}\n"
+        f"extraction: {{marking: {marking}}}\n"
+    )
+    config = load_run_config(path)
+    assert isinstance(config, RelationConfig)
+
+    def reader(labels: tuple[str, ...], kinds: list[str], seed: int) -> Any:
+        train = tuple(Example("Ada saw Bonn", (0, 3), (8, 12), 0, "PER", kind) for kind in kinds)
+        data = RelationData("d", labels, labels, labels, train, train, train)
+        runtime = config.runtime.model_copy(update={"seed": seed})
+        return make_reader(config, data, Runtime.from_config(runtime)), train
+
+    old, train = reader(("a", "b"), ["LOC"], 0)
+    # DAY comes before LOC, so that the markers' numbers move
+    new, more = reader(("a", "b", "c"), ["DAY", "LOC"], 1)
+    assert not np.allclose(old.logits(train), new.logits(train)[:, :2])
+    carry_over(old, new)
+    found = new.logits(train)
+    np.testing.assert_allclose(found[:, :2], old.logits(train), atol=1e-6)
+    assert np.isfinite(new.logits(more)).all() and found.shape == (1, 3)
+    other, _ = reader(("a",), ["LOC"], 0)
+    other.model.hidden = old.model.head
+    with pytest.raises(InputError, match=r"hidden.* does not fit"):
+        carry_over(other, new)
+
+
+@pytest.mark.parametrize(("after", "told"), [
+    ((0.5, 0.8), None), ((0.6, 0.79), None),
+    ((0.49, 0.9), "both valid sets together fell from 0.5"),
+    ((0.6, 0.77), "macro_f1 on the old valid set fell from 0.800 to 0.770"),
+])  # fmt: skip
+def test_what_got_worse(after: tuple[float, float], told: str | None) -> None:
+    def figures(whole: float, old: float) -> dict[str, dict[str, float]]:
+        return {"valid": {"macro_f1": whole}, "old_valid": {"macro_f1": old}}
+
+    found = what_got_worse(figures(0.5, 0.8), figures(*after), "macro_f1", 0.02)
+    assert (found is None) if told is None else (found is not None and told in found)
+
+
+def test_a_continued_run_learns_the_new_and_opens(
+    old_run: Path, new_run: Path, world: tuple[Path, Path]
+) -> None:
+    metrics = load_json(new_run / "metrics.json")
+    found = metrics["continued"]
+    assert found["before"]["new_test"]["macro_f1"] == 0
+    assert found["after"]["new_test"]["macro_f1"] > 0.8
+    assert found["after"]["old_test"]["macro_f1"] > 0.8
+    assert found["accepted"] and found["worse"] is None
+    old_test = load_json(old_run / "metrics.json")["test"]
+    assert found["before"]["old_test"] == pytest.approx(
+        {k: old_test[k] for k in ("macro_f1", "micro_f1")}
+    )
+    again = evaluate_run(new_run, "test")
+    assert again == pytest.approx({name: metrics["test"][name] for name in again})
+    reader = open_reader(new_run)
+    assert reader.data.labels == ("born", "lives", "Other", "left")
+    assert (new_run / "vocab" / "relations.tsv").read_text().startswith("born\tborn it\t\n")
+    config = load_run_config(new_run / "config.yaml")
+    assert isinstance(config, RelationConfig)
+    assert config.continued[0].run == old_run.resolve() and not config.expected
+    assert load_data(config).labels == reader.data.labels
+
+
+def test_an_interrupted_continuation_goes_on_to_the_same_numbers(
+    old_run: Path, new_run: Path, world: tuple[Path, Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    class Stopping(Trainer):
+        def fit(self, task: Any, *args: Any, **options: Any) -> Any:
+            steps = []
+
+            def stepped() -> None:
+                steps.append(1)
+                if len(steps) == 8:
+                    raise KeyboardInterrupt
+
+            self.save_seconds = 0
+            task.stepped = stepped
+            return super().fit(task, *args, **options)
+
+    monkeypatch.setattr("relgnn.text.relation_fit.Trainer", Stopping)
+    config = continued(old_run, world, 0.5)
+    with pytest.raises(Interrupted):
+        run_relations(config, tmp_path / "part")
+    assert (tmp_path / "part" / "resume" / "state.safetensors").exists()
+    monkeypatch.undo()
+    saved = load_run_config(tmp_path / "part" / "config.yaml")
+    assert isinstance(saved, RelationConfig) and saved == config
+    resumed = run_relations(saved, tmp_path / "part", resume=True)
+    whole = load_json(new_run / "metrics.json")
+    different = ("seconds", "peak_memory_mb")
+    assert {k: v for k, v in resumed.items() if k not in different} == {
+        k: v for k, v in whole.items() if k not in different
+    }
+
+
+def test_rates_fall_once_and_valid_is_not_trained_on(
+    old_run: Path, new_run: Path, tmp_path: Path
+) -> None:
+    first = continued_config(old_run, tmp_path, 0.3, 0.02)
+    assert (first.extraction.lr, first.extraction.head_lr) == pytest.approx((1e-3, 1e-2 / 3))
+    assert first.extraction.epochs == 8
+    second = continued_config(
+        new_run, tmp_path, 0.0, 0.1, ["extraction.epochs=7", "runtime.seed=4"]
+    )
+    assert second.extraction.lr == 3e-3 and second.extraction.epochs == 7
+    assert [(step.replay, step.seed) for step in second.continued] == [(0.5, 0), (0.0, 4)]
+    assert len({c.sha256() for c in (first, second)}) == 2
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    ("extraction.refit=true", "does not refit"), ("text.max_tokens=16", "keeps its data and text"),
+    ("extraction.epoch=3", "'extraction.epochs'?"),
+])  # fmt: skip
+def test_changes_that_a_continuation_cannot_have(old_run: Path, change: str, told: str) -> None:
+    with pytest.raises(InputError, match=told.replace("?", r"\?")):
+        continued_config(old_run, old_run, 0.3, 0.02, [change])
+
+
+def test_runs_that_cannot_be_continued(
+    old_run: Path, world: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="has no config.yaml"):
+        continued_config(tmp_path, world[1], 0.3, 0.02)
+    copy = Path(shutil.copytree(old_run, tmp_path / "copy"))
+    (copy / "metrics.json").unlink()
+    with pytest.raises(InputError, match="has not ended; end it first with"):
+        continued_config(copy, world[1], 0.3, 0.02)
+    config = continued(old_run, world, 0.3, "extraction.pooling=markers")
+    with pytest.raises(InputError, match="keeps marking, pooling"):
+        run_relations(config, tmp_path / "run")
+    (tmp_path / "graph").mkdir()
+    (tmp_path / "graph" / "config.yaml").write_text("data: {name: umls}\n")
+    with pytest.raises(InputError, match="is no run of relation extraction"):
+        continued_config(tmp_path / "graph", world[1], 0.3, 0.02)
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        run_relations(continued_config(old_run, tmp_path / "nowhere", 0.3, 0.02), tmp_path / "x")
+
+
+def test_the_old_run_is_replaced_only_by_an_accepted_one(
+    old_run: Path, new_run: Path, tmp_path: Path
+) -> None:
+    old = Path(shutil.copytree(old_run, tmp_path / "old"))
+    new = Path(shutil.copytree(new_run, tmp_path / "new"))
+    config = (new / "config.yaml").read_text().replace(str(old_run.resolve()), str(old))
+    (new / "config.yaml").write_text(config)
+    metrics = load_json(new / "metrics.json")
+    refused = metrics | {
+        "continued": metrics["continued"] | {"accepted": False, "worse": "F1 fell"}
+    }
+    save_json(new / "metrics.json", refused)
+    before = (old / "checkpoint.safetensors").read_bytes()
+    with pytest.raises(InputError, match="keeps its checkpoint, because F1 fell") as caught:
+        replace_run(new)
+    assert caught.value.exit_code == 2
+    assert (old / "checkpoint.safetensors").read_bytes() == before
+    assert not list(old.glob("*previous*"))
+    save_json(new / "metrics.json", metrics)
+    for _ in range(2):  # the second time repairs what a crash may have left, and keeps the first's
+        assert replace_run(new) == old
+        assert (old / "checkpoint.previous.safetensors").read_bytes() == before
+        assert (old / "checkpoint.safetensors").read_bytes() != before
+    assert load_tensors(old / "checkpoint.safetensors")[0]["head.bias"].shape == (4,)
+    assert open_reader(old).data.labels[3] == "left"
+    assert evaluate_run(old, "test") == pytest.approx(evaluate_run(new, "test"))
+    with pytest.raises(InputError, match="is no continued run"):
+        replace_run(old_run)
