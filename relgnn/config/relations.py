@@ -140,6 +140,15 @@ class RelationConfig(RunConfig):
     )
     tracking: TrackingConfig = Field(default_factory=TrackingConfig, description="its curves")
 
+    @model_validator(mode="after")
+    def _semi_fits(self) -> RelationConfig:
+        if self.semi is not None and self.extraction.loss != "cross_entropy":
+            raise ValueError(
+                f"semi takes probabilities of a softmax, and extraction.loss is "
+                f"{self.extraction.loss!r}: set extraction.loss=cross_entropy or semi=null"
+            )
+        return self
+
 
 class PretrainingRunConfig(RunConfig):
     """A run of self-supervised pre-training, which leaves a language model."""

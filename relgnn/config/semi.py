@@ -16,7 +16,7 @@ class SemiConfig(Section):
         "self_training", description="rounds of pseudo-labels, or a loss in every step"
     )
     selector: Literal["fixed", "flex", "free", "soft", "precision", "class_top"] = Field(
-        "fixed", description="which pseudo-labels count, and how much; not of mean_teacher"
+        "soft", description="which pseudo-labels count, and how much; not of mean_teacher"
     )
     threshold: Fraction = Field(0.95, description="probability that fixed and flex ask for")
     min_probability: Fraction = Field(

@@ -148,7 +148,9 @@ def test_self_training_runs_and_goes_on_to_the_same_numbers(
     assert load_json(tmp_path / "part" / "metrics.json")["rounds"] == whole["rounds"]
 
 
-@pytest.mark.parametrize("semi", ["{kind: mean_teacher}", "{kind: fixmatch, threshold: 0.9}"])
+@pytest.mark.parametrize(
+    "semi", ["{kind: mean_teacher}", "{kind: fixmatch, selector: fixed, threshold: 0.9}"]
+)
 def test_the_other_kinds_run(partly: Path, tiny_bert: str, tmp_path: Path, semi: str) -> None:
     changes = (f"semi={semi}", "extraction.batch_size=4", "extraction.epochs=8")
     found = run_relations(config(partly, tiny_bert, *changes), tmp_path / "run")
@@ -163,4 +165,6 @@ def test_what_cannot_be(data: Path, tiny_bert: str, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
     with pytest.raises(InputError, match=r"set semi\.kind=self_training"):
         config(data, tiny_bert, "semi={kind: fixmatch, selector: class_top}")
+    with pytest.raises(InputError, match=r"set extraction\.loss=cross_entropy or semi=null"):
+        config(data, tiny_bert, "semi={}", "extraction.loss=bce")
     assert line(0)["relation"] == "born"
