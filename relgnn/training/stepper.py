@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from relgnn.training.checkpoint import optimizer_tensors, restore_optimizer
 from relgnn.training.schedule import TrainSettings
@@ -59,7 +60,10 @@ class Stepper:
         if self.clip > 0:
             self.scaler.unscale_(self.optimizer)
             trained = [p for group in self.optimizer.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(trained, self.clip)
+            norm = get_total_norm([p.grad for p in trained if p.grad is not None])
+            # on a GPU asking would make it wait; elsewhere a pass over all gradients is saved
+            if norm.is_cuda or not norm <= self.clip:
+                clip_grads_with_norm_(trained, self.clip, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
 

@@ -80,3 +80,23 @@ def test_only_float16_scales_the_loss() -> None:
         Trainer(ADAFACTOR, autocast=half),
     ]
     assert [trainer.half for trainer in kinds] == [False, False, True]
+
+
+@pytest.mark.parametrize("clip", [0.5, 50.0])
+def test_gradients_are_clipped_as_the_library_does(clip: float) -> None:
+    weights = [
+        nn.Parameter(torch.randn(4, 3)),
+        nn.Parameter(torch.randn(5)),
+        nn.Parameter(torch.ones(2)),
+    ]
+    settings = TrainSettings(epochs=1, lr=0.0, clip=clip)
+    stepper = Stepper([{"params": weights}], settings, torch.device("cpu"))
+    stepper.begin(1.0)
+    stepper.backward(weights[0].square().sum() + weights[1].square().sum())
+    stepper.step()
+    found = [p.grad for p in weights]
+    for p in weights[:2]:
+        p.grad = 2 * p.detach()
+    torch.nn.utils.clip_grad_norm_(weights, clip)
+    for p, value in zip(weights, found, strict=True):
+        assert (p.grad is None and value is None) or torch.equal(p.grad, value)
