@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from relgnn.config import TuningConfig
 from relgnn.errors import InputError
 from relgnn.text.attention import attend_openly, between
+from relgnn.text.dropout import Dropout, set_dropout
 from relgnn.text.rows import HEAD, HEAD_START, TAIL, TAIL_START, RowBatch, Rows
 
 if TYPE_CHECKING:
@@ -47,15 +48,13 @@ class RelationClassifier(nn.Module):
         self.outputs, self.negative = outputs, negative
         if settings.attention:
             attend_openly(network)
-        for module in network.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = settings.dropout
+        set_dropout(network, settings.dropout)
         _freeze(network, settings.layers)
         if settings.checkpointing:
             _checkpoint(network)
         width = int(network.config.hidden_size)
         parts = 2 * (2 if settings.pooling == "both" else 1) + settings.first
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
         self.hidden = nn.Linear(parts * width + settings.attention, width)
         own_threshold = settings.loss == "threshold" and negative is None
         self.head = nn.Linear(width, outputs + own_threshold)

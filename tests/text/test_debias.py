@@ -121,7 +121,7 @@ def test_counterfactual_training_reads_the_context(
 ) -> None:
     plain, trained = (
         run_relations(
-            config(data, tiny_bert, epochs=4, debias={"weight": weight, "subtract": "valid"}),
+            config(data, tiny_bert, epochs=3, debias={"weight": weight, "subtract": "valid"}),
             tmp_path / str(weight),
         )["bias"]
         for weight in (0.0, 2.0)

@@ -64,7 +64,7 @@ def config(data: Path, model: str, *changes: str) -> RelationConfig:
 
 
 def test_it_learns_selects_refits_and_opens(data: Path, tiny_bert: str, tmp_path: Path) -> None:
-    settings = config(data, tiny_bert, "extraction.refit=true")
+    settings = config(data, tiny_bert, "extraction.refit=true", "extraction.epochs=8")
     metrics = run_relations(settings, tmp_path / "run")
     assert metrics["test"]["micro_f1"] > 0.9
     assert set(metrics["rows"]["final"]) == {

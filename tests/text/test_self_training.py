@@ -116,7 +116,7 @@ def partly(data: Path) -> Path:
 
 
 SELF = ("semi={kind: self_training, selector: soft, rounds: 2, ratio: 2}", "extraction.refit=true",
-        "extraction.batch_size=4")  # fmt: skip
+        "extraction.batch_size=4", "extraction.epochs=8")  # fmt: skip
 
 
 def test_self_training_runs_and_goes_on_to_the_same_numbers(
