@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +37,15 @@ def load_writer(model: str, kind: Any, key: str, device: torch.device | str = "c
         InputError: the model cannot be found, or has no safetensors weights.
     """
     path, options = _place(model, key)
+    # unpacking draws a progress bar of its own
+    silent = redirect_stderr(io.StringIO()) if options else nullcontext()
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, **options)
         weights: dict[str, Any] = {**options} or {"use_safetensors": True}
-        network = kind.from_pretrained(
-            path, trust_remote_code=False, dtype=torch.float32, **weights
-        )
+        with silent:
+            network = kind.from_pretrained(
+                path, trust_remote_code=False, dtype=torch.float32, **weights
+            )
     except (OSError, ValueError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(

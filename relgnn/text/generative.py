@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from os.path import commonprefix
 from pathlib import Path
@@ -21,32 +22,41 @@ from relgnn.runtime import Runtime, cache_home, rng
 from relgnn.text.encoder import TextEncoder
 from relgnn.text.generation import load_writer
 from relgnn.text.generative_task import tune
+from relgnn.text.reader import load_data
 from relgnn.training.progress import bar
+from relgnn.training.run_folder import begin, finish, require_new
 
 CONTENT_FREE = Example("N/A", (0, 3), (0, 3), -1)
 """A sentence that states nothing (Zhao et al., 2021)."""
 
 
-def measure(
-    config: GenerativeConfig, data: RelationData, runtime: Runtime, folder: Path, resume: bool
-) -> dict[str, float]:
-    """Tune the model where asked, and let it state the relation of test sentences.
+def run_generative(config: GenerativeConfig, folder: Path, resume: bool = False) -> dict[str, Any]:
+    """Tune the model where asked, let it state the relation of test sentences, leave a run folder.
 
     Args:
-        config: of the run.
-        data: train gives the examples in the prompt.
-        runtime: of device, precision and draws.
-        folder: of the run; a tuned model's trained weights are written there.
-        resume: go on with the interrupted tuning there.
+        config: what to do; train gives the examples in the prompt.
+        folder: made here; must not hold a run yet, unless `resume`. A tuned model's trained weights
+            are written there.
+        resume: go on with the interrupted run in `folder`, to the same numbers.
 
     Returns:
-        F1 on the test sentences.
+        The content of metrics.json.
 
     Raises:
-        InputError: the model cannot be loaded, a verbaliser's label is unknown, a prompt is longer
-            than the model reads, or peft is missing where it is needed.
+        InputError: the folder holds a run already, the data are not as they should be, the model
+            cannot be loaded, a verbaliser's label is unknown, a prompt is longer than the model
+            reads, or peft is missing where it is needed.
     """
-    settings = config.generative
+    started = time.perf_counter()
+    require_new(folder, resume)
+    settings, runtime = config.generative, Runtime.from_config(config.runtime)
+    data = load_data(config)
+    if not data.train or not data.test:
+        raise InputError(
+            f"{data.name}: has {len(data.train)} training and {len(data.test)} test sentences; "
+            "each part needs some"
+        )
+    begin(folder, config, data)
     network, tokenizer = load_writer(
         settings.model, AutoModelForCausalLM, "generative.model", runtime.device
     )
@@ -60,7 +70,10 @@ def measure(
     asked = [data.test[i] for i in order[: settings.limit or len(order)]]
     scores = stated(asker, asked, network, tokenizer)
     truth = np.array([one.relation for one in asked])
-    return f1_scores(truth, scores.argmax(1), data.positive, data.families)
+    test = f1_scores(truth, scores.argmax(1), data.positive, data.families)
+    metrics: dict[str, Any] = {"test": test, "rows": {"final": test}}
+    finish(folder, metrics, started)
+    return metrics
 
 
 class Asker:

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from relgnn.config.generative import WriterConfig
-from relgnn.errors import InputError
-from relgnn.runtime import Runtime, torch_rng
+from relgnn.runtime import Runtime, optional_import, torch_rng
 from relgnn.training import Task, Trainer, TrainSettings, module_tensors, save_tensors
 
 IGNORED = -100
@@ -108,7 +107,7 @@ def tune(
         The tuned model.
 
     Raises:
-        InputError: peft is missing and a rank is asked for.
+        InputError: a rank is asked for and peft is missing.
     """
     if settings.lora_rank:
         if runtime.train_precision == "bf16":
@@ -129,13 +128,8 @@ def tune(
 
 
 def _with_lora(network: Any, rank: int, runtime: Runtime) -> Any:
-    try:
+    with optional_import("peft"):
         from peft import LoraConfig, get_peft_model
-    except ImportError:
-        raise InputError(
-            "generative.lora_rank needs the package peft; install relgnn[peft], or set it to 0 to "
-            "tune all weights"
-        ) from None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_rng("lora", runtime.seed).initial_seed())
         lora = LoraConfig(

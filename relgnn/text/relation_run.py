@@ -11,7 +11,7 @@ import numpy as np
 
 from relgnn.config import RelationConfig, load_run_config
 from relgnn.data.corpus import texts_of
-from relgnn.data.relations import Example, RelationData
+from relgnn.data.relations import RelationData
 from relgnn.errors import InputError
 from relgnn.posterior.softmax import LabelCalibrator
 from relgnn.runtime import Runtime
@@ -21,7 +21,7 @@ from relgnn.text.reader import Reader, load_data, make_reader, open_reader
 from relgnn.text.relation_fit import Fitter, Lessons
 from relgnn.text.relation_report import calibration, reports, write_attention
 from relgnn.text.retune import carry_over, compare, new_data
-from relgnn.text.rewriting import ADVERSARIAL, attacked, augmented, misleading
+from relgnn.text.rewriting import attack_metrics, attacked, augmented, hardens, misleading
 from relgnn.text.self_training import PseudoLabels, self_train
 from relgnn.training import FitResult, Observer, module_tensors, save_tensors
 from relgnn.training.run_folder import begin, finish, require_new
@@ -176,11 +176,9 @@ def _tune(fitter: Fitter, data: RelationData) -> dict[str, Any]:
     if config.extraction.attention:
         write_attention(reader, data.test, folder / "attention.jsonl")
     if config.attack is not None:
-        metrics["attack"] = attacked(config, data, reader.logits, path=folder / "attack.jsonl")
-        metrics["test"]["attack_rate"] = metrics["attack"]["attack_rate"]
-        if found.weak is not None:
-            before = attacked(config, data, found.weak.logits)
-            metrics["test"]["attack_rate_before"] = before["attack_rate"]
+        judged = [one.logits for one in (reader, found.weak) if one is not None]
+        metrics["attack"], columns = attack_metrics(config, data, judged, folder)
+        metrics["test"] |= columns
     if old is not None:
         step = config.continued[-1]
         fresh = new_data(old.data, step)
@@ -194,16 +192,15 @@ def _select(fitter: Fitter, data: RelationData, old: Reader | None) -> _Selected
     Where there is an old reader, the first one starts from what that has learnt.
     """
     config, folder, runtime = fitter.config, fitter.folder, fitter.runtime
-    extra = augmented(config, data, "train", runtime, folder / "augmented.jsonl", fitter.resume)
+    extra = augmented(config, data, "train", runtime, folder, fitter.resume)
     lessons, weak = Lessons(data.train, data.valid, extra), None
     reader = make_reader(config, data, runtime)
     if old is not None:
         carry_over(old, reader)
-    if config.augmentation is not None and ADVERSARIAL in config.augmentation.kinds:
+    if hardens(config):
         fitter.fit(reader, lessons, "weak")
         weak, reader = reader, make_reader(config, data, runtime)
-        path = folder / "adversarial.jsonl"
-        found = misleading(config, data, weak.logits, runtime, path, fitter.resume)
+        found = misleading(config, data, weak.logits, runtime, folder, fitter.resume)
         lessons = replace(lessons, extra=[*extra, *found])
     chosen = fitter.fit(reader, lessons)
     if config.semi is None or config.semi.kind != "self_training":
@@ -223,10 +220,7 @@ def _refit(fitter: Fitter, data: RelationData, found: _Selected) -> Reader:
     reader = replace(
         make_reader(fitter.config, data, fitter.runtime), subtract=found.reader.subtract
     )
-    path = fitter.folder / "augmented_valid.jsonl"
-    extra: list[Example] = augmented(
-        fitter.config, data, "valid", fitter.runtime, path, fitter.resume
-    )
+    extra = augmented(fitter.config, data, "valid", fitter.runtime, fitter.folder, fitter.resume)
     lessons = replace(
         found.lessons, train=(*data.train, *data.valid), valid=(),
         extra=[*found.lessons.extra, *extra],

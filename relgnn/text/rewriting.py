@@ -37,7 +37,7 @@ def augmented(
     data: RelationData,
     part: str,
     runtime: Runtime,
-    path: Path,
+    folder: Path,
     resume: bool,
 ) -> list[Example]:
     """Rewrites of a part of the data by every kind that needs no trained classifier.
@@ -47,7 +47,7 @@ def augmented(
         data: whose training mentions are swapped in.
         part: "train" or "valid".
         runtime: of the draws and the models' device.
-        path: where they are written, one JSON object a line, in the format of the data.
+        folder: of the run: they are written there, `augmented_<part>.jsonl`, as data are.
         resume: take what an interrupted run wrote there.
 
     Raises:
@@ -65,7 +65,12 @@ def augmented(
             for one in copies(augmenter, getattr(data, part), settings.copies, generator):
                 yield kind, one
 
-    return _kept(made, path, data.labels, resume)
+    return _kept(made, folder / f"augmented_{part}.jsonl", data.labels, resume)
+
+
+def hardens(config: RelationConfig) -> bool:
+    """Whether a first model is tuned, to learn from what misleads it."""
+    return config.augmentation is not None and ADVERSARIAL in config.augmentation.kinds
 
 
 def misleading(
@@ -73,7 +78,7 @@ def misleading(
     data: RelationData,
     read: Read,
     runtime: Runtime,
-    path: Path,
+    folder: Path,
     resume: bool,
 ) -> list[Example]:
     """Rewrites of training sentences that mislead the classifier `read`; see `augmented`."""
@@ -85,7 +90,25 @@ def misleading(
             for one in Adversarial(attack, kind).augment(data.train, generator):
                 yield f"{ADVERSARIAL}/{kind}", one
 
-    return _kept(made, path, data.labels, resume)
+    return _kept(made, folder / "adversarial.jsonl", data.labels, resume)
+
+
+def attack_metrics(
+    config: RelationConfig, data: RelationData, judged: Sequence[Read], folder: Path
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The report on the first of `judged`, and the rates of all that stand in a table.
+
+    Args:
+        config: of the run.
+        data: whose test sentences are attacked.
+        judged: the run's classifier, and the first one where it was hardened.
+        folder: of the run; `attack.jsonl` gets what misleads its classifier.
+    """
+    report = attacked(config, data, judged[0], path=folder / "attack.jsonl")
+    columns = {"attack_rate": report["attack_rate"]}
+    for weak in judged[1:]:
+        columns["attack_rate_before"] = attacked(config, data, weak)["attack_rate"]
+    return report, columns
 
 
 def attacked(

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 from relgnn.config import (
     AnyTextConfig,
     DocumentConfig,
-    FewShotConfig,
     GenerativeConfig,
     JointConfig,
     PretrainingRunConfig,
     RelationConfig,
     load_run_config,
 )
-from relgnn.runtime import Runtime
-from relgnn.text import fewshot, generative
 from relgnn.text.document_run import evaluate_documents, run_documents
+from relgnn.text.fewshot_run import run_few_shot
+from relgnn.text.generative import run_generative
 from relgnn.text.joint_run import evaluate_joint, run_joint
 from relgnn.text.pretraining_run import run_pretraining
-from relgnn.text.reader import load_data
 from relgnn.text.relation_run import evaluate_run, run_relations
-from relgnn.training.run_folder import begin, finish, require_new
 
 
 def run_text(config: AnyTextConfig, folder: Path, resume: bool = False) -> dict[str, Any]:
@@ -48,25 +44,9 @@ def run_text(config: AnyTextConfig, folder: Path, resume: bool = False) -> dict[
         return run_pretraining(config, folder, resume)
     if isinstance(config, RelationConfig):
         return run_relations(config, folder, resume)
-    return _measure(config, folder, resume)
-
-
-def _measure(
-    config: FewShotConfig | GenerativeConfig, folder: Path, resume: bool
-) -> dict[str, Any]:
-    """A run that tells test alone: few-shot tasks, or what a causal language model states."""
-    started = time.perf_counter()
-    require_new(folder, resume)
-    runtime = Runtime.from_config(config.runtime)
-    data = load_data(config)
-    begin(folder, config, data)
     if isinstance(config, GenerativeConfig):
-        test = generative.measure(config, data, runtime, folder, resume)
-    else:
-        test = fewshot.measure(config, data, runtime)
-    metrics = {"test": test, "rows": {"final": test}}
-    finish(folder, metrics, started)
-    return metrics
+        return run_generative(config, folder, resume)
+    return run_few_shot(config, folder, resume)
 
 
 def evaluate_text(folder: Path, split: str) -> dict[str, float]:

@@ -51,12 +51,12 @@ def test_rewrites_are_trained_on_and_written_as_data(
         "extraction.refit=true",
     )  # fmt: skip
     run_relations(settings, tmp_path / "run")
-    found = lines(tmp_path / "run" / "augmented.jsonl")
+    found = lines(tmp_path / "run" / "augmented_train.jsonl")
     assert {one["kind"] for one in found} == {"entity_swap", "distractors"}
     assert 24 * 2 < len(found) <= 24 * 4
     assert len(lines(tmp_path / "run" / "augmented_valid.jsonl")) > 24 * 2
     # they are read as the data are
-    (tmp_path / "run" / "augmented.jsonl").rename(data / "train.jsonl")
+    (tmp_path / "run" / "augmented_train.jsonl").rename(data / "train.jsonl")
     assert len(read_relations(data).train) == len(found)
 
 

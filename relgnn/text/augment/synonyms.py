@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 
 from relgnn.data.relations import Example
 from relgnn.errors import InputError
+from relgnn.runtime import optional_import
 from relgnn.text.augment.base import Augmenter, Edit, content_words, edited
 
 ENDINGS = ("ing", "ed", "ly", "s")
@@ -171,13 +172,9 @@ def _ending(word: str) -> str:
 
 
 def _wordnet(folder: Path) -> Any:
-    try:
+    with optional_import("wordnet"):
         import nltk
         from nltk.corpus.reader.wordnet import WordNetCorpusReader
-    except ImportError:
-        raise InputError(
-            "augmentation.wordnet needs the package nltk; install relgnn[wordnet]"
-        ) from None
 
     class Reader(WordNetCorpusReader):
         """Reads English alone, and needs no `lexnames`, which Debian's package lacks."""
