@@ -36,7 +36,7 @@ from experiments.results import (
     read_lines,
     save_ranks,
 )
-from relgnn.config import AnyConfig, Config, load_run_config
+from relgnn.config import AnyConfig, Config, FewShotConfig, load_run_config
 from relgnn.data import STRATA
 from relgnn.errors import InputError, MachineError, RelgnnError
 from relgnn.loop.run import run
@@ -83,6 +83,9 @@ class Job:
     @property
     def rows(self) -> dict[str, str]:
         """Row of the run -> row of the table."""
+        if isinstance(self.config, FewShotConfig):
+            rows = self.config.few_shot.rows
+            return {row: self.name if row == "final" else f"{self.name}/{row}" for row in rows}
         loop = self.config.loop if isinstance(self.config, Config) else None
         if loop is None:
             return {"final": self.name}

@@ -231,7 +231,7 @@ def test_younger_keys_leave_the_hash_of_recorded_results_alone() -> None:
         "gnn.fan_out": "[5]",
         "text.weights": "int8",
     }
-    assert others.keys() | RELATIONS_YOUNGER.keys() == YOUNGER.keys()
+    assert others.keys() | RELATIONS_YOUNGER.keys() | FEW_SHOT_YOUNGER.keys() == YOUNGER.keys()
     margin = ["train.loss=margin"]
     for key, value in others.items():
         changed = make_config(MINIMAL, [*margin, f"{key}={value}"])
@@ -275,6 +275,17 @@ def test_younger_keys_of_relation_extraction_leave_recorded_hashes_alone() -> No
         base = needs.get(key, [])
         changed = load_run_config(path, [*base, f"{key}={value}"])
         assert changed.sha256() != load_run_config(path, base).sha256()
+
+
+FEW_SHOT_YOUNGER = {"few_shot.description": "0.5", "metric": "{sources: [scierc]}"}
+
+
+def test_younger_keys_of_few_shot_tasks_leave_recorded_hashes_alone() -> None:
+    path = ROOT / "experiments/configs/re_fewrel/one_shot.yaml"
+    one_shot = load_run_config(path)
+    assert one_shot.sha256() in {line.config_sha256 for line in read_lines("re_fewrel")}
+    for key, value in FEW_SHOT_YOUNGER.items():
+        assert load_run_config(path, [f"{key}={value}"]).sha256() != one_shot.sha256()
 
 
 def test_fan_out_must_fit_layers_and_loss() -> None:

@@ -226,12 +226,14 @@ def _show_run(folder: Path, metrics: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json({"run": str(folder), **metrics})
         return
-    if "all" not in metrics["rows"].get("final", {"all": None}):
+    rows = metrics["rows"]
+    if rows and "all" not in next(iter(rows.values())):
         names = ("valid", "test", "held_out")
-        _show_scores({name: metrics[name] for name in names if name in metrics})
+        parts: dict[str, Any] = {name: metrics[name] for name in names if name in metrics}
+        _show_scores(parts or rows)
         if "continued" in metrics:
             _show_continued(metrics["continued"])
-    elif metrics["rows"]:
+    elif rows:
         print_metrics("Test, filtered, realistic", metrics["rows"])
     elif "valid" in metrics:
         print_metrics("Valid, filtered, realistic", {"final": metrics["valid"]})

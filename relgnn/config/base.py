@@ -36,6 +36,7 @@ YOUNGER: dict[str, Any] = {
     "extraction.optimizer": "adamw", "extraction.accumulate": 1, "extraction.checkpointing": False,
     "extraction.averaging": 0.0, "extraction.ensemble": 1,
     "augmentation": None, "attack": None,
+    "metric": None, "few_shot.description": 0.0,
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,7 @@ from relgnn.config.base import Count, Dropout, Fraction, Rate, RunConfig, Sectio
 from relgnn.config.continued import ContinuedConfig
 from relgnn.config.efficient import EfficientConfig
 from relgnn.config.marked import MarkedDataConfig
+from relgnn.config.metric import MetricConfig
 from relgnn.config.objectives import (
     AdversarialConfig,
     ContrastConfig,
@@ -112,7 +113,11 @@ class TuningConfig(Section):
 class ReaderConfig(Section):
     """The language model that is tuned."""
 
-    model: str = Field("minilm", description="'minilm' (packaged) or a Hugging Face name or path")
+    model: str = Field(
+        "minilm",
+        description="'minilm' (packaged), a Hugging Face name or path, or 'characters', made from "
+        "the training texts",
+    )
     max_tokens: Count = Field(128, description="of longer sentences, those nearest to an entity")
     device_map: str | dict[str, int | str] | None = Field(
         None, description="which part of the model is on which device; 'auto': as they have room"
@@ -157,13 +162,30 @@ class PretrainingRunConfig(RunConfig):
     pretraining: PretrainingConfig = Field(description="what it learns from the texts")
 
 
+Shots = Annotated[int, Field(ge=0)]
+
+
 class FewShotTasks(Section):
-    """What a frozen encoder is asked to tell apart."""
+    """What an encoder is asked to tell apart."""
 
     ways: int = Field(5, ge=2, description="relations of a task")
-    shots: int = Field(1, ge=0, description="examples of each; 0: its name and description")
+    shots: Shots | list[Shots] = Field(
+        1, description="examples of each; 0: its name and description; a list: one row for each"
+    )
+    description: Weight = Field(0.0, description="weight of the description beside examples")
     queries: Count = Field(5, description="questions about each")
     episodes: Count = Field(2000, description="tasks drawn")
+
+    @property
+    def rows(self) -> dict[str, tuple[int, float]]:
+        """What is measured, by name: examples, and the weight of the description beside them."""
+        if isinstance(self.shots, int):
+            return {"final": (self.shots, self.description)}
+        found = {f"{shots}_shot": (shots, 0.0) for shots in self.shots}
+        if self.description:
+            for shots in filter(None, self.shots):
+                found[f"{shots}_shot_described"] = shots, self.description
+        return found
 
 
 class FewShotConfig(RunConfig):
@@ -171,3 +193,6 @@ class FewShotConfig(RunConfig):
 
     text: ReaderConfig = Field(default_factory=ReaderConfig, description="the language model")
     few_shot: FewShotTasks = Field(description="the tasks")
+    metric: MetricConfig | None = Field(
+        None, description="what is learned before from other relations; null: the encoder as it is"
+    )

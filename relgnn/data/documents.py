@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from relgnn.data.relations import Example, place_tokens
 from relgnn.data.tables import Problems, find_file, raise_first, read_json, read_table
 from relgnn.errors import InputError
 
@@ -41,12 +43,16 @@ class Fact(NamedTuple):
 
 
 class Document(NamedTuple):
-    """A document's words, sentence by sentence, its entities and the relations that it states."""
+    """A document's words, sentence by sentence, its entities and the relations that it states.
+
+    `evidence` says which sentences state a fact, where the annotators named some.
+    """
 
     title: str
     sentences: tuple[tuple[str, ...], ...]
     entities: tuple[Entity, ...]
     facts: frozenset[Fact]
+    evidence: frozenset[tuple[Fact, int]] = frozenset()
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
@@ -137,6 +143,7 @@ def document(entry: Mapping[str, Any], number: Mapping[str, int]) -> Document:
         sentences = tuple(tuple(map(str, words)) for words in entry["sents"])
         entities = tuple(_entity(mentions) for mentions in entry["vertexSet"])
         stated = [(int(x["h"]), int(x["t"]), str(x["r"])) for x in entry.get("labels", ())]
+        shown = [[int(i) for i in x.get("evidence") or ()] for x in entry.get("labels", ())]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         raise InputError(
             "expected sents, vertexSet with sent_id, pos [start, end) and type, and labels with "
@@ -157,10 +164,39 @@ def document(entry: Mapping[str, Any], number: Mapping[str, int]) -> Document:
                 f"relation {label!r} is between entities {head} and {tail}: expected two of the "
                 f"{len(entities)}, counted from 0"
             )
-    facts = frozenset(Fact(head, tail, number[label]) for head, tail, label in stated)
-    return Document(str(entry.get("title", "")), sentences, entities, facts)
+    facts = [Fact(head, tail, number[label]) for head, tail, label in stated]
+    evidence = {(fact, i) for fact, own in zip(facts, shown, strict=True) for i in own}
+    title = str(entry.get("title", ""))
+    return Document(title, sentences, entities, frozenset(facts), frozenset(evidence))
 
 
 def _entity(mentions: list[Mapping[str, Any]]) -> Entity:
     places = {Place(int(x["sent_id"]), int(x["pos"][0]), int(x["pos"][1])) for x in mentions}
     return Entity(tuple(sorted(places)), str(mentions[0]["type"]))
+
+
+def sentence_examples(documents: Iterable[Document]) -> Iterator[Example]:
+    """Pairs of entities that one sentence names and that have one relation.
+
+    Each gives the first sentence that names both and is evidence of the relation; any that names
+    both, where the annotators named no evidence. A pair of several relations gives nothing: which
+    of them a sentence states is not told.
+    """
+    for document in documents:
+        texts = [place_tokens(words) for words in document.sentences]
+        first = [{m.sentence: m for m in reversed(one.mentions)} for one in document.entities]
+        stated, shown = defaultdict(list), defaultdict(set)
+        for fact in sorted(document.facts):
+            stated[fact.head, fact.tail].append(fact)
+        for fact, sentence in document.evidence:
+            shown[fact].add(sentence)
+        for (head, tail), [fact, *others] in stated.items():
+            kinds = document.entities[head].kind, document.entities[tail].kind
+            for i in sorted(first[head].keys() & first[tail].keys()):
+                a, b = first[head][i], first[tail][i]
+                apart = a.end <= b.start or b.end <= a.start
+                if not others and apart and (i in shown[fact] or not shown[fact]):
+                    text, starts, ends = texts[i]
+                    spans = [(starts[m.start], ends[m.end - 1]) for m in (a, b)]
+                    yield Example(text, spans[0], spans[1], fact.label, *kinds, document.title)
+                    break

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +21,7 @@ from transformers import (
 )
 from transformers.utils import logging as hf_logging
 
-from relgnn.errors import InputError
+from relgnn.errors import InputError, MachineError
 from relgnn.spans import spread
 from relgnn.text.cache import KEY_BYTES, VectorCache
 from relgnn.text.packed import PackedNetwork, send
@@ -29,6 +31,8 @@ from relgnn.training.progress import Bar, bar
 Span = tuple[int, int]
 Request = tuple[str, Sequence[Span]]
 PACKAGED = "minilm"
+MODEL = "model"
+"""A run's own language model in its folder: Hugging Face's files, for `text.model`."""
 # Texts whose tokens are in memory at once: a token of a Python list takes a hundred bytes.
 WINDOW = 16384
 
@@ -107,6 +111,25 @@ def require_positions(network: Any, max_tokens: int) -> None:
             f"text.max_tokens is {max_tokens} and the model has {longest} positions; set "
             f"text.max_tokens={longest} or less, or take a model for longer texts"
         )
+
+
+def save_model(network: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write what `load_model` reads: beside, then renamed, so that it is whole or absent.
+
+    Raises:
+        MachineError: it cannot be written.
+    """
+    beside = folder.with_name(f".{folder.name}.tmp")
+    try:
+        for stale in (beside, folder):
+            shutil.rmtree(stale, ignore_errors=True)
+        network.save_pretrained(beside)
+        tokenizer.save_pretrained(beside)
+        os.replace(beside, folder)
+    except OSError as error:
+        raise MachineError(
+            f"cannot write {folder}: {error.strerror}; free disk space, then resume"
+        ) from error
 
 
 def fingerprint(network: nn.Module) -> str:

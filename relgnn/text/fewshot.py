@@ -1,19 +1,17 @@
-"""Relations that nothing was trained on: a few examples, or a description, and a frozen encoder."""
+"""Tasks of telling apart relations that nothing was trained on, by a few examples or in words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from relgnn.config import FewShotConfig
-from relgnn.data.relations import Example, RelationData, Relations, Span
+from relgnn.data.relations import Example, Relations, Span
 from relgnn.errors import InputError
-from relgnn.runtime import Runtime, cache_home
 from relgnn.text.encoder import TextEncoder
 
 ROLES = ("subject", "object")
@@ -31,14 +29,19 @@ def represent(examples: Sequence[Example], encoder: TextEncoder) -> Tensor:
     """
     _, spans = encoder.encode_spans([(x.text, (x.head, x.tail, _between(x))) for x in examples])
     head, tail, between = spans.view(len(examples), 3, encoder.dim).unbind(1)
-    hidden = encoder.encode([_hidden(x) for x in examples])
+    hidden = encoder.encode([hide(x).text for x in examples])
     return torch.cat([head, tail, normalize(head - tail), between, hidden], dim=1)
 
 
 def describe(data: Relations, encoder: TextEncoder) -> Tensor:
     """Vectors [R, d] of the relations' names and descriptions."""
+    return encoder.encode(described_as(data))
+
+
+def described_as(data: Relations) -> list[str]:
+    """What a relation is called and is, in words."""
     parts = zip(data.label_names, data.descriptions, strict=True)
-    return encoder.encode([": ".join(filter(None, part)) for part in parts])
+    return [": ".join(filter(None, part)) for part in parts]
 
 
 def episodes(
@@ -78,76 +81,65 @@ def episodes(
         yield relations, drawn[:, :shots], drawn[:, shots:]
 
 
-def few_shot_accuracy(vectors: Tensor, drawn: Iterable[Episode]) -> np.ndarray:
-    """Accuracy of each task: the nearest mean of a relation's examples wins (Snell et al., 2017).
-
-    Similarity is the cosine. Nothing of the questions is used but the one that is asked.
+class Views(NamedTuple):
+    """Sentences as tasks read them.
 
     Args:
-        vectors: [M, d] of the examples.
-        drawn: the tasks.
+        vectors: [M, D], compared with those of examples.
+        whole: [M, d], compared with those of descriptions.
     """
-    unit = normalize(vectors).numpy()
-    return _accuracies(unit, ((unit[support].mean(1), asked) for _, support, asked in drawn))
+
+    vectors: Tensor
+    whole: Tensor
 
 
-def zero_shot_accuracy(
-    sentences: Tensor, descriptions: Tensor, drawn: Iterable[Episode]
+def accuracies(
+    sentences: Views, described: Tensor, drawn: Iterable[Episode], weight: float = 0.0
 ) -> np.ndarray:
-    """Accuracy of each task: the relation whose description is nearest to the sentence wins.
+    """Accuracy of each task: the relation that is nearest to the question wins.
+
+        s(q, r) = cos(x_q, mean of r's examples) + weight · cos(w_q, d_r)
+
+    (Snell et al., 2017); without examples cos(w_q, d_r) alone. Nothing of the questions is used
+    but the one that is asked.
 
     Args:
-        sentences: [M, d].
-        descriptions: [R, d], of every relation that a task may have.
+        sentences: x and w.
+        described: d, [R, d], of every relation that a task may have.
         drawn: the tasks.
+        weight: of the description beside examples.
     """
-    unit, described = normalize(sentences).numpy(), descriptions.numpy()
-    return _accuracies(unit, ((described[relations], asked) for relations, _, asked in drawn))
-
-
-def _accuracies(unit: np.ndarray, tasks: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Of tasks: what stands for each relation [ways, d], and rows of the questions about it."""
+    unit, whole = (normalize(part).numpy() for part in sentences)
     found = []
-    for centre, asked in tasks:
-        centre = centre / np.linalg.norm(centre, axis=1, keepdims=True).clip(min=1e-12)
-        answers = (unit[asked] @ centre.T).argmax(-1)
-        found.append((answers == np.arange(len(centre))[:, None]).mean())
+    for relations, support, asked in drawn:
+        score = np.zeros((*asked.shape, len(relations)))
+        if support.size:
+            score += unit[asked] @ _unit(unit[support].mean(1)).T
+        if weight or not support.size:
+            score += (weight or 1.0) * (whole[asked] @ _unit(described[relations].numpy()).T)
+        found.append((score.argmax(-1) == np.arange(len(relations))[:, None]).mean())
     return np.array(found)
 
 
-def measure(config: FewShotConfig, data: RelationData, runtime: Runtime) -> dict[str, Any]:
-    """What a frozen encoder tells apart on valid and test examples; nothing is trained.
-
-    Returns:
-        accuracy, the mean over tasks, and its `standard_error`.
-    """
-    asked, tasks = [*data.valid, *data.test], config.few_shot
-    dtype = runtime.dtype
-    encoder = TextEncoder(
-        config.text.model, max_tokens=config.text.max_tokens, device=runtime.device, dtype=dtype,
-        cache=cache_home(),
-    )  # fmt: skip
-    labels = np.array([one.relation for one in asked])
-    drawn = episodes(
-        labels, tasks.ways, tasks.shots, tasks.queries, tasks.episodes, runtime.rng("episodes")
-    )
-    if tasks.shots:
-        found = few_shot_accuracy(represent(asked, encoder), drawn)
-    else:
-        sentences = encoder.encode([one.text for one in asked])
-        found = zero_shot_accuracy(sentences, describe(data, encoder), drawn)
-    error = float(found.std() / len(found) ** 0.5)
-    return {"accuracy": float(found.mean()), "standard_error": error}
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
 
 
 def _between(one: Example) -> Span:
     return min(one.head[0], one.tail[0]), max(one.head[1], one.tail[1])
 
 
-def _hidden(one: Example) -> str:
+def hide(one: Example) -> Example:
     """The sentence with the entities' roles in the place of their names."""
     (first, name), (second, other) = sorted(zip((one.head, one.tail), ROLES, strict=True))
+    start = first[0]
     if second[0] < first[1]:  # one within the other: the outer one stands for both
-        return one.text[: first[0]] + name + one.text[max(first[1], second[1]) :]
+        text = one.text[:start] + name + one.text[max(first[1], second[1]) :]
+        return one._replace(
+            text=text, head=(start, start + len(name)), tail=(start, start + len(name))
+        )
     middle = one.text[first[1] : second[0]]
-    return one.text[: first[0]] + name + middle + other + one.text[second[1] :]
+    text = one.text[:start] + name + middle + other + one.text[second[1] :]
+    at = start + len(name) + len(middle)
+    spans = {name: (start, start + len(name)), other: (at, at + len(other))}
+    return one._replace(text=text, head=spans[ROLES[0]], tail=spans[ROLES[1]])

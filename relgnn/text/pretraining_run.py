@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,15 +9,11 @@ from typing import Any
 
 from relgnn.config import PretrainingConfig, PretrainingRunConfig, RelationConfig
 from relgnn.data.corpus import MarkedText, read_corpus
-from relgnn.errors import MachineError
 from relgnn.runtime import Runtime
-from relgnn.text.encoder import load_model
+from relgnn.text.encoder import MODEL, load_model, save_model
 from relgnn.text.pretraining import pretrain
 from relgnn.training import load_json, save_json
 from relgnn.training.run_folder import begin, finish, require_new
-
-MODEL = "model"
-"""The adapted language model in a run folder: Hugging Face's files, for `text.model`."""
 
 
 def run_pretraining(
@@ -70,7 +64,7 @@ def adapt(
     found = pretrain(
         network, tokenizer, texts, settings, config.text.max_tokens, runtime, folder, resume
     )
-    _write_model(network, tokenizer, folder / MODEL)
+    save_model(network, tokenizer, folder / MODEL)
     save_json(report, found)
     return found
 
@@ -81,18 +75,3 @@ def adapted(config: RelationConfig, folder: Path) -> RelationConfig:
         return config
     text = config.text.model_copy(update={"model": str(folder / MODEL)})
     return config.model_copy(update={"text": text})
-
-
-def _write_model(network: Any, tokenizer: Any, folder: Path) -> None:
-    """Write beside, then rename: the folder is whole or absent."""
-    beside = folder.with_name(f".{folder.name}.tmp")
-    try:
-        for stale in (beside, folder):
-            shutil.rmtree(stale, ignore_errors=True)
-        network.save_pretrained(beside)
-        tokenizer.save_pretrained(beside)
-        os.replace(beside, folder)
-    except OSError as error:
-        raise MachineError(
-            f"cannot write {folder}: {error.strerror}; free disk space, then resume"
-        ) from error

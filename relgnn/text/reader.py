@@ -19,6 +19,7 @@ from relgnn.errors import InputError
 from relgnn.posterior.softmax import LabelCalibrator
 from relgnn.ranking.classification import f1_scores
 from relgnn.runtime import Runtime, rng, torch_rng
+from relgnn.text.characters import with_characters
 from relgnn.text.classifier import RelationClassifier, logits_of
 from relgnn.text.debias import best_share, debiased
 from relgnn.text.efficient import as_saved, attach
@@ -178,7 +179,7 @@ def open_reader(folder: Path, runtime: Runtime | None = None) -> Reader:
     if not isinstance(config, RelationConfig):
         raise InputError(f"{folder}: nothing was tuned in this run; give one with 'extraction:'")
     path = folder / "checkpoint.safetensors"
-    config = as_saved(adapted(config, folder))
+    config = as_saved(adapted(with_characters(config, folder), folder))
     reader = make_reader(config, load_data(config), runtime or Runtime.from_config(config.runtime))
     restore_module(reader.model, load_tensors(path)[0], path)
     reader.model.eval()

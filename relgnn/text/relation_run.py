@@ -15,6 +15,7 @@ from relgnn.data.relations import RelationData
 from relgnn.errors import InputError
 from relgnn.posterior.softmax import LabelCalibrator
 from relgnn.runtime import Runtime
+from relgnn.text.characters import make_characters, with_characters
 from relgnn.text.efficient import merge, parameter_counts
 from relgnn.text.pretraining_run import adapt, adapted
 from relgnn.text.reader import Reader, load_data, make_reader, open_reader
@@ -139,11 +140,14 @@ def _tune(fitter: Fitter, data: RelationData) -> dict[str, Any]:
     """
     config, folder = fitter.config, fitter.folder
     told: dict[str, Any] = {}
+    make_characters(config, data, fitter.runtime, folder)
+    config = with_characters(config, folder)
     if config.pretraining is not None:
         told["pretraining"] = adapt(
             config, config.pretraining, texts_of(data), fitter.runtime, folder, fitter.resume
         )
-        fitter = replace(fitter, config=adapted(config, folder))
+        config = adapted(config, folder)
+    fitter = replace(fitter, config=config)
     old = None
     if config.continued:
         old = open_reader(config.continued[-1].run, fitter.runtime)

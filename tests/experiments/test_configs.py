@@ -119,15 +119,25 @@ def test_relation_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FEW_SHOT, ids=name)
-def test_few_shot_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> None:
+def test_few_shot_config_runs_on_tiny_data(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELGNN_DATA", str(tmp_path))
     folder = write_tiny_relations(tmp_path / "tiny")
+    write_tiny_relations(tmp_path / "other", "birth", "home", shift=4)
     small = [f"data.path={folder}", "data.name=null", "few_shot.episodes=5", "few_shot.ways=3"]
+    learned = load_run_config(path)
+    assert isinstance(learned, FewShotConfig)
+    if learned.metric is not None:
+        small += ["metric.sources=[other]", "metric.ways=2", "metric.epochs=1", "metric.steps=2"]
     config = load_run_config(path, [*small, "few_shot.queries=2"])
     assert isinstance(config, FewShotConfig)
     assert config.source
-    [row] = Job(path.parent.name, path.stem, 0, config).rows
+    rows = Job(path.parent.name, path.stem, 0, config).rows
     metrics = run_relations(config, tmp_path / "run")
-    assert 0 <= line_metrics(metrics["rows"][row])["accuracy"] <= 1
+    assert set(metrics["rows"]) == set(rows)
+    for row in metrics["rows"].values():
+        assert 0 <= line_metrics(row)["accuracy"] <= 1
 
 
 @pytest.mark.parametrize("path", PRETRAINING, ids=name)

@@ -10,6 +10,8 @@ import numpy as np
 PEOPLE = ("Ada", "Ben", "Cleo", "Dora", "Emil", "Fay", "Gus", "Hedy")
 TOWNS = ("Bonn", "Cork", "Lund", "Nice", "Oslo", "Pisa", "Riga", "York")
 
+SPLITS = ("train", "valid", "test", "unlabelled")
+
 SMALL = (
     "data.name=null", "data.fraction=0.5", "text.max_tokens=32",
     "decoder.dim=8", "train.epochs=1", "train.batch_size=16", "train.eval_every=1",
@@ -25,16 +27,21 @@ SMALL_RELATIONS = (
 )  # fmt: skip
 
 
-def write_tiny_relations(folder: Path) -> Path:
-    """Write marked sentences that say who was born and who lives where, and return the folder."""
+def write_tiny_relations(
+    folder: Path, born: str = "born", lives: str = "lives", shift: int = 0
+) -> Path:
+    """Write marked sentences that say who was born and who lives where, and return the folder.
+
+    Two folders whose `shift` is 4 apart share no sentence.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "relations.tsv").write_text("born\nlives\nOther\n")
-    verbs = {"born": ["was", "born", "in"], "lives": ["lives", "now", "in"], "Other": ["saw"]}
-    for split, shift in (("train", 0), ("valid", 1), ("test", 2), ("unlabelled", 3)):
+    (folder / "relations.tsv").write_text(f"{born}\n{lives}\nOther\n")
+    verbs = {born: ["was", "born", "in"], lives: ["lives", "now", "in"], "Other": ["saw"]}
+    for place, split in enumerate(SPLITS, shift):
         lines = []
         for i, person in enumerate(PEOPLE):
             for relation, verb in verbs.items():
-                tokens = [person, *verb, TOWNS[(i + shift) % 8], "."]
+                tokens = [person, *verb, TOWNS[(i + place) % 8], "."]
                 ends = {
                     "head": {"span": [0, 1]},
                     "tail": {"span": [len(tokens) - 2, len(tokens) - 1]},

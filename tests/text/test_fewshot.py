@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from relgnn.config import FewShotConfig, load_run_config
 from relgnn.data.relations import Example
 from relgnn.errors import InputError
 from relgnn.text.encoder import TextEncoder
 from relgnn.text.fewshot import (
-    _hidden,
+    Episode,
+    Views,
+    accuracies,
     episodes,
-    few_shot_accuracy,
+    hide,
     represent,
-    zero_shot_accuracy,
 )
 from relgnn.text.runs import run_text
 from tests.experiments.tiny import write_tiny_relations
 
 LABELS = np.repeat(np.arange(6), 12)
+
+
+NOTHING = torch.zeros(0)
+
+
+def few_shot_accuracy(vectors: Tensor, drawn: Iterable[Episode]) -> np.ndarray:
+    return accuracies(Views(vectors, vectors), NOTHING, drawn)
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -52,10 +62,12 @@ def test_planted_relations_are_told_apart_and_noise_is_chance() -> None:
     noise = torch.randn(len(many), 6, generator=torch.Generator().manual_seed(0))
     chance = few_shot_accuracy(noise, episodes(many, 5, 1, 3, 3000, rng()))
     assert chance.mean() == pytest.approx(0.2, abs=0.02)
-    described = zero_shot_accuracy(centre, torch.eye(6), episodes(LABELS, 5, 0, 3, 100, rng()))
+    described = accuracies(
+        Views(centre, centre), torch.eye(6), episodes(LABELS, 5, 0, 3, 100, rng())
+    )
     assert described.mean() == 1
-    turned = zero_shot_accuracy(
-        centre, torch.eye(6).roll(1, 0), episodes(LABELS, 5, 0, 3, 100, rng())
+    turned = accuracies(
+        Views(centre, centre), torch.eye(6).roll(1, 0), episodes(LABELS, 5, 0, 3, 100, rng())
     )
     assert turned.mean() < 0.2  # orthogonal ones tie
 
@@ -71,15 +83,29 @@ def test_more_examples_help() -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "tail", "said"),
+    ("head", "tail", "said", "names"),
     [
-        ((0, 3), (12, 16), "subject born in object."),
-        ((12, 16), (0, 3), "object born in subject."),
-        ((0, 16), (0, 3), "object."),
+        ((0, 3), (12, 16), "subject born in object.", ("subject", "object")),
+        ((12, 16), (0, 3), "object born in subject.", ("subject", "object")),
+        ((0, 16), (0, 3), "object.", ("object", "object")),
     ],
 )
-def test_names_are_hidden(head: tuple[int, int], tail: tuple[int, int], said: str) -> None:
-    assert _hidden(Example("Ada born in Bonn.", head, tail, 0)) == said
+def test_names_are_hidden(
+    head: tuple[int, int], tail: tuple[int, int], said: str, names: tuple[str, str]
+) -> None:
+    hidden = hide(Example("Ada born in Bonn.", head, tail, 0))
+    assert hidden.text == said
+    assert (said[slice(*hidden.head)], said[slice(*hidden.tail)]) == names
+
+
+def test_the_description_helps_where_examples_are_noise() -> None:
+    centre = torch.eye(6)[torch.from_numpy(LABELS)]
+    noise = torch.randn(len(LABELS), 6, generator=torch.Generator().manual_seed(0))
+    without, some, much = (
+        accuracies(Views(noise, centre), torch.eye(6), episodes(LABELS, 5, 1, 3, 200, rng()), w)
+        for w in (0.0, 0.5, 100.0)
+    )
+    assert without.mean() + 0.1 < some.mean() < much.mean() == 1
 
 
 def test_representation_is_five_vectors_of_length_one(minilm: TextEncoder) -> None:
@@ -108,3 +134,8 @@ def test_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     zero = load_run_config(path, ["few_shot.shots=0"])
     assert isinstance(zero, FewShotConfig)
     assert 0 <= run_text(zero, tmp_path / "zero")["test"]["accuracy"] <= 1
+    both = load_run_config(path, ["few_shot.shots=[0, 2]", "few_shot.description=0.5"])
+    assert isinstance(both, FewShotConfig)
+    rows = run_text(both, tmp_path / "both")["rows"]
+    assert set(rows) == {"0_shot", "2_shot", "2_shot_described"}
+    assert rows["2_shot"] == metrics["test"]
