@@ -130,7 +130,8 @@ class Fitter:
             index, _ = labelled(given, len(data.labels), settings.multi_label)
             own = torch.tensor(index) < len(lessons.train)
             weights = torch.where(own, 1.0, config.augmentation.weight)
-        objectives += allocation(model, epochs * -(-len(rows) // settings.batch_size))
+        batches = -(-len(rows) // settings.batch_size)
+        objectives += allocation(model, epochs * -(-batches // settings.accumulate))
         return ClassifierTask(
             model, rows, labels, reader.rows(lessons.valid) if lessons.valid else None, data,
             settings, objectives, self.runtime.autocast, weights,

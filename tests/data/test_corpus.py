@@ -29,8 +29,10 @@ def test_texts_of_train_and_of_no_label_once_with_all_their_mentions() -> None:
 
 
 def test_every_kind_of_folder_has_texts(tmp_path: Path) -> None:
-    marked = read_corpus(None, write_tiny_relations(tmp_path / "marked"))
-    assert len(marked) == 24
+    folder = write_tiny_relations(tmp_path / "marked")
+    marked = read_corpus(None, folder)
+    parts = [(folder / f"{part}.jsonl").read_text() for part in ("train", "unlabelled")]
+    assert len(marked) == sum(len(part.splitlines()) for part in parts)
     assert all(len(one.mentions) == 2 for one in marked)
     graph = read_corpus(None, write_tiny(tmp_path / "graph"))
     assert graph[0] == MarkedText("Ada was born in Bonn. Today the home is Cork.")

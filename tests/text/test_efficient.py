@@ -9,6 +9,7 @@ import torch
 from relgnn.config import EfficientConfig, RelationConfig, TuningConfig, load_run_config
 from relgnn.data.relations import Example
 from relgnn.errors import InputError
+from relgnn.text import relation_fit
 from relgnn.text.classifier import RelationClassifier
 from relgnn.text.classifier_task import ClassifierTask
 from relgnn.text.efficient import (
@@ -223,6 +224,24 @@ def test_a_run_is_saved_and_opened(tiny_bert: str, tmp_path: Path, method: str, 
     assert size < limit if save == "adapter" else size > limit
     again = evaluate_run(tmp_path / "run", "test")
     assert again == pytest.approx({name: metrics["test"][name] for name in again})
+
+
+def test_adalora_counts_accumulated_steps(
+    tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(tmp_path, tiny_bert, "{method: adalora}, accumulate: 2")
+    told = []
+
+    def counting(model: RelationClassifier, steps: int) -> list[Any]:
+        found = allocation(model, steps)
+        told.append((steps, found[0]))
+        return found
+
+    monkeypatch.setattr(relation_fit, "allocation", counting)
+    run_relations(settings, tmp_path / "run")
+    [(steps, ranks)] = told
+    assert isinstance(ranks, RankAllocation)
+    assert int(ranks.step) == steps
 
 
 @pytest.mark.parametrize("method", ["lora", "adalora", "ia3", "adapter"])
