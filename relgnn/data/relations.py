@@ -27,6 +27,7 @@ Span = tuple[int, int]
 """Characters [start, end) of a text."""
 
 SPLITS = ("train", "valid", "test")
+_EXPECTED = "expected tokens (or text), head and tail with a span [start, end)"
 NO_RELATION = ("NA", "no_relation", "unknown", "Other")
 """Labels that say that none of the others holds."""
 
@@ -142,15 +143,16 @@ def check_relations(folder: Path) -> Report:
                 f"{again} of its {len(parts[one])} sentences are in {other}.jsonl, too, with the "
                 "same mentions: leave them in one of the two",
             )  # fmt: skip
-    counts = {split: Counter(x.relation for x in part) for split, part in parts.items()}
     sizes = {f"{split} sentences": len(part) for split, part in parts.items()}
     if data.unlabelled:
         sizes["unlabelled sentences"] = len(data.unlabelled)
+    counts = {split: Counter(x.relation for x in part) for split, part in parts.items()}
+    labels = {
+        label: {split: counts[split][i] for split in SPLITS} for i, label in enumerate(data.labels)
+    }
     return Report(
-        folder, (*found, *problems.all()), {**sizes, "relations": len(data.labels)},
-        {label: {split: counts[split][i] for split in SPLITS}
-         for i, label in enumerate(data.labels)},
-    )  # fmt: skip
+        folder, (*found, *problems.all()), {**sizes, "relations": len(data.labels)}, labels
+    )
 
 
 def is_relations(folder: Path) -> bool:
@@ -212,7 +214,7 @@ def example(entry: Mapping[str, Any], number: Mapping[str, int] | None) -> Examp
 
     Args:
         entry: its JSON object.
-        number: index of each label; None where the relation is not told, and becomes -1.
+        number: index of each label; None where no label is told, which is then -1.
 
     Raises:
         InputError: something is missing or does not fit.
@@ -241,6 +243,8 @@ def _read_text(entry: Mapping[str, Any]) -> tuple[str, Sequence[int], Sequence[i
         return place_tokens(
             [str(token) for token in tokens], text if isinstance(text, str) else None
         )
+    if tokens is None and text is None:
+        raise InputError(_EXPECTED)
     what = "text" if tokens is None else "list of tokens"
     raise InputError(f"the {what} is empty: delete the line")
 
@@ -259,9 +263,7 @@ def _read_span(
     try:
         first, last = map(int, end["span"])  # type: ignore[index]
     except (KeyError, TypeError, ValueError):
-        raise InputError(
-            "expected tokens (or text), head and tail with a span [start, end), and relation"
-        ) from None
+        raise InputError(_EXPECTED) from None
     if not 0 <= first < last <= len(starts):
         what = "characters of the text" if isinstance(starts, range) else "tokens"
         raise InputError(

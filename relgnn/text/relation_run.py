@@ -21,7 +21,7 @@ from relgnn.text.pretraining_run import adapt, adapted
 from relgnn.text.reader import Reader, load_data, make_reader, open_reader
 from relgnn.text.relation_fit import Fitter, Lessons
 from relgnn.text.relation_report import calibration, reports, write_attention
-from relgnn.text.retune import carry_over, compare, new_data
+from relgnn.text.retune import carry_over, compare, new_data, take_model
 from relgnn.text.rewriting import attack_metrics, attacked, augmented, hardens, misleading
 from relgnn.text.self_training import PseudoLabels, self_train
 from relgnn.training import FitResult, Observer, module_tensors, save_tensors
@@ -140,12 +140,16 @@ def _tune(fitter: Fitter, data: RelationData) -> dict[str, Any]:
     """
     config, folder = fitter.config, fitter.folder
     told: dict[str, Any] = {}
-    make_characters(config, data, fitter.runtime, folder)
+    if config.continued:
+        take_model(config.continued[-1].run, folder)
+    else:
+        make_characters(config, data, fitter.runtime, folder)
     config = with_characters(config, folder)
     if config.pretraining is not None:
-        told["pretraining"] = adapt(
-            config, config.pretraining, texts_of(data), fitter.runtime, folder, fitter.resume
-        )
+        if not config.continued:
+            told["pretraining"] = adapt(
+                config, config.pretraining, texts_of(data), fitter.runtime, folder, fitter.resume
+            )
         config = adapted(config, folder)
     fitter = replace(fitter, config=config)
     old = None

@@ -17,6 +17,9 @@ from relgnn.data.relations import Example, RelationData, Span, read_relations, s
 from relgnn.errors import InputError
 from relgnn.ranking.classification import f1_scores
 from relgnn.runtime import rng
+from relgnn.text.classifier import RelationClassifier
+from relgnn.text.encoder import MODEL
+from relgnn.text.labels import decide, labelled
 from relgnn.training import atomic_file, load_json
 
 if TYPE_CHECKING:
@@ -66,11 +69,13 @@ def continued_config(
     rates = [
         f"extraction.{name}={getattr(extraction, name) / slower}" for name in ("lr", "head_lr")
     ]
-    found = load_run_config(path, [*rates, "extraction.refit=false", *overrides])
+    found = load_run_config(path, [*rates, "extraction.refit=false", "semi=null", *overrides])
     assert isinstance(found, RelationConfig)
-    if (found.data, found.text) != (old.data, old.text) or found.extraction.refit:
+    kept = all(getattr(found, x) == getattr(old, x) for x in ("data", "text", "pretraining"))
+    if not kept or found.extraction.refit or found.semi is not None:
         raise InputError(
-            "a continued run keeps its data and text, and does not refit; leave these changes away"
+            "a continued run keeps its data, text and pre-training, and neither refits nor labels "
+            "sentences itself (semi); leave these changes away"
         )
     # its own seed, so that what was held out stays so under another one
     step = ContinuedConfig(
@@ -138,7 +143,12 @@ def _key(one: Example) -> tuple[str, Span, Span]:
     return one.text, one.head, one.tail
 
 
-@torch.no_grad()
+def take_model(run: Path, folder: Path) -> None:
+    """Copy a run's own language model, where it has one, so that a folder stands alone."""
+    if (run / MODEL).is_dir():
+        shutil.copytree(run / MODEL, folder / MODEL, dirs_exist_ok=True)
+
+
 def carry_over(old: Reader, new: Reader) -> None:
     """Start `new`, which may know more labels and entity types, from what `old` has learnt.
 
@@ -147,29 +157,41 @@ def carry_over(old: Reader, new: Reader) -> None:
     Raises:
         InputError: the models differ in something else.
     """
-    ids, old_ids = (x.marker.tokenizer.get_vocab() for x in (new, old))
-    shared = [token for token in ids if token in old_ids]
-    rows = torch.tensor([ids[token] for token in shared])
-    old_rows = torch.tensor([old_ids[token] for token in shared])
     if len(old.members) != len(new.members):
-        raise InputError("a continued run keeps extraction.ensemble; leave that change away")
-    for before, after in zip(old.members, new.members, strict=True):
-        given = before.state_dict()
-        table = after.network.get_input_embeddings().weight
-        embedding = next(name for name, p in after.named_parameters() if p is table)
-        for name, value in after.state_dict().items():
-            source = given.get(name)
-            if source is not None and name == embedding:
-                value[rows.to(value.device)] = source[old_rows.to(source.device)].to(value.device)
-            elif source is not None and name in ("head.weight", "head.bias"):
-                value[: len(source)] = source
-            elif source is not None and source.shape == value.shape:
-                value.copy_(source)
-            else:
-                raise InputError(
-                    f"the run's {name} does not fit the model; a continued run keeps marking, "
-                    "pooling and whatever else shapes the model"
-                )
+        raise InputError(
+            f"the run is an ensemble of {len(old.members)}: leave extraction.ensemble as it is"
+        )
+    ids, old_ids = (x.marker.tokenizer.get_vocab() for x in (new, old))
+    tokens = [(ids[token], old_ids[token]) for token in ids if token in old_ids]
+    for one, other in zip(old.members, new.members, strict=True):
+        _carry_over(one, other, tokens)
+
+
+@torch.no_grad()
+def _carry_over(
+    old: RelationClassifier, new: RelationClassifier, tokens: Sequence[tuple[int, int]]
+) -> None:
+    """`tokens` are (new id, old id) of what both vocabularies have."""
+    outputs = [(i, i) for i in range(old.outputs)]
+    if len(old.head.weight) > old.outputs:  # its threshold, which "no relation" is from now on
+        outputs.append((new.outputs if new.negative is None else new.negative, old.outputs))
+    table = getattr(new.network.get_input_embeddings(), "weight", None)
+    rows = {name: tokens for name, p in new.named_parameters() if p is table}
+    rows |= {"head.weight": outputs, "head.bias": outputs}
+    given = old.state_dict()
+    for name, value in new.state_dict().items():
+        source = given.get(name)
+        if source is not None and name in rows:
+            to, of = torch.tensor(rows[name]).T
+            value[to.to(value.device)] = source[of.to(source.device)].to(value.device)
+        elif source is not None and source.shape == value.shape:
+            value.copy_(source)
+        else:
+            raise InputError(
+                f"the run's {name} does not fit the model; a continued run keeps marking, pooling "
+                "and whatever else shapes the model, but of merged adapters "
+                "extraction.efficient=null"
+            )
 
 
 def compare(
@@ -227,8 +249,14 @@ def _relations(data: RelationData) -> set[int]:
 def _score(
     reader: Reader, examples: Sequence[Example], relations: Sequence[int], data: RelationData
 ) -> dict[str, float]:
-    truth = np.array([one.relation for one in examples])
-    return f1_scores(truth, reader.logits(examples).argmax(1), relations, data.families)
+    logits = reader.logits(examples)
+    # of what the old model does not know, it is sure that it does not hold
+    unknown = len(data.labels) - logits.shape[1]
+    logits = np.pad(logits, ((0, 0), (0, unknown)), constant_values=-np.inf)
+    multi = reader.model.settings.multi_label
+    index, truth = labelled(examples, len(data.labels), multi)
+    decided = decide(logits[index], multi, reader.data.negative)
+    return f1_scores(truth.numpy(), decided, relations, data.families)
 
 
 def replace_run(folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from relgnn.config.continued import ContinuedConfig
 from relgnn.data.relations import Example, RelationData
 from relgnn.errors import InputError
 from relgnn.runtime import Runtime
-from relgnn.text.reader import load_data, make_reader, open_reader
+from relgnn.text.reader import Reader, load_data, make_reader, open_reader
 from relgnn.text.relation_run import evaluate_run, run_relations
 from relgnn.text.retune import (
     add_data,
     carry_over,
+    compare,
     continued_config,
     new_data,
     replace_run,
@@ -139,36 +141,77 @@ def test_replay_keeps_every_relation_s_share() -> None:
     assert [sum(one.relation == r for one in found) for r in (0, 1)] == [10, 5]
 
 
-@pytest.mark.parametrize("marking", ["special", "typed", "none"])
+GROWN = ("a", "b", "c")
+THRESHOLD = ["extraction.loss=threshold", "extraction.multi_label=true"]
+
+
+@pytest.mark.parametrize(("changes", "labels"), [
+    ([], GROWN), (["extraction.marking=typed"], GROWN), (["extraction.marking=none"], GROWN),
+    (["extraction.ensemble=2"], GROWN), (THRESHOLD, GROWN), (THRESHOLD, ("a", "b", "NA")),
+    (["extraction.efficient={}"], GROWN),
+])  # fmt: skip
 def test_a_grown_model_says_of_old_labels_what_the_old_one_said(
-    tiny_bert: str, tmp_path: Path, marking: str
+    tiny_bert: str, tmp_path: Path, changes: list[str], labels: tuple[str, ...]
 ) -> None:
-    path = tmp_path / "a.yaml"
-    path.write_text(
-        f"data: {{path: x}}\ntext: {{model: {tiny_bert}, max_tokens: 32}}\n"
-        f"extraction: {{marking: {marking}}}\n"
-    )
-    config = load_run_config(path)
-    assert isinstance(config, RelationConfig)
-
-    def reader(labels: tuple[str, ...], kinds: list[str], seed: int) -> Any:
-        train = tuple(Example("Ada saw Bonn", (0, 3), (8, 12), 0, "PER", kind) for kind in kinds)
-        data = RelationData("d", labels, labels, labels, train, train, train)
-        runtime = config.runtime.model_copy(update={"seed": seed})
-        return make_reader(config, data, Runtime.from_config(runtime)), train
-
-    old, train = reader(("a", "b"), ["LOC"], 0)
+    if "extraction.efficient={}" in changes:
+        pytest.importorskip("peft")
+    ensemble = "extraction.ensemble=2" in changes
+    old, train = reader(tiny_bert, tmp_path, changes, ("a", "b"), ["LOC"], 0)
     # DAY comes before LOC, so that the markers' numbers move
-    new, more = reader(("a", "b", "c"), ["DAY", "LOC"], 1)
+    kinds = ["DAY", "LOC"] if "extraction.marking=typed" in changes else ["LOC"]
+    new, more = reader(tiny_bert, tmp_path, changes, labels, kinds, 1)
     assert not np.allclose(old.logits(train), new.logits(train)[:, :2])
     carry_over(old, new)
-    found = new.logits(train)
-    np.testing.assert_allclose(found[:, :2], old.logits(train), atol=1e-6)
-    assert np.isfinite(new.logits(more)).all() and found.shape == (1, 3)
-    other, _ = reader(("a",), ["LOC"], 0)
-    other.model.hidden = old.model.head
-    with pytest.raises(InputError, match=r"hidden.* does not fit"):
-        carry_over(other, new)
+    found = new.logits(more)
+    assert np.isfinite(found).all() and found.shape == (len(more), 3)
+    for one, other in zip(old.members, new.members, strict=True):
+        own = replace(old, model=one).logits(train)
+        np.testing.assert_allclose(replace(new, model=other).logits(train)[:, :2], own, atol=1e-6)
+    assert len(new.members) == 1 + ensemble
+
+
+def reader(
+    model: str,
+    folder: Path,
+    changes: list[str],
+    labels: tuple[str, ...],
+    kinds: list[str],
+    seed: int,
+) -> tuple[Reader, tuple[Example, ...]]:
+    path = folder / "a.yaml"
+    path.write_text(
+        f"data: {{path: x}}\ntext: {{model: {model}, max_tokens: 32}}\nextraction: {{}}\n"
+    )
+    config = load_run_config(path, [*changes, f"runtime.seed={seed}"])
+    assert isinstance(config, RelationConfig)
+    train = tuple(Example("Ada saw Bonn", (0, 3), (8, 12), 0, "PER", kind) for kind in kinds)
+    data = RelationData("d", labels, labels, labels, train, train, train)
+    return make_reader(config, data, Runtime.from_config(config.runtime)), train
+
+
+def test_models_of_another_shape_are_not_carried_over(tiny_bert: str, tmp_path: Path) -> None:
+    shapes = ([], ["extraction.pooling=markers"], ["extraction.ensemble=2"])
+    plain, pooled, two = (
+        reader(tiny_bert, tmp_path, changes, ("a",), ["LOC"], 0)[0] for changes in shapes
+    )
+    with pytest.raises(InputError, match=r"hidden.weight does not fit .* keeps marking, pooling"):
+        carry_over(pooled, plain)
+    with pytest.raises(InputError, match="an ensemble of 2"):
+        carry_over(two, plain)
+
+
+def test_several_labels_a_sentence_are_compared(tiny_bert: str, tmp_path: Path) -> None:
+    old, train = reader(tiny_bert, tmp_path, THRESHOLD, ("a", "b"), ["LOC"], 0)
+    new, _ = reader(tiny_bert, tmp_path, THRESHOLD, GROWN, ["LOC"], 0)
+    carry_over(old, new)
+    fresh = replace(new.data, valid=(train[0]._replace(relation=2),), test=())
+    found = compare(old, new, fresh, "micro_f1", 0.0)
+    assert set(found["before"]) == {"old_valid", "old_test", "new_valid", "valid", "test"}
+    assert found["before"]["new_valid"] == {"macro_f1": 0, "micro_f1": 0}
+    truth = old.logits(train)[0, 0] > 0
+    assert (
+        found["before"]["old_valid"]["macro_f1"] == found["after"]["old_valid"]["macro_f1"] == truth
+    )
 
 
 @pytest.mark.parametrize(("after", "told"), [
@@ -256,7 +299,9 @@ def test_rates_fall_once_and_valid_is_not_trained_on(
 
 
 @pytest.mark.parametrize(("change", "told"), [
-    ("extraction.refit=true", "does not refit"), ("text.max_tokens=16", "keeps its data and text"),
+    ("extraction.refit=true", "neither refits nor"), ("semi={}", "nor labels sentences itself"),
+    ("text.max_tokens=16", "keeps its data, text and pre-training"),
+    ("pretraining={}", "keeps its data, text and pre-training"),
     ("extraction.epoch=3", "'extraction.epochs'?"),
 ])  # fmt: skip
 def test_changes_that_a_continuation_cannot_have(old_run: Path, change: str, told: str) -> None:
@@ -312,3 +357,19 @@ def test_the_old_run_is_replaced_only_by_an_accepted_one(
     assert evaluate_run(old, "test") == pytest.approx(evaluate_run(new, "test"))
     with pytest.raises(InputError, match="is no continued run"):
         replace_run(old_run)
+
+
+def test_a_pre_trained_run_is_continued_from_its_own_model(
+    old_run: Path, world: tuple[Path, Path], masked_bert: str, tmp_path: Path
+) -> None:
+    changes = ["extraction.epochs=1", "extraction.layers=1", "pretraining.epochs=1"]
+    config = load_run_config(old_run / "config.yaml", [*changes, f"text.model={masked_bert}"])
+    assert isinstance(config, RelationConfig)
+    run_relations(config, tmp_path / "old")
+    further = continued_config(tmp_path / "old", world[1], 0.5, 1.0)
+    metrics = run_relations(further, tmp_path / "new")
+    assert "pretraining" not in metrics
+    # it stands alone
+    shutil.rmtree(tmp_path / "old")
+    again = evaluate_run(tmp_path / "new", "test")
+    assert again == pytest.approx({name: metrics["test"][name] for name in again})
