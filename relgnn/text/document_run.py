@@ -33,16 +33,7 @@ Scores = Callable[[str, float], Tensor]
 def run_documents(config: DocumentConfig, folder: Path, resume: bool = False) -> dict[str, Any]:
     """Score pairs as configured, choose on valid, read test once, and leave a run folder.
 
-    Args:
-        config: what to do.
-        folder: made here; must not hold a run yet, unless `resume`.
-        resume: go on with the interrupted run in `folder`, to the same numbers.
-
-    Returns:
-        The content of metrics.json.
-
-    Raises:
-        InputError: the folder holds a run already, or the data are not as they should be.
+    Arguments, result and errors are those of `run_text`.
     """
     started = time.perf_counter()
     require_new(folder, resume)

@@ -22,16 +22,7 @@ from relgnn.training.run_folder import begin, finish, require_new
 def run_few_shot(config: FewShotConfig, folder: Path, resume: bool = False) -> dict[str, Any]:
     """Measure what an encoder tells apart, and leave a run folder.
 
-    Args:
-        config: what to do.
-        folder: made here; must not hold a run yet, unless `resume`.
-        resume: go on with the interrupted run in `folder`, to the same numbers.
-
-    Returns:
-        The content of metrics.json.
-
-    Raises:
-        InputError: the folder holds a run already, or the data are not as they should be.
+    Arguments, result and errors are those of `run_text`.
     """
     started = time.perf_counter()
     require_new(folder, resume)

@@ -176,16 +176,7 @@ class JointReader:
 def run_joint(config: JointConfig, folder: Path, resume: bool = False) -> dict[str, Any]:
     """Select on valid, refit where asked, read test once, and leave a run folder.
 
-    Args:
-        config: what to do.
-        folder: made here; must not hold a run yet, unless `resume`.
-        resume: go on with the interrupted run in `folder`, to the same numbers.
-
-    Returns:
-        The content of metrics.json.
-
-    Raises:
-        InputError: the folder holds a run already, or the data are not as they should be.
+    Arguments, result and errors are those of `run_text`.
     """
     started = time.perf_counter()
     require_new(folder, resume)

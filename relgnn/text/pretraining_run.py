@@ -21,16 +21,7 @@ def run_pretraining(
 ) -> dict[str, Any]:
     """Pre-train as configured and leave a run folder with the language model.
 
-    Args:
-        config: what to do.
-        folder: made here; must not hold a run yet, unless `resume`.
-        resume: go on with the interrupted run in `folder`, to the same numbers.
-
-    Returns:
-        The content of metrics.json.
-
-    Raises:
-        InputError: the folder holds a run already, or texts or model are not as they should be.
+    Arguments, result and errors are those of `run_text`.
     """
     started = time.perf_counter()
     require_new(folder, resume)

@@ -22,8 +22,9 @@ from relgnn.text.document_model import (
 from relgnn.text.documents import match, match_types, pool, standardised
 from relgnn.text.encoder import TextEncoder, load_model
 from relgnn.text.runs import evaluate_text, run_text
-from relgnn.training import Interrupted, Trainer, load_json
+from relgnn.training import load_json
 from tests.experiments.tiny import write_tiny_documents
+from tests.text.stopping import lasting, stopped_and_resumed
 
 KINDS = ("LOC", "PER")
 
@@ -169,22 +170,8 @@ def test_tuning_learns_resumes_and_is_measured_again(
     whole = run_text(settings, tmp_path / "run")
     assert whole["test"]["micro_f1"] > 0.9
     assert evaluate_text(tmp_path / "run", "test") == pytest.approx(whole["test"])
-    fit, calls = Trainer.fit, []
-
-    def stopping(self: Trainer, *args: Any, **options: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 2:
-            raise Interrupted("stopped")
-        return fit(self, *args, **options)
-
-    monkeypatch.setattr(Trainer, "fit", stopping)
-    with pytest.raises(Interrupted):
-        run_text(settings, tmp_path / "part")
-    monkeypatch.undo()
-    resumed = run_text(settings, tmp_path / "part", resume=True)
-    for metrics in (whole, resumed):
-        del metrics["seconds"], metrics["peak_memory_mb"]
-    assert resumed == whole
+    resumed = stopped_and_resumed(run_text, settings, tmp_path / "part", monkeypatch)
+    assert resumed == lasting(whole)
 
 
 @pytest.mark.parametrize(("change", "told"), [

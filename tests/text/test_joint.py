@@ -29,8 +29,9 @@ from relgnn.text.joint_rows import (
 )  # fmt: skip
 from relgnn.text.joint_run import JointTask, best_threshold, joint_scores
 from relgnn.text.runs import evaluate_text, run_text
-from relgnn.training import Interrupted, Trainer, load_json
+from relgnn.training import load_json
 from tests.experiments.tiny import write_tiny_joint
+from tests.text.stopping import lasting, stopped_and_resumed
 
 SHORT = Annotated(
     ("Ada", "was", "born", "in", "Bonn"), (Mention(0, 1, 1), Mention(4, 5, 0)), (Stated(0, 1, 0),)
@@ -221,22 +222,8 @@ def test_it_learns_refits_resumes_and_is_measured_again(
     with pytest.raises(InputError, match="holds a run already"):
         run_text(settings, tmp_path / "run")
 
-    fit, calls = Trainer.fit, []
-
-    def stopping(self: Trainer, *args: Any, **options: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 2:
-            raise Interrupted("stopped")
-        return fit(self, *args, **options)
-
-    monkeypatch.setattr(Trainer, "fit", stopping)
-    with pytest.raises(Interrupted):
-        run_text(settings, tmp_path / "part")
-    monkeypatch.undo()
-    resumed = run_text(settings, tmp_path / "part", resume=True)
-    for metrics in (whole, resumed):
-        del metrics["seconds"], metrics["peak_memory_mb"]
-    assert resumed == whole
+    resumed = stopped_and_resumed(run_text, settings, tmp_path / "part", monkeypatch)
+    assert resumed == lasting(whole)
 
 
 def test_what_cannot_be(data: Path, tiny_bert: str, tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from relgnn.text.objectives import symmetric_kl
 from relgnn.text.reader import Reader, load_data, open_reader
 from relgnn.text.relation_run import evaluate_run, run_relations
 from relgnn.text.rows import Marker
-from relgnn.training import Interrupted, Trainer, TrainSettings, load_json
+from relgnn.training import Trainer, TrainSettings, load_json
+from tests.text.stopping import lasting, stopped_and_resumed
 from tests.text.toy import toy_occurrences
 
 ROWS, _, RELATION = toy_occurrences()
@@ -105,23 +106,8 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(
 ) -> None:
     settings = config(data, tiny_bert, "extraction.refit=true")
     whole = run_relations(settings, tmp_path / "whole")
-    fit, calls = Trainer.fit, []
-
-    def stopping(self: Trainer, *args: Any, **options: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 2:
-            raise Interrupted("stopped")
-        return fit(self, *args, **options)
-
-    monkeypatch.setattr(Trainer, "fit", stopping)
-    with pytest.raises(Interrupted):
-        run_relations(settings, tmp_path / "part")
-    monkeypatch.undo()
-    resumed = run_relations(settings, tmp_path / "part", resume=True)
-    different = ("seconds", "peak_memory_mb")
-    assert {k: v for k, v in resumed.items() if k not in different} == {
-        k: v for k, v in whole.items() if k not in different
-    }
+    resumed = stopped_and_resumed(run_relations, settings, tmp_path / "part", monkeypatch)
+    assert resumed == lasting(whole)
 
 
 def test_a_run_without_test_ends_with_the_selection(

@@ -17,8 +17,8 @@ from relgnn.text.classifier_task import ClassifierTask
 from relgnn.text.encoder import load_model
 from relgnn.text.relation_run import attack_run, run_relations
 from relgnn.text.rows import Marker
-from relgnn.training import Interrupted, Trainer
 from tests.experiments.tiny import write_tiny_relations
+from tests.text.stopping import lasting, stopped_and_resumed
 
 CHANGING = ("seconds", "peak_memory_mb")
 
@@ -84,22 +84,8 @@ def test_an_adversarial_run_is_attacked_before_and_after(
     assert again == whole["attack"]
     assert lines(tmp_path / "again.jsonl") == flips
 
-    fit, calls = Trainer.fit, []
-
-    def stopping(self: Trainer, *args: Any, **options: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 2:
-            raise Interrupted("stopped")
-        return fit(self, *args, **options)
-
-    monkeypatch.setattr(Trainer, "fit", stopping)
-    with pytest.raises(Interrupted):
-        run_relations(settings, tmp_path / "part")
-    monkeypatch.undo()
-    resumed = run_relations(settings, tmp_path / "part", resume=True)
-    assert {k: v for k, v in resumed.items() if k not in CHANGING} == {
-        k: v for k, v in whole.items() if k not in CHANGING
-    }
+    resumed = stopped_and_resumed(run_relations, settings, tmp_path / "part", monkeypatch)
+    assert resumed == lasting(whole)
 
 
 def test_weights_of_sentences_weigh_their_losses(data: Path, tiny_bert: str) -> None:

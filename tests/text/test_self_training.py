@@ -15,7 +15,8 @@ from relgnn.errors import InputError
 from relgnn.posterior.selectors import SELECTORS
 from relgnn.text.relation_run import run_relations
 from relgnn.text.self_training import PseudoLabels, label, make_selector, of_softmax, self_train
-from relgnn.training import FitResult, Interrupted, Trainer, load_json
+from relgnn.training import FitResult, load_json
+from tests.text.stopping import lasting, stopped_and_resumed
 from tests.text.test_relation_run import config, data, line
 
 __all__ = ["data"]  # a fixture
@@ -129,22 +130,8 @@ def test_self_training_runs_and_goes_on_to_the_same_numbers(
     assert whole["valid"]["macro_f1"] == max(entry["valid"] for entry in whole["rounds"])
     log = (tmp_path / "whole" / "log.jsonl").read_text()
     assert all(f'"relation classifier, {part}"' in log for part in ("round 1", "round 2", "refit"))
-    fit, calls = Trainer.fit, []
-
-    def stopping(self: Trainer, *args: Any, **options: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 3:
-            raise Interrupted("stopped")
-        return fit(self, *args, **options)
-
-    monkeypatch.setattr(Trainer, "fit", stopping)
-    with pytest.raises(Interrupted):
-        run_relations(settings, tmp_path / "part")
-    monkeypatch.undo()
-    resumed = run_relations(settings, tmp_path / "part", resume=True)
-    for changing in ("seconds", "peak_memory_mb"):
-        del whole[changing], resumed[changing]
-    assert resumed == whole
+    resumed = stopped_and_resumed(run_relations, settings, tmp_path / "part", monkeypatch, 3)
+    assert resumed == lasting(whole)
     assert load_json(tmp_path / "part" / "metrics.json")["rounds"] == whole["rounds"]
 
 
