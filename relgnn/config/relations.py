@@ -146,6 +146,15 @@ class RelationConfig(RunConfig):
     tracking: TrackingConfig = Field(default_factory=TrackingConfig, description="its curves")
 
     @model_validator(mode="after")
+    def _rewrites_have_one_label(self) -> RelationConfig:
+        if self.extraction.multi_label and (self.augmentation or self.attack):
+            raise ValueError(
+                "augmentation and attack rewrite sentences with one label; set "
+                "extraction.multi_label=false"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _semi_fits(self) -> RelationConfig:
         if self.semi is not None and self.extraction.loss != "cross_entropy":
             raise ValueError(

@@ -93,11 +93,13 @@ def attack_run(
         out: where the misleading rewrites are written, one JSON object a line.
 
     Raises:
-        InputError: see `open_reader`.
+        InputError: see `open_reader`; or the run tells several labels of a sentence.
     """
     reader = open_reader(folder)
     config = load_run_config(folder / "config.yaml")
     assert isinstance(config, RelationConfig)
+    if config.extraction.multi_label:
+        raise InputError(f"{folder}: tells several labels of a sentence; give a run that tells one")
     return attacked(config, reader.data, reader.logits, split, limit, out)
 
 

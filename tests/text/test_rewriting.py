@@ -88,6 +88,18 @@ def test_an_adversarial_run_is_attacked_before_and_after(
     assert resumed == lasting(whole)
 
 
+@pytest.mark.parametrize("changes", [
+    ["extraction.fairness={groups: {a: [Ada], b: [Ben]}}", "extraction.r_drop=1.0"],
+    ["extraction.ensemble=2", "augmentation.weight=0.5"], ["extraction.loss=bce"],
+])  # fmt: skip
+def test_rewrites_join_every_way_of_training(
+    data: Path, tiny_bert: str, tmp_path: Path, changes: list[str]
+) -> None:
+    changes = ["augmentation.kinds=[entity_swap, adversarial]", "attack.budget=4", *changes]
+    metrics = run_relations(config(data, tiny_bert, *changes), tmp_path / "run")
+    assert 0 <= metrics["test"]["attack_rate_before"] <= 1
+
+
 def test_weights_of_sentences_weigh_their_losses(data: Path, tiny_bert: str) -> None:
     network, tokenizer = load_model(tiny_bert)
     tuning = TuningConfig(dropout=0.0)
@@ -115,10 +127,12 @@ def test_weights_of_sentences_weigh_their_losses(data: Path, tiny_bert: str) -> 
     ("augmentation={kinds: [paraphrase], prompt: 'Say {this}'}", "prompt"),
     ("augmentation={kinds: [paraphrase], paraphraser: /nowhere}", "augmentation.paraphraser"),
     ("augmentation={kinds: [paraphrase], paraphraser: /nowhere/a.gguf}", "a .gguf file"),
+    ("augmentation={kinds: [synonyms]}\nextraction.loss=bce\nextraction.multi_label=true",
+     "set extraction.multi_label=false"),
     ("augmentation={kinds: [synonym]}", "'augmentation.kinds.0'"),
 ])  # fmt: skip
 def test_what_cannot_be(data: Path, tiny_bert: str, tmp_path: Path, change: str, told: str) -> None:
     with pytest.raises(InputError) as caught:
-        run_relations(config(data, tiny_bert, change), tmp_path / "run")
+        run_relations(config(data, tiny_bert, *change.split("\n")), tmp_path / "run")
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
