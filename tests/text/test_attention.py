@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from relgnn.config import TuningConfig
+from relgnn.config import RuntimeConfig, TuningConfig
 from relgnn.data.relations import Example, RelationData
+from relgnn.runtime import Runtime
 from relgnn.text.attention import attention_report, between
 from relgnn.text.classifier import RelationClassifier
 from relgnn.text.encoder import load_model
@@ -28,7 +29,7 @@ def reader(folder: str, attention: int) -> Reader:
         marker.resize(network)
         model = RelationClassifier(network, 2, TuningConfig(attention=attention, dropout=0.0))
     data = RelationData("toy", ("born", "lives"), ("",) * 2, ("",) * 2, tuple(EXAMPLES), (), ())
-    return Reader(marker, model, data)
+    return Reader(marker, model, data, Runtime.from_config(RuntimeConfig(device="cpu")))
 
 
 def test_the_largest_weights_between_both_in_either_direction() -> None:
