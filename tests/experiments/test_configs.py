@@ -134,7 +134,7 @@ def test_few_shot_config_runs_on_tiny_data(
     assert isinstance(config, FewShotConfig)
     assert config.source
     rows = Job(path.parent.name, path.stem, 0, config).rows
-    metrics = run_relations(config, tmp_path / "run")
+    metrics = run_text(config, tmp_path / "run")
     assert set(metrics["rows"]) == set(rows)
     for row in metrics["rows"].values():
         assert 0 <= line_metrics(row)["accuracy"] <= 1
