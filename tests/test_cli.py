@@ -374,7 +374,7 @@ def test_demo(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 COMMANDS = (
     "", "demo", "data", "data list", "data show", "data check", "data get", "data prepare", "run",
-    "evaluate", "score", "predict", "extract", "attack",
+    "evaluate", "score", "predict", "extract", "attack", "search",
 )  # fmt: skip
 
 

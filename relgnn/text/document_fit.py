@@ -21,7 +21,7 @@ from relgnn.text.document_model import (
     batch_of,
     tokenise_document,
 )
-from relgnn.text.encoder import load_model
+from relgnn.text.encoder import load_model, require_positions
 from relgnn.text.fitting import fit, two_rates
 from relgnn.text.losses import above_threshold
 from relgnn.text.rows import like_length
@@ -177,12 +177,7 @@ def _make_model(
     config: DocumentConfig, data: DocumentData, runtime: Runtime
 ) -> tuple[DocumentModel, Any]:
     network, tokenizer = load_model(config.text.model)
-    most = int(getattr(network.config, "max_position_embeddings", 0) or config.text.max_tokens)
-    if config.text.max_tokens > most:
-        raise InputError(
-            f"text.max_tokens is {config.text.max_tokens} and {config.text.model!r} reads {most}; "
-            "lower it: longer documents are read in windows"
-        )
+    require_positions(network, config.text.max_tokens)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(runtime.torch_rng("document relations").initial_seed()))
         model = DocumentModel(network, len(data.labels), config.document.tuning)

@@ -21,7 +21,7 @@ from relgnn.data.registry import folder_of
 from relgnn.errors import InputError
 from relgnn.ranking.extraction import Item, set_scores
 from relgnn.runtime import Runtime, torch_rng
-from relgnn.text.encoder import load_model
+from relgnn.text.encoder import load_model, require_positions
 from relgnn.text.fitting import fit, two_rates
 from relgnn.text.joint import Found, JointModel, extract
 from relgnn.text.joint_rows import Sentences, tokenise
@@ -228,6 +228,7 @@ def make_reader(config: JointConfig, data: JointData, runtime: Runtime) -> Joint
         InputError: the model cannot be loaded, or its tokenizer is not a fast one.
     """
     network, tokenizer = load_model(config.text.model)
+    require_positions(network, config.text.max_tokens)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch_rng("joint extraction", runtime.seed).initial_seed()))
         model = JointModel(network, len(data.kinds), len(data.labels), config.joint)

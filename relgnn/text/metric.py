@@ -16,7 +16,7 @@ from relgnn.config.metric import MetricConfig
 from relgnn.data.relations import Example, RelationData
 from relgnn.errors import InputError
 from relgnn.runtime import Runtime, torch_rng
-from relgnn.text.encoder import load_model
+from relgnn.text.encoder import load_model, require_positions
 from relgnn.text.fewshot import Views, accuracies, described_as, episodes, hide
 from relgnn.text.objectives.contrast import contrast
 from relgnn.text.rows import HEAD, TAIL, Marker, RowBatch, Rows
@@ -234,6 +234,7 @@ def learn(
     )
     train, held = hold_out(data, settings.held_out, runtime.rng("held-out relations"))
     network, tokenizer = load_model(config.text.model)
+    require_positions(network, config.text.max_tokens)
     marker = Marker(tokenizer, "special", config.text.max_tokens)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch_rng("relation encoder", runtime.seed).initial_seed()))

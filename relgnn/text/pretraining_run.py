@@ -10,7 +10,7 @@ from typing import Any
 from relgnn.config import PretrainingConfig, PretrainingRunConfig, RelationConfig
 from relgnn.data.corpus import MarkedText, read_corpus
 from relgnn.runtime import Runtime
-from relgnn.text.encoder import MODEL, load_model, save_model
+from relgnn.text.encoder import MODEL, load_model, require_positions, save_model
 from relgnn.text.pretraining import pretrain
 from relgnn.training import load_json, save_json
 from relgnn.training.run_folder import begin, finish, require_new
@@ -52,6 +52,7 @@ def adapt(
         found: dict[str, float] = load_json(report)
         return found
     network, tokenizer = load_model(config.text.model)
+    require_positions(network, config.text.max_tokens)
     found = pretrain(
         network, tokenizer, texts, settings, config.text.max_tokens, runtime, folder, resume
     )

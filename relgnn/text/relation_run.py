@@ -199,17 +199,22 @@ def _tune(fitter: Fitter, data: RelationData) -> dict[str, Any]:
 def _select(fitter: Fitter, data: RelationData, old: Reader | None) -> _Selected:
     """Every training that valid judges: on gold, on rewrites, on mistakes, on pseudo-labels.
 
-    Where there is an old reader, the first one starts from what that has learnt.
+    Where there is an old reader, training starts from what that has learnt.
     """
     config, folder, runtime = fitter.config, fitter.folder, fitter.runtime
     extra = augmented(config, data, "train", runtime, folder, fitter.resume)
     lessons, weak = Lessons(data.train, data.valid, extra), None
-    reader = make_reader(config, data, runtime)
-    if old is not None:
-        carry_over(old, reader)
+
+    def start() -> Reader:
+        reader = make_reader(config, data, runtime)
+        if old is not None:
+            carry_over(old, reader)
+        return reader
+
+    reader = start()
     if hardens(config):
         fitter.fit(reader, lessons, "weak")
-        weak, reader = reader, make_reader(config, data, runtime)
+        weak, reader = reader, start()
         found = misleading(config, data, weak.logits, runtime, folder, fitter.resume)
         lessons = replace(lessons, extra=[*extra, *found])
     chosen = fitter.fit(reader, lessons)

@@ -373,3 +373,12 @@ def test_a_pre_trained_run_is_continued_from_its_own_model(
     shutil.rmtree(tmp_path / "old")
     again = evaluate_run(tmp_path / "new", "test")
     assert again == pytest.approx({name: metrics["test"][name] for name in again})
+
+
+def test_hardened_training_starts_from_what_was_learnt_too(
+    old_run: Path, world: tuple[Path, Path], tmp_path: Path
+) -> None:
+    still = ["extraction.lr=1e-12", "extraction.head_lr=1e-12", "extraction.epochs=1"]
+    config = continued(old_run, world, 0.3, *still, "augmentation={kinds: [adversarial]}")
+    found = run_relations(config, tmp_path / "run")["continued"]
+    assert found["after"]["old_test"] == pytest.approx(found["before"]["old_test"], abs=0.05)
