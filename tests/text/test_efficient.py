@@ -230,18 +230,21 @@ def test_adalora_counts_accumulated_steps(
     tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config(tmp_path, tiny_bert, "{method: adalora}, accumulate: 2")
-    told = []
+    stepped, told, taken = RankAllocation.stepped, [], []
 
-    def counting(model: RelationClassifier, steps: int) -> list[Any]:
-        found = allocation(model, steps)
-        told.append((steps, found[0]))
-        return found
+    def counting(self: RankAllocation, model: RelationClassifier) -> None:
+        taken.append(1)
+        stepped(self, model)
 
-    monkeypatch.setattr(relation_fit, "allocation", counting)
+    def telling(model: RelationClassifier, steps: int) -> list[Any]:
+        told.append(steps)
+        return allocation(model, steps)
+
+    monkeypatch.setattr(RankAllocation, "stepped", counting)
+    monkeypatch.setattr(relation_fit, "allocation", telling)
     run_relations(settings, tmp_path / "run")
-    [(steps, ranks)] = told
-    assert isinstance(ranks, RankAllocation)
-    assert int(ranks.step) == steps
+    # 24 sentences are three batches, which are two steps, in each of two epochs
+    assert told == [4] == [len(taken)]
 
 
 @pytest.mark.parametrize("method", ["lora", "adalora", "ia3", "adapter"])
