@@ -18,8 +18,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from experiments.reproduce import CONFIGS, RUNS, SEEDS, provenance, run_apart, tree_is_dirty
-from experiments.results import RESULTS, Line, append, read_lines
+from experiments.reproduce import (
+    CONFIGS,
+    RUNS,
+    SEEDS,
+    make_line,
+    provenance,
+    run_apart,
+    tree_is_dirty,
+)
+from experiments.results import RESULTS, append, read_lines
 from relgnn.config import RelationConfig, load_run_config
 from relgnn.data.prepare import files_of
 from relgnn.data.relations import SPLITS, RelationData
@@ -115,15 +123,10 @@ def record(seed: int) -> None:
     folder = RUNS / TABLE / str(seed)
     found = measure(config, folder, OLD)
     environment = load_json(folder / "run" / "environment.json")
+    code |= {"dirty": code["dirty"] or tree_is_dirty()}
+    command = f"python -m experiments.continuation --seeds {seed}"
     append(TABLE, [
-        Line(
-            table=TABLE, row=row, fraction=config.data.fraction, seed=seed, metrics=dict(figures),
-            expected={}, command=f"python -m experiments.continuation --seeds {seed}",
-            config_sha256=config.sha256(), git_commit=code["git_commit"],
-            dirty=code["dirty"] or tree_is_dirty(), split_seed=config.data.split_seed,
-            seconds=round(metrics["seconds"], 1), peak_memory_mb=round(metrics["peak_memory_mb"]),
-            hardware=environment["hardware"], versions=environment["versions"],
-        )
+        make_line(TABLE, row, seed, config, dict(figures), {}, command, code, metrics, environment)
         for row, (figures, metrics) in found.items()
     ], RESULTS)  # fmt: skip
 

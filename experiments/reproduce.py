@@ -17,7 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -240,28 +240,51 @@ def _lines(job: Job, folder: Path) -> list[Line]:
     # A resumed run is clean only if all of it ran on the code of the commit it began with.
     dirty = provenance["dirty"] or _differs(provenance["git_commit"])
     by_row = metrics["rows"]
+    command = (
+        f"python -m experiments.reproduce {job.table} --rows {shlex.quote(job.name)} "
+        f"--seeds {job.seed} --fraction {job.config.data.fraction:g}"
+    )
+    code = {**provenance, "dirty": dirty}
     return [
-        Line(
-            table=job.table,
-            row=row,
-            fraction=job.config.data.fraction,
-            seed=job.seed,
-            metrics=line_metrics(by_row[name]),
-            expected=expected_of(job.config, name),
-            command=f"python -m experiments.reproduce {job.table} --rows {shlex.quote(job.name)} "
-            f"--seeds {job.seed} --fraction {job.config.data.fraction:g}",
-            config_sha256=job.config.sha256(),
-            git_commit=provenance["git_commit"],
-            dirty=dirty,
-            split_seed=job.config.data.split_seed,
-            seconds=round(metrics["seconds"], 1),
-            peak_memory_mb=round(metrics["peak_memory_mb"]),
-            hardware=environment["hardware"],
-            versions=environment["versions"],
+        make_line(
+            job.table, row, job.seed, job.config, line_metrics(by_row[name]),
+            expected_of(job.config, name), command, code, metrics, environment,
         )
         for name, row in job.rows.items()
         if name in by_row
-    ]
+    ]  # fmt: skip
+
+
+def make_line(
+    table: str,
+    row: str,
+    seed: int,
+    config: AnyConfig,
+    metrics: dict[str, float],
+    expected: dict[str, float | str],
+    command: str,
+    code: Mapping[str, Any],
+    cost: Mapping[str, Any],
+    environment: Mapping[str, Any],
+) -> Line:
+    """A line of results.
+
+    Args:
+        table, row, seed: where it stands.
+        config: what was run.
+        metrics, expected: ours, and what was expected.
+        command: that makes it again.
+        code: `git_commit` and `dirty`, see `provenance`.
+        cost: `seconds` and `peak_memory_mb`, of the run's metrics.json.
+        environment: of the run's environment.json.
+    """
+    return Line(
+        table=table, row=row, fraction=config.data.fraction, seed=seed,
+        metrics=metrics, expected=expected, command=command, config_sha256=config.sha256(),
+        git_commit=code["git_commit"], dirty=code["dirty"], split_seed=config.data.split_seed,
+        seconds=round(cost["seconds"], 1), peak_memory_mb=round(cost["peak_memory_mb"]),
+        hardware=environment["hardware"], versions=environment["versions"],
+    )  # fmt: skip
 
 
 def line_metrics(test: dict[str, Any]) -> dict[str, float]:

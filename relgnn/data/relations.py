@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -52,6 +52,7 @@ class Example(NamedTuple):
     group: str = ""
 
 
+@runtime_checkable
 class Relations(Protocol):
     """What a data set says of its relations; each is as long as there are relations."""
 

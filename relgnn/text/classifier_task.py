@@ -15,6 +15,7 @@ from relgnn.data.relations import RelationData
 from relgnn.ranking.classification import f1_scores
 from relgnn.runtime import torch_rng
 from relgnn.text.classifier import RelationClassifier, gather_gradient, logits_of
+from relgnn.text.fitting import rate_groups
 from relgnn.text.groups import groups_of
 from relgnn.text.labels import decide, labelled
 from relgnn.text.losses import supervised_loss
@@ -157,19 +158,14 @@ class ClassifierTask(Task[Tensor]):
         network = self._model.network
         layers = list(network.encoder.layer)
         depth = {id(p): i + 1 for i, layer in enumerate(layers) for p in layer.parameters()}
-        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-        for name, p in self._trained.named_parameters():
-            if not p.requires_grad or name.startswith("average."):
-                continue
-            rate = self.settings.head_lr
-            if name.startswith("classifier.network."):
-                rate = lr * self.settings.layer_decay ** (len(layers) - depth.get(id(p), 0))
-            decay = 0.0 if p.dim() < 2 else weight_decay
-            groups.setdefault((rate, decay), []).append(p)
-        return [
-            {"params": params, "lr": rate, "weight_decay": decay}
-            for (rate, decay), params in groups.items()
-        ]
+
+        def rate(name: str, p: nn.Parameter) -> float:
+            if not name.startswith("classifier.network."):
+                return self.settings.head_lr
+            return lr * self.settings.layer_decay ** (len(layers) - depth.get(id(p), 0))
+
+        learnt = (x for x in self._trained.named_parameters() if not x[0].startswith("average."))
+        return rate_groups(learnt, rate, weight_decay)
 
 
 def make_objectives(

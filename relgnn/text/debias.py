@@ -48,11 +48,13 @@ def bias_report(reader: Reader, examples: Sequence[Example]) -> dict[str, dict[s
         subtracted; their "gap", full - entity_only; and "debiased", full after the subtraction.
     """
     rows, views = reader.marker.rows(examples), Views(reader.marker)
+    full, names = reader.read(rows), reader.read(views.entities(rows))
     seen = {
-        "full": rows, "entity_only": views.entities(rows), "entity_masked": views.context(rows)
+        "full": full, "entity_only": names, "entity_masked": reader.read(views.context(rows)),
+        "debiased": debiased(full, names, reader.subtract),
     }  # fmt: skip
-    report = {name: reader.f1(examples, reader.read(some)) for name, some in seen.items()}
-    full, names = report["full"], report["entity_only"]
-    report["gap"] = {metric: full[metric] - names[metric] for metric in full}
-    report["debiased"] = reader.f1(examples, reader.logits(examples))
+    report = {name: reader.f1(examples, logits) for name, logits in seen.items()}
+    report["gap"] = {
+        metric: value - report["entity_only"][metric] for metric, value in report["full"].items()
+    }
     return report

@@ -92,7 +92,7 @@ class DocumentTask(Task[Tensor]):
         return {"document": batch, "ids": rows.ids}
 
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        return two_rates(self._model, self.settings)
+        return two_rates(self._model, lr, self.settings.head_lr, weight_decay)
 
 
 def judged(

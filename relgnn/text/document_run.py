@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -22,7 +21,7 @@ from relgnn.text.document_fit import evaluate_tuned, tune
 from relgnn.text.documents import Matches, match, match_types, pool, standardised
 from relgnn.text.encoder import TextEncoder
 from relgnn.training import save_json
-from relgnn.training.run_folder import begin, finish, require_new
+from relgnn.training.run_folder import carry_out
 
 TEMPERATURES = (0.1, 0.3, 1.0, 3.0)
 
@@ -35,20 +34,17 @@ def run_documents(config: DocumentConfig, folder: Path, resume: bool = False) ->
 
     Arguments, result and errors are those of `run_text`.
     """
-    started = time.perf_counter()
-    require_new(folder, resume)
-    runtime = Runtime.from_config(config.runtime)
-    data = load_documents(config)
-    begin(folder, config, data)
-    if config.document.method == "tuned":
-        metrics = tune(config, data, runtime, folder, resume)
-    else:
-        metrics = _untrained(config, data, runtime)
-        save_json(folder / "calibration.json", metrics["chosen"])
-    metrics["documents"] = {name: len(getattr(data, name)) for name in ("train", "valid", "test")}
-    metrics["rows"] = {"final": metrics["test"]}
-    finish(folder, metrics, started)
-    return metrics
+
+    def work(data: DocumentData, runtime: Runtime) -> dict[str, Any]:
+        if config.document.method == "tuned":
+            metrics = tune(config, data, runtime, folder, resume)
+        else:
+            metrics = _untrained(config, data, runtime)
+            save_json(folder / "calibration.json", metrics["chosen"])
+        sizes = {name: len(getattr(data, name)) for name in ("train", "valid", "test")}
+        return metrics | {"documents": sizes, "rows": {"final": metrics["test"]}}
+
+    return carry_out(config, folder, resume, load_documents, work)
 
 
 def load_documents(config: DocumentConfig) -> DocumentData:

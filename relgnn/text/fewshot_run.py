@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from relgnn.text.encoder import MODEL, TextEncoder, save_model
 from relgnn.text.fewshot import Views, accuracies, describe, episodes, represent
 from relgnn.text.metric import learn
 from relgnn.text.reader import load_data
-from relgnn.training.run_folder import begin, finish, require_new
+from relgnn.training.run_folder import carry_out
 
 
 def run_few_shot(config: FewShotConfig, folder: Path, resume: bool = False) -> dict[str, Any]:
@@ -24,14 +23,11 @@ def run_few_shot(config: FewShotConfig, folder: Path, resume: bool = False) -> d
 
     Arguments, result and errors are those of `run_text`.
     """
-    started = time.perf_counter()
-    require_new(folder, resume)
-    runtime = Runtime.from_config(config.runtime)
-    data = load_data(config)
-    begin(folder, config, data)
-    metrics = measure(config, data, runtime, folder, resume)
-    finish(folder, metrics, started)
-    return metrics
+
+    def work(data: RelationData, runtime: Runtime) -> dict[str, Any]:
+        return measure(config, data, runtime, folder, resume)
+
+    return carry_out(config, folder, resume, load_data, work)
 
 
 def measure(

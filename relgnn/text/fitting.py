@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import nn
 
 from relgnn.config.fitting import Fitting
 from relgnn.runtime import Runtime
-from relgnn.training import FitResult, Task, Trainer, TrainSettings
+from relgnn.training import FitResult, Observer, Task, Trainer, TrainSettings
 
 
 def fit(
@@ -38,22 +39,62 @@ def fit(
         patience=settings.patience if metric else None, metric=metric,
     )  # fmt: skip
     run = next(parent.parent for parent in (folder, *folder.parents) if parent.name == "resume")
-    trainer = Trainer(
-        told, device=runtime.device, autocast=lambda: runtime.autocast(training=True),
-        seed=runtime.seed, resume_command=f"relgnn run --resume {run}",
-    )  # fmt: skip
+    trainer = make_trainer(told, runtime, run)
     return trainer.fit(task, folder, resume, log=folder.parent / "log.jsonl")
 
 
-def two_rates(model: nn.Module, settings: Fitting) -> list[dict[str, Any]]:
-    """AdamW's groups: `model.network` at `lr`, all else at `head_lr`; vectors do not decay."""
+def make_trainer(
+    settings: TrainSettings,
+    runtime: Runtime,
+    run: Path,
+    seed: int | None = None,
+    observe: Observer | None = None,
+) -> Trainer:
+    """The trainer of a run of text, in the run's precision.
+
+    Args:
+        settings: rates and steps.
+        runtime: where.
+        run: folder of the run, which an interrupted user is told to resume.
+        seed: in place of the run's.
+        observe: called after every epoch.
+    """
+    return Trainer(
+        settings, device=runtime.device, autocast=lambda: runtime.autocast(training=True),
+        seed=runtime.seed if seed is None else seed,
+        resume_command=f"relgnn run --resume {run}", observe=observe,
+    )  # fmt: skip
+
+
+def rate_groups(
+    parameters: Iterable[tuple[str, nn.Parameter]],
+    rate: Callable[[str, nn.Parameter], float],
+    weight_decay: float,
+) -> list[dict[str, Any]]:
+    """AdamW's groups of what is trained, by rate and decay; vectors do not decay.
+
+    Args:
+        parameters: with their names.
+        rate: peak learning rate of one.
+        weight_decay: of matrices.
+    """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, p in model.named_parameters():
+    for name, p in parameters:
         if p.requires_grad:
-            rate = settings.lr if name.startswith("network.") else settings.head_lr
-            decay = 0.0 if p.dim() < 2 else settings.weight_decay
-            groups.setdefault((rate, decay), []).append(p)
+            decay = 0.0 if p.dim() < 2 else weight_decay
+            groups.setdefault((rate(name, p), decay), []).append(p)
     return [
-        {"params": params, "lr": rate, "weight_decay": decay}
-        for (rate, decay), params in groups.items()
+        {"params": params, "lr": lr, "weight_decay": decay}
+        for (lr, decay), params in groups.items()
     ]
+
+
+def two_rates(
+    model: nn.Module, lr: float, head_lr: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """`rate_groups` with `model.network` at `lr` and all else at `head_lr`."""
+    return rate_groups(
+        model.named_parameters(),
+        lambda name, _: lr if name.startswith("network.") else head_lr,
+        weight_decay,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from os.path import commonprefix
 from pathlib import Path
@@ -24,7 +23,7 @@ from relgnn.text.generation import load_writer
 from relgnn.text.generative_task import tune
 from relgnn.text.reader import load_data
 from relgnn.training.progress import bar
-from relgnn.training.run_folder import begin, finish, require_new
+from relgnn.training.run_folder import carry_out
 
 CONTENT_FREE = Example("N/A", (0, 3), (0, 3), -1)
 """A sentence that states nothing (Zhao et al., 2021)."""
@@ -47,16 +46,27 @@ def run_generative(config: GenerativeConfig, folder: Path, resume: bool = False)
             cannot be loaded, a verbaliser's label is unknown, a prompt is longer than the model
             reads, or peft is missing where it is needed.
     """
-    started = time.perf_counter()
-    require_new(folder, resume)
-    settings, runtime = config.generative, Runtime.from_config(config.runtime)
-    data = load_data(config)
-    if not data.train or not data.test:
-        raise InputError(
-            f"{data.name}: has {len(data.train)} training and {len(data.test)} test sentences; "
-            "each part needs some"
-        )
-    begin(folder, config, data)
+
+    def load(config: GenerativeConfig) -> RelationData:
+        data = load_data(config)
+        if not data.train or not data.test:
+            raise InputError(
+                f"{data.name}: has {len(data.train)} training and {len(data.test)} test sentences; "
+                "each part needs some"
+            )
+        return data
+
+    def work(data: RelationData, runtime: Runtime) -> dict[str, Any]:
+        test = _measure(config.generative, data, runtime, folder, resume)
+        return {"test": test, "rows": {"final": test}}
+
+    return carry_out(config, folder, resume, load, work)
+
+
+def _measure(
+    settings: WriterConfig, data: RelationData, runtime: Runtime, folder: Path, resume: bool
+) -> dict[str, float]:
+    """F1 of what the model states of test sentences."""
     network, tokenizer = load_writer(
         settings.model, AutoModelForCausalLM, "generative.model", runtime.device
     )
@@ -70,10 +80,7 @@ def run_generative(config: GenerativeConfig, folder: Path, resume: bool = False)
     asked = [data.test[i] for i in order[: settings.limit or len(order)]]
     scores = stated(asker, asked, network, tokenizer)
     truth = np.array([one.relation for one in asked])
-    test = f1_scores(truth, scores.argmax(1), data.positive, data.families)
-    metrics: dict[str, Any] = {"test": test, "rows": {"final": test}}
-    finish(folder, metrics, started)
-    return metrics
+    return f1_scores(truth, scores.argmax(1), data.positive, data.families)
 
 
 class Asker:

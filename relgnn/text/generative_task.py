@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from relgnn.config.generative import WriterConfig
 from relgnn.runtime import Runtime, optional_import, torch_rng
-from relgnn.training import Task, Trainer, TrainSettings, module_tensors, save_tensors
+from relgnn.text.fitting import make_trainer
+from relgnn.training import Task, TrainSettings, module_tensors, save_tensors
 
 IGNORED = -100
 
@@ -114,14 +115,10 @@ def tune(
             network.to(torch.bfloat16)  # frozen: only the adapters need float32
         network = _with_lora(network, settings.lora_rank, runtime)
     task = AnswerTask(network, tokenizer, pairs, settings.batch_size)
-    trainer = Trainer(
-        TrainSettings(
-            epochs=settings.epochs, lr=settings.lr, schedule="linear", warmup=0.1, clip=1.0,
-            metric=None, patience=None,
-        ),
-        device=runtime.device, autocast=lambda: runtime.autocast(training=True),
-        seed=runtime.seed, resume_command=f"relgnn run --resume {folder}",
-    )  # fmt: skip
+    told = TrainSettings(
+        epochs=settings.epochs, lr=settings.lr, schedule="linear", warmup=0.1, clip=1.0
+    )
+    trainer = make_trainer(told, runtime, folder)
     trainer.fit(task, folder / "resume", resume, log=folder / "log.jsonl")
     save_tensors(folder / "checkpoint.safetensors", module_tensors(task.model))
     return network.eval()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from relgnn.training import (
     restore_module,
     save_tensors,
 )
-from relgnn.training.run_folder import begin, finish, require_new
+from relgnn.training.run_folder import carry_out
 
 THRESHOLDS = np.arange(1, 20) / 20
 METRIC = "micro_f1"
@@ -111,7 +110,7 @@ class JointTask(Task[Tensor]):
         return {"sentence": batch, "ids": self.sentences.batch(batch).ids}
 
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        return two_rates(self._model, self.settings)
+        return two_rates(self._model, lr, self.settings.head_lr, weight_decay)
 
 
 def best_threshold(truth: Sequence[Annotated], found: Sequence[Found], labels: int) -> float:
@@ -178,11 +177,16 @@ def run_joint(config: JointConfig, folder: Path, resume: bool = False) -> dict[s
 
     Arguments, result and errors are those of `run_text`.
     """
-    started = time.perf_counter()
-    require_new(folder, resume)
-    runtime = Runtime.from_config(config.runtime)
-    data = load_joint(config)
-    begin(folder, config, data)
+
+    def work(data: JointData, runtime: Runtime) -> dict[str, Any]:
+        return _run(config, data, runtime, folder, resume)
+
+    return carry_out(config, folder, resume, load_joint, work)
+
+
+def _run(
+    config: JointConfig, data: JointData, runtime: Runtime, folder: Path, resume: bool
+) -> dict[str, Any]:
     reader = make_reader(config, data, runtime)
     chosen = _fit(config, runtime, reader, data.train, data.valid, folder / "resume", resume)
     found = reader.find(data.valid)
@@ -202,9 +206,7 @@ def run_joint(config: JointConfig, folder: Path, resume: bool = False) -> dict[s
         )  # fmt: skip
     save_tensors(folder / "checkpoint.safetensors", module_tensors(reader.model))
     metrics["test"] = reader.scores(data.test)
-    metrics["rows"] = {"final": metrics["test"]}
-    finish(folder, metrics, started)
-    return metrics
+    return metrics | {"rows": {"final": metrics["test"]}}
 
 
 def load_joint(config: JointConfig) -> JointData:

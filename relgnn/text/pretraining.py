@@ -17,9 +17,10 @@ from relgnn.config import PretrainingConfig
 from relgnn.data.corpus import MarkedText
 from relgnn.errors import InputError
 from relgnn.runtime import Runtime
+from relgnn.text.fitting import make_trainer, two_rates
 from relgnn.text.masking import OUTSIDE, PassageBatch, PassageReader, Passages, hide
 from relgnn.text.rows import like_length, require_fast
-from relgnn.training import Task, Trainer, TrainSettings
+from relgnn.training import Task, TrainSettings
 
 Rows = tuple[Tensor, Tensor]
 """Passages of each row, int64 [B, 1 or 2], and whether the second follows the first, bool [B]."""
@@ -168,15 +169,7 @@ class PretrainingTask(Task[Rows]):
         return {}
 
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-        for name, p in self._model.named_parameters():
-            if p.requires_grad:
-                rate = lr if name.startswith("network.") else self.settings.head_lr
-                groups.setdefault((rate, weight_decay if p.dim() > 1 else 0.0), []).append(p)
-        return [
-            {"params": params, "lr": rate, "weight_decay": decay}
-            for (rate, decay), params in groups.items()
-        ]
+        return two_rates(self._model, lr, self.settings.head_lr, weight_decay)
 
     def _pairs(self, generator: torch.Generator) -> Rows:
         if self._model.follows is None:
@@ -306,15 +299,12 @@ def pretrain(
         model = Pretrained(network, settings.objectives, passages.ids).to(runtime.device)
 
     def fit(head_only: bool) -> dict[str, float]:
-        trainer = Trainer(
-            TrainSettings(
-                epochs=settings.head_epochs if head_only else settings.epochs,
-                lr=settings.head_lr if head_only else settings.lr,
-                weight_decay=0.01, schedule="linear", warmup=0.1, clip=1.0,
-            ),
-            device=runtime.device, autocast=lambda: runtime.autocast(training=True),
-            seed=runtime.seed, resume_command=f"relgnn run --resume {folder}",
+        told = TrainSettings(
+            epochs=settings.head_epochs if head_only else settings.epochs,
+            lr=settings.head_lr if head_only else settings.lr,
+            weight_decay=0.01, schedule="linear", warmup=0.1, clip=1.0,
         )  # fmt: skip
+        trainer = make_trainer(told, runtime, folder)
         task = PretrainingTask(model, passages, reader, settings, head_only)
         state = folder / "resume" / "pretraining" / ("heads" if head_only else "whole")
         trainer.fit(task, state, resume, log=folder / "log.jsonl")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from relgnn.runtime import Runtime
 from relgnn.text.encoder import MODEL, load_model, require_positions, save_model
 from relgnn.text.pretraining import pretrain
 from relgnn.training import load_json, save_json
-from relgnn.training.run_folder import begin, finish, require_new
+from relgnn.training.run_folder import carry_out
 
 
 def run_pretraining(
@@ -23,15 +22,12 @@ def run_pretraining(
 
     Arguments, result and errors are those of `run_text`.
     """
-    started = time.perf_counter()
-    require_new(folder, resume)
-    runtime = Runtime.from_config(config.runtime)
-    texts = read_corpus(config.data.name, config.data.path)
-    begin(folder, config)
-    found = adapt(config, config.pretraining, texts, runtime, folder, resume)
-    metrics = {"held_out": found, "texts": len(texts), "rows": {"final": found}}
-    finish(folder, metrics, started)
-    return metrics
+
+    def work(texts: Sequence[MarkedText], runtime: Runtime) -> dict[str, Any]:
+        found = adapt(config, config.pretraining, texts, runtime, folder, resume)
+        return {"held_out": found, "texts": len(texts), "rows": {"final": found}}
+
+    return carry_out(config, folder, resume, lambda c: read_corpus(c.data.name, c.data.path), work)
 
 
 def adapt(

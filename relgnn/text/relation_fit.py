@@ -15,10 +15,11 @@ from relgnn.text.classifier import RelationClassifier
 from relgnn.text.classifier_task import ClassifierTask, make_objectives
 from relgnn.text.efficient import allocation
 from relgnn.text.ensemble import member_seed
+from relgnn.text.fitting import make_trainer
 from relgnn.text.labels import labelled
 from relgnn.text.reader import Reader
 from relgnn.text.self_training import PseudoLabels
-from relgnn.training import FitResult, Observer, Trainer, TrainSettings
+from relgnn.training import FitResult, Observer, TrainSettings
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,9 @@ class Fitter:
         task = self._task(reader, model, lessons, epochs or self.config.extraction.epochs)
         if part:
             task.name += f", {part}"
-        trainer = Trainer(
-            self._settings(epochs, bool(lessons.valid)), device=self.runtime.device,
-            autocast=lambda: self.runtime.autocast(training=True),
-            seed=member_seed(self.runtime.seed, number),
-            resume_command=f"relgnn run --resume {self.folder}", observe=self.observe,
+        trainer = make_trainer(
+            self._settings(epochs, bool(lessons.valid)), self.runtime, self.folder,
+            member_seed(self.runtime.seed, number), self.observe,
         )  # fmt: skip
         log = self.folder / "log.jsonl"
         found = trainer.fit(task, self.folder / "resume" / part, self.resume, log=log)

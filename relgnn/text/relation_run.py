@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from relgnn.text.retune import carry_over, compare, new_data, take_model
 from relgnn.text.rewriting import attack_metrics, attacked, augmented, hardens, misleading
 from relgnn.text.self_training import PseudoLabels, self_train
 from relgnn.training import FitResult, Observer, module_tensors, save_tensors
-from relgnn.training.run_folder import begin, finish, require_new
+from relgnn.training.run_folder import carry_out
 from relgnn.training.tracking import tracked
 
 
@@ -51,22 +50,23 @@ def run_relations(
     Raises:
         InputError: the folder holds a run already, or the data are not as they should be.
     """
-    started = time.perf_counter()
-    require_new(folder, resume)
-    runtime = Runtime.from_config(config.runtime)
-    data = load_data(config)
-    _require_parts(config, data)
-    begin(folder, config, data)
-    data = data if test else replace(data, test=())
-    with tracked(config, folder) as tracker:
-        fitter = Fitter(config, runtime, folder, resume, tracker.observer(observe))
-        metrics = _tune(fitter, data)
-        for split in ("valid", "test"):
-            tracker.result(split, metrics.get(split, {}), metrics["epoch"])
-    trained = {"trained_parameters": metrics["parameters"]["trained"]}
-    metrics["rows"] = {"final": metrics["test"] | trained} if "test" in metrics else {}
-    finish(folder, metrics, started)
-    return metrics
+
+    def load(config: RelationConfig) -> RelationData:
+        data = load_data(config)
+        _require_parts(config, data)
+        return data if test else replace(data, test=())
+
+    def work(data: RelationData, runtime: Runtime) -> dict[str, Any]:
+        with tracked(config, folder) as tracker:
+            fitter = Fitter(config, runtime, folder, resume, tracker.observer(observe))
+            metrics = _tune(fitter, data)
+            for split in ("valid", "test"):
+                tracker.result(split, metrics.get(split, {}), metrics["epoch"])
+        trained = {"trained_parameters": metrics["parameters"]["trained"]}
+        rows = {"final": metrics["test"] | trained} if "test" in metrics else {}
+        return metrics | {"rows": rows}
+
+    return carry_out(config, folder, resume, load, work)
 
 
 def evaluate_run(folder: Path, split: str) -> dict[str, float]:

@@ -4,14 +4,50 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from relgnn.config import RunConfig
 from relgnn.data.relations import Relations
 from relgnn.errors import InputError
-from relgnn.runtime import environment, peak_memory_mb
+from relgnn.runtime import Runtime, environment, peak_memory_mb
 from relgnn.training.checkpoint import atomic_file, save_json
+
+C = TypeVar("C", bound=RunConfig)
+D = TypeVar("D")
+
+
+def carry_out(
+    config: C,
+    folder: Path,
+    resume: bool,
+    load: Callable[[C], D],
+    work: Callable[[D, Runtime], dict[str, Any]],
+) -> dict[str, Any]:
+    """A run from its first to its last line.
+
+    Args:
+        config: what to do.
+        folder: made here; must not hold a run yet, unless `resume`.
+        resume: whether an interrupted run goes on.
+        load: the data, checked before anything is written.
+        work: does it, and returns what metrics.json holds besides time and memory.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        InputError: the folder holds a run already, or the data are not as they should be.
+    """
+    started = time.perf_counter()
+    require_new(folder, resume)
+    runtime = Runtime.from_config(config.runtime)
+    data = load(config)
+    begin(folder, config, data if isinstance(data, Relations) else None)
+    metrics = work(data, runtime)
+    finish(folder, metrics, started)
+    return metrics
 
 
 def require_new(folder: Path, resume: bool) -> None:
