@@ -14,7 +14,7 @@ from relgnn.config import AnyConfig, Config, RelationConfig, load_run_config
 from relgnn.config.tree import parse
 from relgnn.errors import Diverged, InputError
 from relgnn.loop.run import flat, run
-from relgnn.runtime import rng
+from relgnn.runtime import optional_import, rng
 from relgnn.text.relation_run import run_relations
 from relgnn.training import EpochRecord, Interrupted, atomic_file, save_json
 
@@ -148,13 +148,8 @@ def search(
 
 
 def _optuna() -> Any:
-    try:
+    with optional_import("search"):
         import optuna
-    except ImportError as error:
-        raise InputError(
-            f"`relgnn search` needs packages that are not there ({error}); install the extra "
-            "'search'"
-        ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from relgnn.data.relations import Example, place_tokens
-from relgnn.data.tables import Problems, find_file, raise_first, read_json, read_table
+from relgnn.data.relations import Example, place_tokens, read_labels
+from relgnn.data.tables import Problems, find_file, raise_first, read_json
 from relgnn.errors import InputError
 
 FILES = {
@@ -96,14 +96,7 @@ def read_documents(folder: Path, name: str = "") -> DocumentData:
             is not in relations.tsv.
     """
     problems = Problems()
-    path = find_file(folder, "relations.tsv")
-    if path is None:
-        raise InputError(
-            f"{folder}: no relations.tsv (label, name, description); is this a data set of "
-            "documents?"
-        )
-    table = read_table(path, ("label", "name", "description"), problems, optional=2)
-    labels, names, descriptions = (tuple(column) for column in table.columns)
+    labels, names, descriptions = read_labels(folder, problems, "documents")
     number = {label: i for i, label in enumerate(labels)}
     parts: dict[str, tuple[Document, ...]] = {}
     for split, files in FILES.items():

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from relgnn.data.relations import read_labels
 from relgnn.data.tables import (
     Problems,
     find_file,
     raise_first,
     read_json_lines,
-    read_table,
 )
 from relgnn.errors import InputError
 
@@ -84,14 +84,7 @@ def read_joint(folder: Path, name: str = "") -> JointData:
             in relations.tsv, or an entity's type or a relation occurs in test alone.
     """
     problems = Problems()
-    path = find_file(folder, "relations.tsv")
-    if path is None:
-        raise InputError(
-            f"{folder}: no relations.tsv (label, name, description); is this a data set of joint "
-            "extraction?"
-        )
-    table = read_table(path, ("label", "name", "description"), problems, optional=2)
-    labels, names, descriptions = (tuple(column) for column in table.columns)
+    labels, names, descriptions = read_labels(folder, problems, "joint extraction")
     lines: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
     paths: dict[str, Path] = {}
     for split, files in FILES.items():

@@ -161,20 +161,36 @@ def is_relations(folder: Path) -> bool:
     return any(find_file(folder, f"{split}.jsonl") is not None for split in SPLITS)
 
 
+def read_labels(
+    folder: Path, problems: Problems, what: str
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """The columns of relations.tsv: labels, readable names, descriptions.
+
+    Args:
+        folder: the data set.
+        problems: gets what is wrong with lines of it.
+        what: the kind of data set that is looked for.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    path = find_file(folder, "relations.tsv")
+    if path is None:
+        raise InputError(
+            f"{folder}: no relations.tsv (label, name, description); is this a data set of {what}?"
+        )
+    table = read_table(path, ("label", "name", "description"), problems, optional=2)
+    labels, names, descriptions = (tuple(column) for column in table.columns)
+    return labels, names, descriptions
+
+
 def _scan(
     folder: Path, name: str, required: Sequence[str], known: Collection[str] = ()
 ) -> tuple[RelationData, list[Problem]]:
     problems = Problems()
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; check the path")
-    path = find_file(folder, "relations.tsv")
-    if path is None:
-        raise InputError(
-            f"{folder}: no relations.tsv (label, name, description); is this a data set of "
-            "relation extraction?"
-        )
-    table = read_table(path, ("label", "name", "description"), problems, optional=2)
-    labels, names, descriptions = (tuple(column) for column in table.columns)
+    labels, names, descriptions = read_labels(folder, problems, "relation extraction")
     number = {label: i for i, label in enumerate(labels)}
     found: dict[str, tuple[Example, ...]] = {split: () for split in SPLITS}
     for split in SPLITS:
