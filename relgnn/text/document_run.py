@@ -18,7 +18,7 @@ from relgnn.errors import InputError
 from relgnn.ranking.documents import best_cut, document_scores, facts_of
 from relgnn.runtime import Runtime, cache_home
 from relgnn.text.document_fit import evaluate_tuned, tune
-from relgnn.text.documents import Matches, match, match_types, pool, standardised
+from relgnn.text.documents import Matches, compete, match, match_types, pool, standardised
 from relgnn.text.encoder import TextEncoder
 from relgnn.training import save_json
 from relgnn.training.run_folder import carry_out
@@ -117,7 +117,7 @@ def _matched(config: DocumentConfig, data: DocumentData, runtime: Runtime) -> Sc
     def scores(split: str, temperature: float) -> Tensor:
         own = matches(split)
         each = standardised(own, matches("valid"), types, settings.types)
-        return pool(each, own, temperature)
+        return compete(pool(each, own, temperature))
 
     return scores
 

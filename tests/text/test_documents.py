@@ -19,7 +19,7 @@ from relgnn.text.document_model import (
     batch_of,
     tokenise_document,
 )
-from relgnn.text.documents import match, match_types, pool, standardised
+from relgnn.text.documents import compete, match, match_types, pool, standardised
 from relgnn.text.encoder import TextEncoder, load_model
 from relgnn.text.runs import evaluate_text, run_text
 from relgnn.training import load_json
@@ -78,6 +78,14 @@ def config(data: Path, model: str, *changes: str) -> DocumentConfig:
     found = load_run_config(path, changes)
     assert isinstance(found, DocumentConfig)
     return found
+
+
+def test_relations_compete_for_a_pair() -> None:
+    scores = torch.tensor([[2.0, 2.0, 2.0], [2.0, -1.0, -1.0], [-torch.inf] * 3])
+    found = compete(scores)
+    assert found[1, 0] > found[0, 0]  # alone with its relation
+    torch.testing.assert_close(found[0], torch.full((3,), 2 - torch.tensor(3.0).log().item()))
+    assert torch.isinf(found[2]).all()
 
 
 def test_matching_runs_and_never_sees_the_labels_of_test(
