@@ -130,12 +130,12 @@ def tune(
         return _tokenised(config, data, tokenizer, documents)
 
     task = DocumentTask(model, read(train), read(valid), padding, settings, runtime.autocast)
-    chosen = fit(task, settings, runtime, folder / "resume", resume, METRIC)
+    chosen = fit(task, settings, runtime, folder, resume, METRIC)
     metrics |= {"valid": task.evaluate(), "epoch": chosen.best_epoch}
     if settings.refit:
         model, _ = _make_model(config, data, runtime)
         task = DocumentTask(model, read((*train, *valid)), (), padding, settings)
-        fit(task, settings, runtime, folder / "resume" / "refit", resume, None, chosen.best_epoch)
+        fit(task, settings, runtime, folder, resume, None, chosen.best_epoch, "refit")
     save_tensors(folder / "checkpoint.safetensors", module_tensors(model))
     return metrics | {"test": judged(model, read(data.test), padding, runtime.autocast)}
 

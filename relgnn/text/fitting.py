@@ -17,30 +17,33 @@ def fit(
     task: Task[Any],
     settings: Fitting,
     runtime: Runtime,
-    folder: Path,
+    run: Path,
     resume: bool,
     metric: str | None,
     epochs: int | None = None,
+    part: str = "",
 ) -> FitResult:
-    """Train a task; its log is beside `folder`, so that of a refit goes with the state.
+    """Train a task; its epochs are added to the run's `log.jsonl`.
 
     Args:
         task: what is trained.
         settings: rates and steps.
         runtime: where.
-        folder: of the state that can be resumed, within the run's `resume`.
+        run: folder of the run; the state that can be resumed is in its `resume`.
         resume: go on from there.
         metric: of valid, that selects; None where there is no valid part.
         epochs: in place of the settings' own.
+        part: which of the run's trainings this is, such as "refit"; "" for the first.
     """
     told = TrainSettings(
         epochs=epochs or settings.epochs, lr=settings.lr, weight_decay=settings.weight_decay,
         schedule=settings.schedule, warmup=settings.warmup, clip=settings.clip,
         patience=settings.patience if metric else None, metric=metric,
     )  # fmt: skip
-    run = next(parent.parent for parent in (folder, *folder.parents) if parent.name == "resume")
+    if part:
+        task.name += f", {part}"
     trainer = make_trainer(told, runtime, run)
-    return trainer.fit(task, folder, resume, log=folder.parent / "log.jsonl")
+    return trainer.fit(task, run / "resume" / part, resume, log=run / "log.jsonl")
 
 
 def make_trainer(

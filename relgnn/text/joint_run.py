@@ -188,7 +188,7 @@ def _run(
     config: JointConfig, data: JointData, runtime: Runtime, folder: Path, resume: bool
 ) -> dict[str, Any]:
     reader = make_reader(config, data, runtime)
-    chosen = _fit(config, runtime, reader, data.train, data.valid, folder / "resume", resume)
+    chosen = _fit(config, runtime, reader, data.train, data.valid, folder, resume)
     found = reader.find(data.valid)
     reader.model.threshold.fill_(best_threshold(data.valid, found, len(data.labels)))
     metrics: dict[str, Any] = {
@@ -201,8 +201,8 @@ def _run(
         reader = make_reader(config, data, runtime)
         reader.model.threshold.fill_(metrics["threshold"])
         _fit(
-            config, runtime, reader, (*data.train, *data.valid), (), folder / "resume" / "refit",
-            resume, chosen.best_epoch,
+            config, runtime, reader, (*data.train, *data.valid), (), folder, resume,
+            chosen.best_epoch, "refit",
         )  # fmt: skip
     save_tensors(folder / "checkpoint.safetensors", module_tensors(reader.model))
     metrics["test"] = reader.scores(data.test)
@@ -260,9 +260,10 @@ def _fit(
     folder: Path,
     resume: bool,
     epochs: int | None = None,
+    part: str = "",
 ) -> Any:
     task = JointTask(
         reader.model, reader.tokenise(train), (reader.tokenise(valid), valid) if valid else None,
         len(reader.data.labels), config.joint, runtime.autocast,
     )  # fmt: skip
-    return fit(task, config.joint, runtime, folder, resume, METRIC if valid else None, epochs)
+    return fit(task, config.joint, runtime, folder, resume, METRIC if valid else None, epochs, part)

@@ -218,6 +218,7 @@ def test_it_learns_refits_resumes_and_is_measured_again(
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     valid = [entry["valid"]["micro_f1"] for entry in log if entry["valid"]]
     assert whole["epoch"] == 1 + valid.index(max(valid))
+    assert {entry["task"] for entry in log} == {"joint extraction", "joint extraction, refit"}
     assert evaluate_text(tmp_path / "run", "test") == pytest.approx(whole["test"])
     with pytest.raises(InputError, match="holds a run already"):
         run_text(settings, tmp_path / "run")
