@@ -39,9 +39,8 @@ from experiments.results import (
 from relgnn.config import AnyConfig, Config, FewShotConfig, load_run_config
 from relgnn.data import STRATA
 from relgnn.errors import InputError, MachineError, RelgnnError
-from relgnn.loop.run import run
+from relgnn.loop.runs import run_any
 from relgnn.ranking.statistics import mean_std
-from relgnn.text.runs import run_text
 from relgnn.training import load_json, save_json
 
 CONFIGS = ROOT / "configs"
@@ -213,10 +212,7 @@ def _child(kind: type[AnyConfig], config: str, folder: str, resume: bool) -> Non
     found = kind.model_validate_json(config)
     Thread(target=_stop_with_parent, daemon=True).start()
     try:
-        if isinstance(found, Config):
-            run(found, Path(folder), resume)
-        else:
-            run_text(found, Path(folder), resume)
+        run_any(found, Path(folder), resume)
     except RelgnnError as error:
         print(error, file=sys.stderr)
         raise SystemExit(error.exit_code) from None

@@ -11,6 +11,7 @@ import typer
 
 from relgnn.commands.console import AsJson, note, print_json, start_quietly
 from relgnn.commands.label import is_relation_run, label
+from relgnn.commands.rules import is_rules_run, predict_by_rules
 from relgnn.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,6 +78,9 @@ def predict(
     if (head is None) == (tail is None):
         raise InputError("give exactly one of --head and --tail; the other one is asked for")
     start_quietly()
+    if is_rules_run(run):
+        predict_by_rules(run, relation, head, tail, k, as_json)
+        return
     from relgnn.data.lookup import find_entity, find_relation
     from relgnn.loop.opened import open_run
 

@@ -163,14 +163,16 @@ def evaluate(
 ) -> None:
     """Compute a run's metrics again from its checkpoint."""
     start_quietly()
-    from relgnn.config import Config, load_run_config
+    from relgnn.config import Config, RulesConfig, load_run_config
     from relgnn.linkpred.evaluate import metrics_by_category
     from relgnn.loop.opened import open_run
     from relgnn.ranking.metrics import write_ranks
+    from relgnn.rules.run import evaluate_rules
     from relgnn.text.runs import evaluate_text
 
     path = run / "config.yaml"
-    if path.is_file() and not isinstance(load_run_config(path), Config):
+    kind = load_run_config(path) if path.is_file() else None
+    if kind is not None and not isinstance(kind, Config | RulesConfig):
         if ranks is not None or typed or categories:
             raise InputError(
                 f"{run}: is a run of relation extraction, which ranks nothing; leave --ranks, "
@@ -178,9 +180,14 @@ def evaluate(
             )
         _show_scores({split.value: evaluate_text(run, split.value)}, as_json)
         return
-    opened = open_run(run)
-    graph = opened.graph
-    found, metrics = opened.evaluate(split.value, typed)
+    if isinstance(kind, RulesConfig):
+        if typed:
+            raise InputError(f"{run}: is a run of rules, which rank all entities; leave --typed")
+        graph, found, metrics = evaluate_rules(run, split.value)
+    else:
+        opened = open_run(run)
+        graph = opened.graph
+        found, metrics = opened.evaluate(split.value, typed)
     if categories:
         metrics |= metrics_by_category(found, graph, split.value)
     if ranks is not None:
@@ -200,15 +207,11 @@ def default_folder(path: Path, config: AnyConfig) -> Path:
 
 def _run(settings: AnyConfig, folder: Path, resume: bool) -> dict[str, Any]:
     start_quietly()
-    from relgnn.config import Config
-    from relgnn.loop.run import run
-    from relgnn.text.runs import run_text
+    from relgnn.loop.runs import run_any
     from relgnn.training import Interrupted
 
     try:
-        if isinstance(settings, Config):
-            return run(settings, folder, resume)
-        return run_text(settings, folder, resume)
+        return run_any(settings, folder, resume)
     except (KeyboardInterrupt, Interrupted):
         if not (folder / "config.yaml").is_file():
             raise

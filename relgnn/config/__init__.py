@@ -28,6 +28,7 @@ from relgnn.config.relations import (
     RelationConfig,
     TuningConfig,
 )
+from relgnn.config.rules import MiningConfig, RulesConfig
 from relgnn.config.semi import SemiConfig
 from relgnn.config.tracking import TrackingConfig
 from relgnn.config.tree import parse, tree_of
@@ -37,8 +38,9 @@ Run = TypeVar("Run", bound=RunConfig)
 
 __all__ = [
     "AnyConfig", "AnyTextConfig", "Config", "DocumentConfig", "EfficientConfig", "FewShotConfig",
-    "GenerativeConfig", "JointConfig", "LoopConfig", "Marking", "PretrainingConfig",
-    "PretrainingRunConfig", "RelationConfig", "RunConfig", "RuntimeConfig", "SemiConfig",
+    "GenerativeConfig", "JointConfig", "LoopConfig", "Marking", "MiningConfig",
+    "PretrainingConfig", "PretrainingRunConfig", "RelationConfig", "RulesConfig", "RunConfig",
+    "RuntimeConfig", "SemiConfig",
     "TrackingConfig", "TrainConfig",
     "TuningConfig", "known_keys", "load_config", "load_run_config", "make_config",
 ]  # fmt: skip
@@ -51,12 +53,13 @@ AnyTextConfig = (
     | DocumentConfig
     | PretrainingRunConfig
 )
-AnyConfig = Config | AnyTextConfig
+AnyConfig = Config | RulesConfig | AnyTextConfig
 
-# the section that makes a configuration one of text alone; of several the first one
-_KINDS: dict[str, type[AnyTextConfig]] = {
+# the section that makes a configuration one of another kind; of several the first one
+_KINDS: dict[str, type[RulesConfig | AnyTextConfig]] = {
     "extraction": RelationConfig, "few_shot": FewShotConfig, "joint": JointConfig,
     "document": DocumentConfig, "generative": GenerativeConfig, "pretraining": PretrainingRunConfig,
+    "rules": RulesConfig,
 }  # fmt: skip
 
 
@@ -68,7 +71,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     found = load_run_config(path, overrides)
     if not isinstance(found, Config):
-        kind = "pre-training" if isinstance(found, PretrainingRunConfig) else "relation extraction"
+        kind = "relation extraction"
+        if isinstance(found, PretrainingRunConfig | RulesConfig):
+            kind = "rule mining" if isinstance(found, RulesConfig) else "pre-training"
         raise InputError(
             f"{path}: is a run of {kind}, expected link prediction; give another configuration"
         )
@@ -84,7 +89,8 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> AnyConfi
 
     Returns:
         The checked configuration; of which kind, its sections say: `extraction:`, `few_shot:`,
-        `joint:`, `document:`, `generative:`, `pretraining:`, or none of them for link prediction.
+        `joint:`, `document:`, `generative:`, `pretraining:`, `rules:`, or none of them for link
+        prediction.
 
     Raises:
         InputError: the file cannot be read or is not YAML, a key is unknown, a value is wrong.

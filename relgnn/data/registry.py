@@ -225,6 +225,16 @@ def load(name_or_path: str | Path) -> KnowledgeGraph:
     )
 
 
+def load_graph(data: DataConfig) -> KnowledgeGraph:
+    """A configuration's graph, cut to its fraction.
+
+    Raises:
+        InputError: see `load`, or the fraction cannot be drawn.
+    """
+    graph = load(str(data.name if data.name is not None else data.path))
+    return graph.at_fraction(data.fraction, data.split_seed)
+
+
 def load_default() -> tuple[KnowledgeGraph, str]:
     """The best data at hand, and a sentence that says which it is and why.
 

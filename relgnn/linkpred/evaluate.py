@@ -5,33 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
-from relgnn.data import STRATA, KnowledgeGraph
+from relgnn.data import KnowledgeGraph
 from relgnn.linkpred.fit import Fitted
 from relgnn.ranking.admissible import Admissible
 from relgnn.ranking.categories import category_masks, relation_categories
 from relgnn.ranking.metrics import metrics_by_stratum
 from relgnn.ranking.ranks import Ranks
+from relgnn.ranking.strata import stratum_masks
 
 SPLITS = ("valid", "test")
-
-
-def stratum_masks(graph: KnowledgeGraph, split: str) -> dict[str, np.ndarray]:
-    """Which triples of a split are in each stratum, bool [M] by name.
-
-    `feature`, `corpus` and `none` where the data set has strata; `unseen` are triples with an end
-    that no given triple has.
-    """
-    triples = getattr(graph, split)
-    masks = {}
-    if graph.strata is not None and split in graph.strata:
-        masks = {name: graph.strata[split] == code for code, name in enumerate(STRATA)}
-    seen = np.zeros(graph.num_entities, dtype=bool)
-    seen[graph.train[:, [0, 2]]] = True
-    masks["unseen"] = ~(seen[triples[:, 0]] & seen[triples[:, 2]])
-    return masks
 
 
 def evaluate(

@@ -13,6 +13,7 @@ import torch
 
 from relgnn.config import Config, load_config
 from relgnn.data import KnowledgeGraph
+from relgnn.data.registry import load_graph
 from relgnn.errors import InputError
 from relgnn.gnn.backends import set_backend
 from relgnn.linkpred.evaluate import evaluate
@@ -23,7 +24,7 @@ from relgnn.loop.calibrate import raw_scores
 from relgnn.loop.controls import supervise
 from relgnn.loop.pseudo import Pseudo
 from relgnn.loop.records import read_round
-from relgnn.loop.run import cache_folder, load_graph
+from relgnn.loop.run import cache_folder
 from relgnn.loop.textmodel import FOLDER, FUSION, Extraction, TextModel
 from relgnn.loop.why import Explainer, Reason, label
 from relgnn.loop.world import World, make_encoder
@@ -216,7 +217,7 @@ def _same_graph(config: Config, folder: Path) -> KnowledgeGraph:
             f"{folder}: its data were in {path}, which is no folder here; go to where the run was "
             f"started, or correct data.path in {folder / 'config.yaml'}"
         )
-    graph = load_graph(config)
+    graph = load_graph(config.data)
     trained = list(load_json(folder / "environment.json")["data"].values())
     if trained != [graph.checksum]:
         raise InputError(

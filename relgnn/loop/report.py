@@ -14,10 +14,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from relgnn.config import Config, load_config
 from relgnn.data import STRATA, KnowledgeGraph
+from relgnn.data.registry import load_graph
 from relgnn.errors import InputError
 from relgnn.loop import figures
 from relgnn.loop.examples import Example, Judged
-from relgnn.loop.run import load_graph
 from relgnn.ranking.metrics import read_ranks
 from relgnn.ranking.ranks import SIDES
 from relgnn.ranking.statistics import Interval, paired_bootstrap
@@ -82,7 +82,7 @@ def write_report(folder: Path, graph: KnowledgeGraph | None = None, note: str = 
             f"{folder}: a report needs a run with a loop and test triples; set loop and give a test"
         )
     config = load_config(folder / "config.yaml")
-    graph = graph or load_graph(config)
+    graph = graph or load_graph(config.data)
     panels = _panels(folder, metrics)
     context = _context(folder, config, graph, metrics, note)
     context["figures"] = {name: _picture(draw) for name, draw in panels.items()}

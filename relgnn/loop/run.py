@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from relgnn.config import Config
-from relgnn.data import KnowledgeGraph, load
+from relgnn.data import KnowledgeGraph
+from relgnn.data.registry import load_graph
 from relgnn.errors import InputError
 from relgnn.gnn.backends import set_backend
 from relgnn.linkpred.evaluate import evaluate
@@ -36,13 +37,6 @@ from relgnn.training.run_folder import finish, require_new
 from relgnn.training.tracking import tracked
 
 Row = tuple[Fitted, Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None]
-
-
-def load_graph(config: Config) -> KnowledgeGraph:
-    """The configuration's graph, cut to its fraction."""
-    data = config.data
-    graph = load(str(data.name if data.name is not None else data.path))
-    return graph.at_fraction(data.fraction, data.split_seed)
 
 
 def cache_folder(config: Config) -> Path:
@@ -78,7 +72,7 @@ def run(
     require_new(folder, resume)
     runtime = Runtime.from_config(config.runtime)
     set_backend(config.runtime.backend)
-    graph = load_graph(config)
+    graph = load_graph(config.data)
     graph = graph if test else replace(graph, test=graph.test[:0])
     _require(config, graph)
     encoder = make_encoder(config, runtime, cache_folder(config))

@@ -15,12 +15,14 @@ from relgnn.config import (
     JointConfig,
     PretrainingRunConfig,
     RelationConfig,
+    RulesConfig,
     load_config,
     load_run_config,
 )
 from relgnn.data.registry import find, list_datasets
 from relgnn.errors import InputError
 from relgnn.loop.run import run
+from relgnn.loop.runs import run_any
 from relgnn.text.reader import load_data
 from relgnn.text.relation_run import run_relations
 from relgnn.text.runs import run_text
@@ -37,6 +39,7 @@ from tests.text.augment.wordnet import write_wordnet
 from tests.text.causal import write_causal
 
 PATHS = sorted(CONFIGS.glob("*/*.yaml"))
+RULES = [path for path in PATHS if isinstance(load_run_config(path), RulesConfig)]
 GRAPHS = [path for path in PATHS if isinstance(load_run_config(path), Config)]
 FEW_SHOT = [path for path in PATHS if isinstance(load_run_config(path), FewShotConfig)]
 PRETRAINING = [p for p in PATHS if isinstance(load_run_config(p), PretrainingRunConfig)]
@@ -74,6 +77,17 @@ def test_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> None:
         found = line_metrics(row)
         assert found.keys() >= {"mrr", "hits@1", "hits@3", "hits@10", "mrr_none"}
         assert all(0 <= value <= 1 for value in found.values())
+
+
+@pytest.mark.parametrize("path", RULES, ids=name)
+def test_rules_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> None:
+    assert path.parent.name.endswith(str(load_run_config(path).data.name))
+    config = load_run_config(
+        path, [f"data.path={write_tiny(tmp_path / 'tiny')}", "data.name=null", "data.fraction=1"]
+    )
+    assert config.source
+    metrics = run_any(config, tmp_path / "run")
+    assert 0 < line_metrics(metrics["rows"]["final"])["mrr"] <= 1
 
 
 @pytest.mark.parametrize("path", RELATIONS, ids=name)

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from relgnn.data import KnowledgeGraph
-from relgnn.linkpred.evaluate import evaluate, metrics_by_category, stratum_masks
+from relgnn.linkpred.evaluate import evaluate, metrics_by_category
 from relgnn.linkpred.features import TextFeatures
 from relgnn.linkpred.fit import Fitted, new_predictor
 from relgnn.linkpred.task import Supervision
 from relgnn.ranking.admissible import Admissible
+from relgnn.ranking.strata import stratum_masks
 from tests.linkpred.toy import RUNTIME, toy_config
 
 

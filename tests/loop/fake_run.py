@@ -10,7 +10,6 @@ import torch
 
 from relgnn.config import make_config
 from relgnn.data import KnowledgeGraph, load
-from relgnn.linkpred.evaluate import stratum_masks
 from relgnn.loop.candidates import Candidates, pair_folds
 from relgnn.loop.estep import Judgement
 from relgnn.loop.ledger import Ledger
@@ -19,6 +18,7 @@ from relgnn.posterior.calibration import calibration_report
 from relgnn.posterior.selectors import Posteriors, PrecisionSelector
 from relgnn.ranking.metrics import metrics_by_stratum, write_ranks
 from relgnn.ranking.ranks import Ranks
+from relgnn.ranking.strata import stratum_masks
 from relgnn.runtime import environment
 from relgnn.text.evidence import Evidence, PairFeatures, find_evidence
 from relgnn.training import save_json

@@ -1,0 +1,20 @@
+"""Every kind of run, by its configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from relgnn.config import AnyConfig, Config, RulesConfig
+from relgnn.loop.run import run
+from relgnn.rules.run import run_rules
+from relgnn.text.runs import run_text
+
+
+def run_any(config: AnyConfig, folder: Path, resume: bool = False) -> dict[str, Any]:
+    """Do what a configuration of any kind says; see `run`, `run_rules` and `run_text`."""
+    if isinstance(config, Config):
+        return run(config, folder, resume)
+    if isinstance(config, RulesConfig):
+        return run_rules(config, folder, resume)
+    return run_text(config, folder, resume)

@@ -1,0 +1,1 @@
+"""Horn rules over a graph: mined with confidence, reasoned with, shown with their proofs."""

@@ -1,0 +1,67 @@
+"""A run of rules: from a configuration to metrics, and back from its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from relgnn.config import RulesConfig, load_config, load_run_config
+from relgnn.errors import InputError
+from relgnn.loop.runs import run_any
+from relgnn.rules.run import evaluate_rules, open_rules
+from relgnn.training import load_json
+
+CONFIG = "data: {name: umls}\nrules: {length: 2}\n"
+
+
+def config(tmp_path: Path, *overrides: str) -> RulesConfig:
+    path = tmp_path / "rules.yaml"
+    path.write_text(CONFIG, encoding="utf-8")
+    found = load_run_config(path, overrides)
+    assert isinstance(found, RulesConfig)
+    return found
+
+
+@pytest.mark.usefixtures("shared_data")
+def test_rules_of_umls_predict_it(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    metrics = run_any(settings, tmp_path / "run")
+    # of entities alone, by how often a relation has them, it is .17
+    assert metrics["test"]["all"]["both"]["realistic"]["mrr"] > 0.9
+    assert metrics == load_json(tmp_path / "run" / "metrics.json")
+    assert metrics["rows"]["final"] == metrics["test"]
+    again = evaluate_rules(tmp_path / "run", "test")[2]
+    assert again["all"] == metrics["test"]["all"]
+    with pytest.raises(InputError, match="holds a run already"):
+        run_any(settings, tmp_path / "run")
+    with pytest.raises(InputError, match="is a run of rule mining, expected link prediction"):
+        load_config(tmp_path / "run" / "config.yaml")
+
+
+@pytest.mark.usefixtures("shared_data")
+def test_a_person_adds_rules(tmp_path: Path) -> None:
+    own = tmp_path / "own.txt"
+    own.write_text("0.99\taffects(x, y) <- causes(x, z), affects(z, y)\n", encoding="utf-8")
+    settings = config(tmp_path, f"rules.file={own}", "rules.length=1", "rules.constants=false")
+    metrics = run_any(settings, tmp_path / "run")
+    graph, predictor = open_rules(tmp_path / "run")
+    assert metrics["rules"]["constants"] == 0
+    best = predictor.rules[graph.relations.index("affects")][0]
+    assert best.show(graph.relations) == "affects(x, y) <- causes(x, z), affects(z, y)"
+    assert best.confidence == 0.99
+
+
+@pytest.mark.usefixtures("shared_data")
+def test_a_rule_of_another_graph_is_refused(tmp_path: Path) -> None:
+    own = tmp_path / "own.txt"
+    own.write_text("born_in(x, y) <- lives_in(x, y)\n", encoding="utf-8")
+    with pytest.raises(InputError, match="relation 'born_in' is not in the data"):
+        run_any(config(tmp_path, f"rules.file={own}"), tmp_path / "run")
+
+
+def test_a_folder_that_is_no_run_of_rules_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("data: {name: umls}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="is no finished run of rules"):
+        open_rules(tmp_path)
