@@ -15,7 +15,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import typer
 
 from relgnn import __version__
-from relgnn.commands import ask, attack, data, rules, search, train
+from relgnn.commands import ask, attack, data, ledger, rules, search, train
 from relgnn.commands.console import SETTINGS
 from relgnn.errors import MachineError, RelgnnError
 
@@ -30,6 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data.app, name="data")
+app.add_typer(ledger.app, name="ledger")
 app.command(epilog="Example: relgnn demo --fraction 0.1 --gnn compgcn")(train.demo)
 app.command(epilog="Example: relgnn run own.yaml train.epochs=50 --out runs/own")(train.run)
 app.command(epilog="Example: relgnn evaluate runs/own --ranks ranks.tsv")(train.evaluate)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.answers import Answer, Call
 from tests.own import write_config, write_data
 from tests.text.toy import WORDS
 
@@ -38,6 +39,20 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     return torch.device(request.param)
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Runs `relgnn` with the given words."""
+    from relgnn.cli import main
+
+    def run(*words: object) -> Answer:
+        with pytest.raises(SystemExit) as left:
+            main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return Answer(int(left.value.code or 0), captured.out, captured.err)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -24,43 +22,15 @@ from relgnn.posterior.softmax import LabelCalibrator
 from relgnn.ranking.metrics import read_ranks
 from relgnn.text.reader import open_reader
 from relgnn.training import Interrupted, load_json, set_quiet
+from tests.answers import Call, require_one_line
 from tests.conftest import ROOT
 from tests.experiments.tiny import write_tiny_relations
-
-
-class Answer(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Answer]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Runs `relgnn` with the given words."""
-
-    def run(*words: object) -> Answer:
-        with pytest.raises(SystemExit) as left:
-            main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return Answer(int(left.value.code or 0), captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture
 def data(own_config: Path, tmp_path: Path) -> Path:
     """A copy of the user's own folder, to be broken."""
     return Path(shutil.copytree(own_config.parent / "data", tmp_path / "data"))
-
-
-def require_one_line(answer: Answer, status: int, *parts: str) -> None:
-    assert answer.status == status, answer
-    assert answer.err.startswith("error: ") and answer.err.count("\n") == 1, answer.err
-    for part in parts:
-        assert part in answer.err
 
 
 def append(path: Path, line: str | bytes) -> None:
@@ -374,7 +344,8 @@ def test_demo(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 COMMANDS = (
     "", "demo", "data", "data list", "data show", "data check", "data get", "data prepare", "run",
-    "evaluate", "score", "predict", "extract", "attack", "search",
+    "evaluate", "score", "predict", "extract", "attack", "search", "ledger", "ledger show",
+    "ledger why", "ledger revoke", "ledger import", "ledger export",
 )  # fmt: skip
 
 

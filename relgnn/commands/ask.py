@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -201,20 +202,18 @@ def read_triples(path: Path) -> list[tuple[int, tuple[str, ...]]]:
     Raises:
         InputError: it is absent, not UTF-8, or a line has not three columns.
     """
-    from relgnn.data.tables import Problems, read_table
+    from relgnn.data.tables import Problems, raise_alone, read_table
 
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")
     problems = Problems()
     table = read_table(path, COLUMNS, problems)
-    for problem in problems.all():
-        if problem.severity == "error":
-            raise InputError(f"{path.parent / problem.place}: {problem.message}")
+    raise_alone(problems, path.parent)
     return list(table.rows())
 
 
 def resolve(
-    graph: KnowledgeGraph, path: Path, written: list[tuple[int, tuple[str, ...]]]
+    graph: KnowledgeGraph, path: Path, written: Sequence[tuple[int, tuple[str, ...]]]
 ) -> np.ndarray:
     """Numbers [C, 3] of written triples.
 

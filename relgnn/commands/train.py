@@ -76,7 +76,11 @@ def run(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Go on with this interrupted run, in place of CONFIG.", metavar="RUN"),
+        typer.Option(
+            help="Go on with this interrupted run, in place of CONFIG; with loop.rounds=N, with a "
+            "finished one to more rounds.",
+            metavar="RUN",
+        ),
     ] = None,
     continue_: Annotated[
         Path | None,
@@ -113,21 +117,21 @@ def run(
     from relgnn.config import load_run_config
 
     settings: AnyConfig
+    # where a run stands in CONFIG's place, so may a change
+    changes = [*([str(config)] if config is not None else []), *(overrides or ())]
     if continue_ is not None:
         from relgnn.text.retune import continued_config
 
         if resume is not None or data is None:
             raise InputError(f"--continue {continue_}: give --data NEW with it, and no --resume")
-        # what stands in CONFIG's place is a change, too
-        changes = [*([str(config)] if config is not None else []), *(overrides or ())]
         settings = continued_config(continue_, data, replay, tolerance, changes)
         folder = out or default_folder(continue_, settings)
-    elif resume is not None and config is None and data is None:
+    elif resume is not None and data is None and all("=" in change for change in changes):
         if not (resume / "config.yaml").is_file():
             raise InputError(f"{resume}: is no run folder (it has no config.yaml); check the path")
         if out is not None:
             raise InputError(f"--out {out}: a resumed run stays in its folder; leave --out away")
-        settings, folder = load_run_config(resume / "config.yaml"), resume
+        settings, folder = _resumed(resume, changes), resume
     elif config is not None and resume is None and data is None:
         settings = load_run_config(config, overrides or ())
         folder = out or default_folder(config, settings)
@@ -203,6 +207,16 @@ def default_folder(path: Path, config: AnyConfig) -> Path:
     """runs/<configuration's name>-<its hash>, and the seed where it is not 0: it is not hashed."""
     seed = config.runtime.seed
     return Path("runs") / f"{path.stem}-{config.sha256()[:8]}{f'-seed{seed}' if seed else ''}"
+
+
+def _resumed(folder: Path, changes: list[str]) -> AnyConfig:
+    from relgnn.config import load_run_config
+
+    if not changes:
+        return load_run_config(folder / "config.yaml")
+    from relgnn.loop.extend import extend
+
+    return extend(folder, changes)
 
 
 def _run(settings: AnyConfig, folder: Path, resume: bool) -> dict[str, Any]:

@@ -177,8 +177,16 @@ def read_table(
     return Table(lines, tuple(cells[column::width] for column in range(width)))
 
 
-def read_json_lines(path: Path, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, object) for each line of a JSON-lines file that holds an object."""
+def read_json_lines(
+    path: Path, problems: Problems, example: str = '{"id": …, "text": …}'
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, object) for each line of a JSON-lines file that holds an object.
+
+    Args:
+        path: the file, plain or gzipped.
+        problems: receives a "json" error for each other line.
+        example: of an object, for the error.
+    """
     for number, line in enumerate(read_text(path, problems).split("\n"), 1):
         if not line.strip():
             continue
@@ -199,8 +207,7 @@ def read_json_lines(path: Path, problems: Problems) -> Iterator[tuple[int, dict[
                 "json",
                 path,
                 number,
-                f"found a {type(value).__name__}, expected an object: "
-                'write {"id": …, "text": …} a line',
+                f"found a {type(value).__name__}, expected an object: write {example} a line",
             )
 
 
@@ -224,3 +231,14 @@ def raise_first(problems: Iterable[Problem], folder: Path) -> None:
         return
     more = f"; {len(errors) - 1} more: run `relgnn data check {folder}`" if errors[1:] else ""
     raise InputError(f"{folder}/{errors[0].place}: {errors[0].message}{more}")
+
+
+def raise_alone(problems: Problems, folder: Path) -> None:
+    """Raise the first error of a file that is no part of a data set.
+
+    Raises:
+        InputError: where there is an error.
+    """
+    for problem in problems.all():
+        if problem.severity == "error":
+            raise InputError(f"{folder / problem.place}: {problem.message}")

@@ -72,15 +72,15 @@ class Judged:
             self._spans[row.evidence_id, frozenset((row.head, row.tail))] = found
 
     def accepted(self, count: int) -> list[Example]:
-        """Accepted triples, evenly spaced from the surest to the least sure."""
-        events = [e for e in self.events if e["decision"] == "accepted"]
+        """Accepted triples that were judged, evenly spaced from the surest to the least sure."""
+        events = [e for e in self.events if e["decision"] == "accepted" and e["p"] is not None]
         return [self._example(e) for e in _spread(_by_p(events), count)]
 
     def rejected(self, count: int) -> list[Example]:
         """Triples that were not accepted, of every reason, evenly spaced by posterior."""
         reasons: dict[str, list[dict[str, Any]]] = {}
         for event in self.events:
-            if event["decision"] != "accepted":
+            if event["decision"] != "accepted" and event["p"] is not None:
                 reasons.setdefault(event["reason"], []).append(event)
         picked: list[dict[str, Any]] = []
         # Rare reasons first, so that what they cannot fill goes to the others.

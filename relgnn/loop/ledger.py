@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from relgnn.errors import InputError, MachineError
-from relgnn.training.checkpoint import atomic_file
+from relgnn.loop.verdicts import COLUMNS, Triple, Verdicts, require_verdict, triple_of
+from relgnn.training.checkpoint import atomic_file, load_json, save_json
 
 SCHEMA = pa.schema(
     [
@@ -38,16 +39,18 @@ SCHEMA = pa.schema(
         ("prev_hash", pa.string()),
     ]
 )
-DECISIONS = ("accepted", "rejected")
-VERDICTS = ("accept", "reject")
 GENESIS = "0" * 64
+VERDICT_LOG = "verdicts.jsonl"
+HEAD = "head.json"
+"""The last round and the hash of the last event: nothing after that event would tell on it."""
 
 
 class Ledger:
     """Events of rounds, one immutable Parquet file each, and human verdicts.
 
-    Every event holds the hash of the one before it, so that a change to the past shows. The state
-    is the replay of both: a later round replaces an earlier one, a verdict overrules every round.
+    Every event holds the hash of the one before it, and `head.json` that of the last one, so that a
+    change to the past shows. The state is the replay of both: a later round replaces an earlier
+    one, a verdict overrules every round.
 
     Args:
         folder: `ledger/` of a run.
@@ -94,64 +97,136 @@ class Ledger:
         table = pa.Table.from_pylist(rows, schema=SCHEMA)
         with atomic_file(self.path(round_)) as temporary:
             pq.write_table(table, temporary, compression="zstd")
+            # Before the events are there: a stop in between loses no more than the round itself,
+            # which is then judged again.
+            save_json(self.folder / HEAD, {"round": round_, "last_hash": previous})
 
     def path(self, round_: int) -> Path:
         """File of a round's events."""
         return self.folder / f"events-{round_}.parquet"
 
     def read(self, round_: int) -> list[dict[str, Any]]:
-        """A round's events, in order."""
-        rows: list[dict[str, Any]] = pq.read_table(self.path(round_), schema=SCHEMA).to_pylist()
+        """A round's events, in order.
+
+        Raises:
+            InputError: the file is absent or damaged.
+        """
+        path = self.path(round_)
+        try:
+            rows: list[dict[str, Any]] = pq.read_table(path, schema=SCHEMA).to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            reason = " ".join(str(error).split())[:100]
+            raise InputError(
+                f"{path}: cannot be read as events of a round ({reason}); restore it from a copy"
+            ) from error
         return rows
 
-    def add_verdict(self, head: str, relation: str, tail: str, verdict: str, by: str) -> None:
+    def held(self, round_: int) -> dict[Triple, str]:
+        """What a round taught the graph model, "accepted" or "connected"; nothing in round 0."""
+        events, taught = self.read(round_) if round_ else [], ("accepted", "connected")
+        return {triple_of(e): e["decision"] for e in events if e["decision"] in taught}
+
+    def accepted(self, round_: int) -> dict[Triple, float]:
+        """A round's accepted triples and their weights; none in round 0."""
+        events = self.read(round_) if round_ else []
+        return {triple_of(e): e["weight"] for e in events if e["decision"] == "accepted"}
+
+    def add_verdict(
+        self, head: str, relation: str, tail: str, verdict: str, by: str, reason: str | None = None
+    ) -> None:
         """Record a person's word on a triple, on disk before this returns.
 
         Raises:
             InputError: the verdict is neither "accept" nor "reject".
             MachineError: it cannot be written.
         """
-        if verdict not in VERDICTS:
-            raise InputError(f"verdict {verdict!r}: expected one of {', '.join(VERDICTS)}")
-        line = {
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            "head": head, "relation": relation, "tail": tail, "verdict": verdict, "by": by,
-        }  # fmt: skip
-        path = self.folder / "verdicts.jsonl"
+        line = dict(zip(COLUMNS, (head, relation, tail, verdict, by), strict=True))
+        self.add_verdicts([line if reason is None else line | {"reason": reason}])
+
+    def add_verdicts(self, lines: Sequence[Mapping[str, str]]) -> None:
+        """Record verdicts in their order, all or none, on disk before this returns.
+
+        Args:
+            lines: with head, relation, tail, verdict and by, and maybe reason and time.
+
+        Raises:
+            InputError: a verdict is neither "accept" nor "reject".
+            MachineError: they cannot be written.
+        """
+        for line in lines:
+            require_verdict(line["verdict"])
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        text = "".join(
+            json.dumps({"time": now, **line}, ensure_ascii=False) + "\n" for line in lines
+        )
+        path = self.folder / VERDICT_LOG
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _append_line(path, json.dumps(line, ensure_ascii=False))
+            _append(path, text)
         except OSError as error:
             raise MachineError(
                 f"{path}: the verdict is not recorded ({error.strerror}); free space and repeat it"
             ) from error
 
+    def unheard(self, lines: Iterable[Mapping[str, str]]) -> list[Mapping[str, str]]:
+        """Those of some verdicts that say anything new, in their order.
+
+        One with a time is old where it is recorded as it stands. One without is old where it
+        repeats the last word on its triple: who changes their mind twice says something new.
+
+        Args:
+            lines: as of `add_verdicts`.
+        """
+        known = [dict(line) for line in self.verdicts()]
+        last = {triple_of(line): _without_time(line) for line in known}
+        new = []
+        for line in lines:
+            said = _without_time(line)
+            old = dict(line) in known if "time" in line else last.get(triple_of(line)) == said
+            if not old:
+                new.append(line)
+                known.append(dict(line))
+                last[triple_of(line)] = said
+        return new
+
     def verdicts(self) -> list[dict[str, str]]:
-        """Human verdicts in the order they were given."""
-        path = self.folder / "verdicts.jsonl"
+        """Human verdicts in the order they were given.
+
+        Raises:
+            InputError: a line is no verdict.
+        """
+        path = self.folder / VERDICT_LOG
         if not path.exists():
             return []
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines if line]
+        found = []
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+            try:
+                if line:
+                    found.append(json.loads(line))
+                    require_verdict(found[-1]["verdict"])
+                    triple_of(found[-1])
+            except (ValueError, KeyError, TypeError, InputError):
+                raise InputError(
+                    f"{path}:{number}: is no verdict; restore the file from a copy, or take the "
+                    "line out"
+                ) from None
+        return found
 
-    def state(self) -> dict[tuple[str, str, str], float]:
-        """Accepted triples and their weights: the last round, then the verdicts."""
-        accepted: dict[tuple[str, str, str], float] = {}
-        if self.rounds:
-            for event in self.read(self.rounds[-1]):
-                if event["decision"] == "accepted":
-                    key = (event["head"], event["relation"], event["tail"])
-                    accepted[key] = event["weight"]
-        for verdict in self.verdicts():
-            key = (verdict["head"], verdict["relation"], verdict["tail"])
-            if verdict["verdict"] == "accept":
-                accepted[key] = 1.0
-            else:
-                accepted.pop(key, None)
-        return accepted
+    def state(self, round_: int | None = None) -> dict[Triple, float]:
+        """Accepted triples and their weights: a round, then the verdicts.
+
+        Args:
+            round_: by default the last one.
+        """
+        if round_ is None:
+            round_ = self.rounds[-1] if self.rounds else 0
+        return Verdicts.of(self.verdicts()).replay(self.accepted(round_))
 
     def verify(self) -> None:
         """Check the chain of hashes.
+
+        A ledger that was written before there was a `head.json` cannot tell whether its last
+        event was changed.
 
         Raises:
             InputError: an event was changed, removed or added after it was written.
@@ -165,6 +240,16 @@ class Ledger:
                         "before it: the ledger was changed; restore it from a copy"
                     )
                 previous = event_hash(event)
+        head = self.folder / HEAD
+        if not head.exists():
+            return
+        last = {"round": self.rounds[-1] if self.rounds else 0, "last_hash": previous}
+        if load_json(head) != last:
+            raise InputError(
+                f"{self.folder}: does not end with the event that {HEAD} names: the ledger was "
+                "changed; restore it from a copy, or go on with `relgnn run --resume` if the run "
+                "was stopped"
+            )
 
     def _last_hash(self) -> str:
         for round_ in reversed(self.rounds):
@@ -173,10 +258,10 @@ class Ledger:
         return GENESIS
 
 
-def _append_line(path: Path, line: str) -> None:
-    """Add a line that is on disk when this returns, or leave the file as it was."""
+def _append(path: Path, text: str) -> None:
+    """Add lines that are on disk when this returns, or leave the file as it was."""
     with path.open("ab", buffering=0) as file:
-        end, rest = file.seek(0, os.SEEK_END), (line + "\n").encode()
+        end, rest = file.seek(0, os.SEEK_END), text.encode()
         try:
             while rest:
                 rest = rest[file.write(rest) :]
@@ -185,6 +270,10 @@ def _append_line(path: Path, line: str) -> None:
             with suppress(OSError):
                 file.truncate(end)
             raise
+
+
+def _without_time(line: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in line.items() if name != "time"}
 
 
 def event_hash(event: dict[str, Any]) -> str:

@@ -17,8 +17,7 @@ from relgnn.data.registry import load_graph
 from relgnn.errors import InputError
 from relgnn.gnn.backends import set_backend
 from relgnn.linkpred.evaluate import evaluate
-from relgnn.linkpred.features import encode_features
-from relgnn.linkpred.fit import Fitted, new_predictor
+from relgnn.linkpred.fit import Fitted
 from relgnn.linkpred.task import Supervision
 from relgnn.loop.calibrate import raw_scores
 from relgnn.loop.controls import supervise
@@ -32,7 +31,7 @@ from relgnn.posterior.calibration import calibrator_from_json
 from relgnn.ranking.admissible import Admissible
 from relgnn.ranking.ranks import Ranks
 from relgnn.runtime import Runtime
-from relgnn.training import load_json, load_tensors, restore_module
+from relgnn.training import load_json, load_tensors
 
 
 @dataclass(frozen=True)
@@ -179,38 +178,43 @@ def open_run(folder: Path) -> OpenRun:
     Raises:
         InputError: it is no run folder, the run is not finished, or its data are gone or changed.
     """
-    config = _finished_config(folder)
-    graph = _same_graph(config, folder)
+    config = run_config(folder)
+    if not (folder / "metrics.json").is_file():
+        raise InputError(
+            f"{folder}: the run is not finished; go on with `relgnn run --resume {folder}`"
+        )
+    graph = run_graph(config, folder)
     runtime = Runtime.from_config(config.runtime)
     set_backend(config.runtime.backend)
     world = World(
         config, runtime, graph, make_encoder(config, runtime, cache_folder(config)), folder
     )
-    features = encode_features(graph, world.encoder, config.text.node_features)
-    model = new_predictor(config, runtime, graph, features, world.num_relations)
-    path = folder / "checkpoint.safetensors"
-    restore_module(model, load_tensors(path, runtime.device)[0], path)
-    supervision = _supervision(config, graph, folder)
-    context = supervision.message_graph(graph.num_entities, model.num_relations)
+    fitted = world.load(_supervision(config, graph, folder), folder / "checkpoint.safetensors")
     calibration = load_json(folder / "calibration.json")
     calibrate = calibrator_from_json(calibration["calibrator"]) if calibration else None
-    return OpenRun(world, Fitted(model.eval(), context.to(runtime.device)), calibrate)
+    return OpenRun(world, fitted, calibrate)
 
 
-def _finished_config(folder: Path) -> Config:
+def run_config(folder: Path) -> Config:
+    """The configuration of a run of link prediction, finished or not.
+
+    Raises:
+        InputError: it is no run folder, or that of a run of another kind.
+    """
     if not (folder / "config.yaml").is_file():
         raise InputError(
             f"{folder}: is no run folder (it has no config.yaml); give a folder that "
             "`relgnn run` wrote"
         )
-    if not (folder / "metrics.json").is_file():
-        raise InputError(
-            f"{folder}: the run is not finished; go on with `relgnn run --resume {folder}`"
-        )
     return load_config(folder / "config.yaml")
 
 
-def _same_graph(config: Config, folder: Path) -> KnowledgeGraph:
+def run_graph(config: Config, folder: Path) -> KnowledgeGraph:
+    """The graph that a run was trained on, cut to its fraction.
+
+    Raises:
+        InputError: the data are gone, or have changed since.
+    """
     path = config.data.path
     if path is not None and not path.is_dir():
         raise InputError(

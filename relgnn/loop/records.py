@@ -15,6 +15,7 @@ import pandas as pd
 from relgnn.data import KnowledgeGraph, Sentence
 from relgnn.loop.estep import Judgement
 from relgnn.loop.pseudo import Pseudo
+from relgnn.loop.verdicts import REVOKED
 from relgnn.posterior.selectors import Accepted
 from relgnn.training.checkpoint import atomic_file, load_json
 
@@ -165,7 +166,7 @@ def ledger_events(
     floor: float,
     connected: np.ndarray | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Events of a round: everything accepted or connected, and what was rejected above `floor`.
+    """Events of a round: all that was accepted, connected or revoked, and rejected above `floor`.
 
     Args:
         graph: names ids.
@@ -179,7 +180,8 @@ def ledger_events(
     for row in np.argsort(-table.p, kind="stable"):
         taken = table.accepted[row] > 0
         untyped = not taken and row in joined
-        if not (taken or untyped) and table.p[row] < floor:
+        revoked = accepted.reason[row] == REVOKED
+        if not (taken or untyped or revoked) and table.p[row] < floor:
             continue
         head, relation, tail = table.triples[row].tolist()
         yield {
@@ -191,7 +193,15 @@ def ledger_events(
             "p_graph": posteriors.p_graph[row],
             "p_rules": posteriors.p_rules[row],
             "p": posteriors.p[row],
-            "decision": "accepted" if taken else "connected" if untyped else "rejected",
+            "decision": (
+                "accepted"
+                if taken
+                else "connected"
+                if untyped
+                else REVOKED
+                if revoked
+                else "rejected"
+            ),
             "weight": table.p[row] if untyped else table.accepted[row],
             "reason": str(accepted.reason[row]) + ("; its pair joins untyped" if untyped else ""),
             "fold": posteriors.fold[row],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from relgnn.loop.pseudo import Pseudo, is_in
 from relgnn.loop.records import RoundTable, ledger_events, read_round, write_round
 from relgnn.loop.textmodel import FOLDER as TEXT_MODEL
 from relgnn.loop.textmodel import fit_text_model
+from relgnn.loop.verdicts import ACCEPTED, REVOKED, Triple, Verdicts, numbers
 from relgnn.loop.views import Before
 from relgnn.loop.world import World
 from relgnn.posterior.selectors import (
@@ -29,6 +32,7 @@ from relgnn.ranking.statistics import paired_bootstrap
 from relgnn.text.pairs import save_pairs
 from relgnn.training import load_tensors, save_tensors
 
+VERDICTS = "verdicts.json"
 LEDGER_FLOOR = 0.1
 """Rejected candidates below this posterior are left out of the ledger."""
 
@@ -63,7 +67,7 @@ class MStep:
     def run(
         self, number: int, pseudo: Pseudo, edge_text: torch.Tensor | None, start: Fitted | None
     ) -> Round:
-        """Fit round `number`'s model.
+        """Fit round `number`'s model, or load it where the run that is resumed left it.
 
         Args:
             number: 0 trains on gold alone.
@@ -74,6 +78,10 @@ class MStep:
         world, loop = self.world, self.world.config.loop
         assert loop is not None
         supervision = supervise(world.graph.train, pseudo, loop, edge_text)
+        if world.resume and world.folder is not None:
+            path = world.folder / "rounds" / str(number) / "checkpoint.safetensors"
+            if path.exists():
+                return Round(number, world.load(supervision, path), pseudo, edge_text)
         weights = start.model.state_dict() if start is not None else None
         fitted = world.fit(supervision, f"round {number}", start=weights)
         return Round(number, fitted, pseudo, edge_text)
@@ -95,6 +103,13 @@ def valid_reciprocal(world: World, fitted: Fitted, believed: np.ndarray) -> np.n
 
 class Loop:
     """Runs rounds until there are enough, or valid gets worse beyond chance.
+
+    People's verdicts count in every round that begins after them. What is rejected leaves what
+    the round before taught, so that neither judges, text models nor graph model of the round have
+    seen it, and is neither accepted nor connected; what is accepted is taught with weight 1,
+    whatever the judges say. A round that is recorded keeps the verdicts that it began under
+    (`rounds/<n>/verdicts.json`), so that a resumed run repeats it to the same numbers; one that
+    was stopped before it was recorded begins again under those of now.
 
     Args:
         world: the run's surroundings; its folder holds the ledger and the rounds.
@@ -120,19 +135,20 @@ class Loop:
 
         The loop stops early after `patience` rounds that are worse on valid than the best by more
         than chance (the 95 % interval of the paired difference lies below 0); those rounds are
-        dropped, so the last round returned is the loop's result.
+        dropped, so the last round returned is the loop's result. A round that taught otherwise than
+        a verdict says is no result once there is one that heard it.
         """
         rounds = [self.m_step.run(0, Pseudo.none(), None, None)]
         best, bad = rounds[0], 0
         for number in range(1, self.config.rounds + 1):
             previous = rounds[-1]
             pseudo, edge_text = self._judge(number, previous.pseudo)
-            start = previous.fitted if self.config.warm_start else None
-            current = self.m_step.run(number, pseudo, edge_text, start)
+            current = self.m_step.run(number, pseudo, edge_text, self._start(rounds))
             rounds.append(current)
-            if self._worse(current, best):
+            heard = self._overruled(best, self.in_force(number))
+            if not heard and self._worse(current, best):
                 bad += 1
-                if bad >= self.config.patience:
+                if bad >= self.config.patience and not self._overruled(best, self._said()):
                     return rounds[: best.number + 1]
             else:
                 best, bad = current, 0
@@ -146,66 +162,128 @@ class Loop:
         """`rounds/<n>` of the run."""
         return self.folder / "rounds" / str(number)
 
+    def in_force(self, number: int) -> Verdicts:
+        """The verdicts that a round began under."""
+        return Verdicts.load(self.round_folder(number) / VERDICTS)
+
+    def _said(self) -> Verdicts:
+        """The verdicts of now."""
+        return Verdicts.of(self.ledger.verdicts(), self.world.graph)
+
+    def _hear(self, number: int) -> Verdicts:
+        """Begin a round under the verdicts of now.
+
+        Where it was stopped and they have changed since, its judges may have seen what is revoked.
+        """
+        verdicts = self._said()
+        if verdicts != self.in_force(number):
+            for folder in (self.folder / "resume").glob(f"round-{number}-judge-*"):
+                shutil.rmtree(folder)
+            verdicts.save(self.round_folder(number) / VERDICTS)
+        return verdicts
+
     def _judge(self, number: int, previous: Pseudo) -> tuple[Pseudo, torch.Tensor | None]:
         """A round's pseudo triples and their evidence, from disk where the round is there."""
-        previous = previous.typed(self.world.graph.num_relations)
+        graph = self.world.graph
         text_path = self.round_folder(number) / "edge_text.safetensors"
         if not (self.world.resume and number in self.ledger.rounds):
-            judgement = self.e_step.run(number, previous, self._before(number))
-            accepted = self._select(judgement)
-            write_round(
-                self.round_folder(number), self.world.graph, self.world.sentences,
-                judgement, accepted,
-            )  # fmt: skip
+            verdicts = self._hear(number)
+            previous = verdicts.correct(previous.typed(graph.num_relations), graph)
+            judgement = self.e_step.run(number, previous, self._before(number, verdicts))
+            accepted = self._select(judgement, verdicts)
+            write_round(self.round_folder(number), graph, self.world.sentences, judgement, accepted)
             table = self.table(number)
-            connected = self._connected(table)
-            taught = self._taught(table, connected)
-            given = np.concatenate([self.world.graph.train, taught.triples])
+            connected = self._connected(table, verdicts)
+            taught = self._taught(table, connected, verdicts)
+            given = np.concatenate([graph.train, taught.triples])
             edge_text = edge_evidence(judgement.features, given).half()
             save_tensors(text_path, {"edge_text": edge_text})
             reader = fit_text_model(self.world, judgement.features, previous)
             save_pairs(self.round_folder(number) / TEXT_MODEL, reader)
             self.e_step.save_extractor(self.round_folder(number) / TEXT_MODEL)
-            self.ledger.append(
-                number,
-                list(
-                    ledger_events(
-                        self.world.graph, table, judgement, accepted, LEDGER_FLOOR,
-                        connected,
-                    )
-                ),
-            )  # fmt: skip
+            events = ledger_events(graph, table, judgement, accepted, LEDGER_FLOOR, connected)
+            unjudged = verdicts.events(table.triples, graph, self.config.folds)
+            self.ledger.append(number, [*events, *unjudged])
         else:
-            table = self.table(number)
-            taught = self._taught(table, self._connected(table))
+            table, verdicts = self.table(number), self.in_force(number)
+            taught = self._taught(table, self._connected(table, verdicts), verdicts)
         if not self.world.config.gnn.evidence:
             return taught, None
         return taught, load_tensors(text_path)[0]["edge_text"].float()
 
-    def _connected(self, table: RoundTable) -> np.ndarray:
+    def _connected(self, table: RoundTable, verdicts: Verdicts) -> np.ndarray:
         """Rows of a table, one for each pair that is surely enough related, whatever relation."""
         graph = self.world.graph
-        near = (table.p >= self.config.connect) & ~is_in(table.triples, graph.valid)
+        barred = np.concatenate([graph.valid, numbers(graph, verdicts.reject)])
+        near = (table.p >= self.config.connect) & ~is_in(table.triples, barred)
         rows = np.flatnonzero(near)
         return rows[surest_of_pairs(table.triples[rows], table.p[rows])]
 
-    def _taught(self, table: RoundTable, connected: np.ndarray) -> Pseudo:
+    def _taught(self, table: RoundTable, connected: np.ndarray, verdicts: Verdicts) -> Pseudo:
         """What a round teaches the graph model: accepted triples, and connected pairs untyped."""
+        graph = self.world.graph
         pairs = Pseudo(table.triples[connected], table.p[connected])
-        return table.pseudo.join(comention(pairs, self.world.graph.num_relations))
+        accepted = table.pseudo.join(verdicts.beside(table.triples, graph))
+        return accepted.join(comention(pairs, graph.num_relations))
 
-    def _before(self, number: int) -> Before | None:
+    def _before(self, number: int, verdicts: Verdicts) -> Before | None:
         if number == 1:
             return None
-        table = self.table(number - 1)
-        return Before(number - 1, table.triples, table.p, table.label_frequency)
+        rounds = self._averaged(number, verdicts)
+        table = self.table(rounds[-1] if rounds else 1)
+        kept = slice(None) if rounds else slice(0)
+        return Before(len(rounds), table.triples[kept], table.p[kept], table.label_frequency)
 
-    def _select(self, judgement: Judgement) -> Accepted:
-        rows = np.flatnonzero(judgement.selectable)
+    def _averaged(self, number: int, verdicts: Verdicts) -> list[int]:
+        """The rounds before whose judgements a round's are averaged with.
+
+        The last one's posteriors are their mean already. Rounds whose judges had learned something
+        that is revoked now have no say any more, nor has a mean that they are in.
+        """
+        for last in range(number - 1, 0, -1):
+            rounds = [*self._averaged(last, self.in_force(last)), last]
+            if not any(self._learned(n) & verdicts.reject for n in rounds if verdicts.reject):
+                return rounds
+        return []
+
+    def _learned(self, number: int) -> set[Triple]:
+        """What the judges of a recorded round knew beside the given triples."""
+        return set(self.in_force(number).replay(self.ledger.accepted(number - 1)))
+
+    def _start(self, rounds: list[Round]) -> Fitted | None:
+        """What a warm start of the next round goes on from: weights that saw nothing revoked."""
+        if not self.config.warm_start:
+            return None
+        reject = self.in_force(len(rounds)).reject
+        clean = takewhile(
+            lambda r: not (reject and reject & self.ledger.held(r.number).keys()), rounds
+        )
+        return list(clean)[-1].fitted
+
+    def _overruled(self, round_: Round, verdicts: Verdicts) -> bool:
+        """Whether a round taught what verdicts reject, or not what they accept."""
+        if not verdicts:
+            return False
+        held = self.ledger.held(round_.number)
+        taught = {triple for triple, decision in held.items() if decision == "accepted"}
+        return bool(verdicts.reject & held.keys()) or not verdicts.accept <= taught
+
+    def _select(self, judgement: Judgement, verdicts: Verdicts) -> Accepted:
+        """What the selector takes of all that no verdict decides, and what people accepted."""
+        graph, triples = self.world.graph, judgement.candidates.triples
+        said = {
+            ACCEPTED: is_in(triples, numbers(graph, verdicts.accept)),
+            REVOKED: is_in(triples, numbers(graph, verdicts.reject)),
+        }
+        rows = np.flatnonzero(judgement.selectable & ~said[ACCEPTED] & ~said[REVOKED])
         taken = self._selector().select(judgement.posteriors.subset(rows))
         reason = np.full(len(judgement.posteriors), "given in valid", dtype=object)
         reason[rows] = taken.reason
-        return Accepted(rows[taken.index], taken.weight, reason)
+        for why, where in said.items():
+            reason[where] = why
+        sure = np.flatnonzero(said[ACCEPTED])
+        weight = np.concatenate([np.ones(len(sure)), taken.weight])
+        return Accepted(np.concatenate([sure, rows[taken.index]]), weight, reason)
 
     def _selector(self) -> Selector:
         if self.config.selector == "precision":

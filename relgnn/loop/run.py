@@ -232,10 +232,14 @@ def _context_tensors(graph: KnowledgeGraph, last: Round | None) -> dict[str, tor
 def _metrics(
     world: World, rows: dict[str, Row], rounds: list[Round], final: Fitted
 ) -> dict[str, Any]:
-    """Everything that metrics.json holds but time and memory; the one place that reads test."""
+    """Everything that metrics.json holds but time and memory; the one place that reads test.
+
+    `round` is the one whose model is the result: later ones may be in the ledger and dropped.
+    """
     graph, folder = world.graph, world.folder
     assert folder is not None
     metrics: dict[str, Any] = {"rows": {}, "rounds": [], "calibration": {}, "extraction": {}}
+    metrics["round"] = rounds[-1].number if rounds else 0
     if len(graph.valid):
         metrics["valid"] = evaluate(final, graph, "valid")[1]
     if not len(graph.test):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,12 +78,8 @@ class Explainer:
         return [Reason(kind, line, sentence, p, p_text, p_graph)]
 
     def _sentence(self, evidence: list[str]) -> str | None:
-        for name in evidence:
-            text_id, _, span = name.rpartition(":")
-            start, end = map(int, span.split("-"))
-            if text_id in self.texts:
-                return self.texts[text_id][start:end]
-        return None
+        found = (sentence(self.texts, name) for name in evidence)
+        return next((text for text in found if text is not None), None)
 
     def _paths(self, head: int, relation: int, tail: int) -> list[Reason]:
         if head == tail:
@@ -109,6 +106,18 @@ class Explainer:
             end = label(self.graph.entities, self.graph.entity_names, node)
             line += f" ←{name}– {end}" if backward else f" –{name}→ {end}"
         return line
+
+
+def sentence(texts: Mapping[str, str], evidence: str) -> str | None:
+    """The characters that an evidence id names; None where its text is gone.
+
+    Args:
+        texts: text id -> text.
+        evidence: `<text id>:<start>-<end>`.
+    """
+    text_id, _, span = evidence.rpartition(":")
+    start, end = map(int, span.split("-"))
+    return texts[text_id][start:end] if text_id in texts else None
 
 
 def label(ids: tuple[str, ...], names: tuple[str, ...], number: int) -> str:

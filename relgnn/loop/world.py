@@ -12,11 +12,11 @@ import torch
 from relgnn.config import Config
 from relgnn.data import KnowledgeGraph, Sentence
 from relgnn.linkpred.features import TextFeatures, encode_features
-from relgnn.linkpred.fit import Fitted, fit_predictor
+from relgnn.linkpred.fit import Fitted, fit_predictor, new_predictor
 from relgnn.linkpred.task import Supervision
 from relgnn.runtime import Runtime
 from relgnn.text.encoder import TextEncoder
-from relgnn.training import Observer
+from relgnn.training import Observer, load_tensors, restore_module
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,23 @@ class World:
             resume_command=f"relgnn run --resume {folder}" if folder else None,
             observe=self.observe,
         )
+
+    def load(self, supervision: Supervision, path: Path) -> Fitted:
+        """A predictor that was trained before, with the context that it passes messages over.
+
+        Args:
+            supervision: what it was trained on.
+            path: its checkpoint.
+
+        Raises:
+            InputError: the file is absent or damaged, or does not fit the configuration.
+        """
+        model = new_predictor(
+            self.config, self.runtime, self.graph, self.features, self.num_relations
+        )
+        restore_module(model, load_tensors(path, self.runtime.device)[0], path)
+        context = supervision.message_graph(self.graph.num_entities, model.num_relations)
+        return Fitted(model.eval(), context.to(self.runtime.device))
 
 
 def make_encoder(config: Config, runtime: Runtime, cache: Path | None) -> TextEncoder:

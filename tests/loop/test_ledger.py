@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from relgnn.errors import InputError, MachineError
 from relgnn.loop.ledger import GENESIS, SCHEMA, Ledger, event_hash
@@ -85,6 +87,65 @@ def test_a_change_to_the_past_shows(ledger: Ledger, tamper: Any) -> None:
         ledger.verify()
 
 
+FIELDS = {
+    "head": "x", "relation": "x", "tail": "x", "evidence_ids": ["x"], "p_text": 0.125,
+    "p_graph": None, "p_rules": 0.125, "p": 0.125, "decision": "x", "weight": 0.125,
+    "reason": "x", "fold": 7, "time": "x", "event_id": "x", "round": 9, "prev_hash": "x",
+}  # fmt: skip
+
+
+@given(
+    sizes=st.lists(st.integers(1, 3), min_size=1, max_size=3),
+    how=st.sampled_from(["change", "remove", "add", "swap"]),
+    field=st.sampled_from(sorted(FIELDS)),
+    data=st.data(),
+)
+def test_whatever_is_changed_wherever_shows(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], how: str, field: str,
+    data: st.DataObject,
+) -> None:  # fmt: skip
+    ledger = Ledger(tmp_path_factory.mktemp("ledger"))
+    for round_, size in enumerate(sizes, 1):
+        ledger.append(round_, [event(f"{round_} {i}") for i in range(size)])
+    ledger.verify()
+    round_ = data.draw(st.integers(1, len(sizes)))
+    rows = ledger.read(round_)
+    place = data.draw(st.integers(0, len(rows) - 1))
+    if how == "change":
+        rows[place] = rows[place] | {field: FIELDS[field]}
+    elif how == "remove":
+        del rows[place]
+    elif how == "add":
+        previous = event_hash(rows[place])
+        rows.insert(place + 1, rows[place] | {"event_id": "x", "prev_hash": previous})
+    else:
+        assume(len(rows) > 1)
+        rows[0], rows[-1] = rows[-1], rows[0]
+    rewrite(ledger, round_, rows)
+    with pytest.raises(InputError, match="the ledger was changed"):
+        ledger.verify()
+
+
+def test_the_last_round_cannot_be_lost_unseen(ledger: Ledger) -> None:
+    ledger.path(2).unlink()
+    with pytest.raises(InputError, match=r"does not end with the event that head\.json names"):
+        ledger.verify()
+    ledger.append(2, [event("again")])
+    ledger.verify()
+
+
+def test_a_ledger_from_before_there_was_a_head_is_read(ledger: Ledger) -> None:
+    (ledger.folder / "head.json").unlink()
+    ledger.verify()
+
+
+def test_a_damaged_file_is_one_line(ledger: Ledger) -> None:
+    ledger.path(1).write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"events-1\.parquet: cannot be read") as caught:
+        ledger.verify()
+    assert "\n" not in str(caught.value)
+
+
 def test_a_lost_round_shows(ledger: Ledger) -> None:
     ledger.path(1).unlink()
     with pytest.raises(InputError, match=r"events-2\.parquet: event 2-0"):
@@ -137,6 +198,41 @@ def test_an_unknown_verdict_is_refused(ledger: Ledger) -> None:
     assert ledger.verdicts() == []
 
 
+@pytest.mark.parametrize("line", ["{", "[]", '{"head": "a"}', '{"verdict": "accept"}', "3"])
+def test_a_line_that_is_no_verdict_is_told(ledger: Ledger, line: str) -> None:
+    ledger.add_verdict("a", "born", "t", "accept", by="me")
+    path = ledger.folder / "verdicts.jsonl"
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(InputError, match=r"verdicts\.jsonl:2: is no verdict"):
+        ledger.state()
+
+
+def test_many_verdicts_are_all_recorded_or_none(ledger: Ledger) -> None:
+    one = {"head": "a", "relation": "born", "tail": "t", "verdict": "accept", "by": "me"}
+    with pytest.raises(InputError, match="'maybe'"):
+        ledger.add_verdicts([one, one | {"verdict": "maybe"}])
+    assert ledger.verdicts() == []
+    dated = one | {"time": "2026-01-02", "reason": "seen"}
+    ledger.add_verdicts([one, dated])
+    first, second = ledger.verdicts()
+    assert second == dated and first.keys() == one.keys() | {"time"}
+
+
+def test_only_exact_repetitions_are_old(ledger: Ledger) -> None:
+    yes = {"head": "a", "relation": "born", "tail": "t", "verdict": "accept", "by": "me"}
+    no = yes | {"verdict": "reject"}
+    assert ledger.unheard([yes, yes, no]) == [yes, no]
+    ledger.add_verdicts([yes])
+    assert ledger.unheard([yes]) == []
+    assert ledger.unheard([yes | {"by": "you"}, yes | {"reason": "seen"}]) != []
+    # who changes their mind twice says something new
+    ledger.add_verdicts([no])
+    assert ledger.unheard([yes]) == [yes]
+    dated = yes | {"time": "2026-01-02"}
+    ledger.add_verdicts([dated, no])
+    assert ledger.unheard([dated, yes]) == [yes]
+
+
 def test_a_full_disk_leaves_no_half_verdict(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +266,10 @@ def test_a_full_disk_leaves_no_half_round(ledger: Ledger, monkeypatch: pytest.Mo
         patch.setattr(pq, "write_table", full)
         with pytest.raises(MachineError, match=r"events-3\.parquet: no space left"):
             ledger.append(3, [event("z")])
-    assert ledger.rounds == [1, 2] and len(list(ledger.folder.iterdir())) == 2
+    assert ledger.rounds == [1, 2]
+    assert {p.name for p in ledger.folder.iterdir()} == {
+        "events-1.parquet", "events-2.parquet", "head.json",
+    }  # fmt: skip
+    ledger.verify()
     ledger.append(3, [event("z")])
     ledger.verify()
