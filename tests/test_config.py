@@ -230,9 +230,10 @@ def test_younger_keys_leave_the_hash_of_recorded_results_alone() -> None:
         "gnn.heads": "2",
         "gnn.fan_out": "[5]",
         "text.weights": "int8",
+        "loop.rules": "{}",
     }
     assert others.keys() | RELATIONS_YOUNGER.keys() | FEW_SHOT_YOUNGER.keys() == YOUNGER.keys()
-    margin = ["train.loss=margin"]
+    margin = ["train.loss=margin", "loop={}"]
     for key, value in others.items():
         changed = make_config(MINIMAL, [*margin, f"{key}={value}"])
         assert changed.sha256() != make_config(MINIMAL, margin).sha256()

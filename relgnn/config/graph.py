@@ -16,6 +16,7 @@ from relgnn.config.base import (
     Section,
     Weight,
 )
+from relgnn.config.rules import MiningConfig
 from relgnn.config.tracking import TrackingConfig
 
 
@@ -152,6 +153,10 @@ class LoopConfig(Section):
     )
     extractor: ExtractorConfig = Field(
         default_factory=ExtractorConfig, description="the relation extractor"
+    )
+    rules: MiningConfig | None = Field(
+        None,
+        description="mined rules judge beside text and graph; null: they do not",
     )
     warm_start: bool = Field(False, description="a round starts from the last one's weights")
     patience: Count = Field(

@@ -1,4 +1,4 @@
-"""E step: both views judge every candidate, neither having seen what it judges."""
+"""E step: every view judges every candidate, none having seen what it judges."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from relgnn.loop.pseudo import Pseudo, is_in
 from relgnn.loop.views import Before, Fused, fuse
 from relgnn.loop.world import World
 from relgnn.posterior.selectors import Posteriors
+from relgnn.rules.judge import FEATURES, RuleJudge
 from relgnn.text.evidence import (
     Evidence,
     PairFeatures,
@@ -73,7 +74,7 @@ class Judgement:
 
 
 class EStep:
-    """Labels the unlabelled text with both views.
+    """Labels the unlabelled text with all views.
 
     Every model that judges is cross-fitted over folds of entity pairs: what is given or was
     accepted between two entities, in whatever relation and direction, never reaches the model
@@ -119,7 +120,12 @@ class EStep:
         implied[evidence.pair[evidence.kind == IMPLIED]] = True
         found = candidates_from_pairs(features, logits, implied, folds, loop.candidates)
         read = self._extractor_votes(evidence, features, logits, labels, folds, found)
-        votes = np.column_stack([found.text, read, self._graph_votes(judges, found)])
+        votes = {
+            "text": np.column_stack([found.text, read]),
+            "graph": self._graph_votes(judges, found),
+        }
+        if loop.rules is not None:
+            votes["rules"] = self._rule_votes(pseudo, found)
         return self._fused(found, votes, evidence, features, before)
 
     def _extractor_votes(
@@ -195,17 +201,21 @@ class EStep:
     def _judges(self, round_: int, pseudo: Pseudo) -> list[Fitted]:
         """One graph model for each fold, trained without it."""
         graph, loop = self.world.graph, self._loop
-        fold = pair_folds(pseudo.triples[:, 0], pseudo.triples[:, 2], loop.folds)
         judges = []
         for k in range(loop.folds):
-            others = Pseudo(pseudo.triples[fold != k], pseudo.weight[fold != k])
-            given = graph.train[self._given_fold != k]
+            given, others = self._known_without(k, pseudo)
             judge = self.world.fit(
                 supervise(given, others, loop), f"round {round_} judge {k}",
                 known=np.concatenate([given, graph.valid]),
             )  # fmt: skip
             judges.append(judge)
         return judges
+
+    def _known_without(self, fold: int, pseudo: Pseudo) -> tuple[np.ndarray, Pseudo]:
+        """Given and accepted triples that what judges a fold may know."""
+        own = pair_folds(pseudo.triples[:, 0], pseudo.triples[:, 2], self._loop.folds) == fold
+        given = self.world.graph.train[self._given_fold != fold]
+        return given, Pseudo(pseudo.triples[~own], pseudo.weight[~own])
 
     def _with_proposals(self, judges: list[Fitted]) -> Evidence:
         """The linked evidence and the pairs that the graph proposes.
@@ -236,10 +246,22 @@ class EStep:
             votes[own] = graph_log_probabilities(judge.model, judge.graph, found.triples[own])
         return votes
 
+    def _rule_votes(self, pseudo: Pseudo, found: Candidates) -> np.ndarray:
+        """Reasons for and against each candidate [C, 7], by rules that know nothing of its fold."""
+        world = self.world
+        votes = np.zeros((len(found), len(FEATURES)))
+        for k in range(self._loop.folds):
+            given, others = self._known_without(k, pseudo)
+            known = np.concatenate([given, others.triples])
+            judge = RuleJudge.learn(known, world.graph, self._loop.rules, world.runtime.seed)
+            own = found.fold == k
+            votes[own] = judge.features(found.triples[own])
+        return votes
+
     def _fused(
         self,
         found: Candidates,
-        votes: np.ndarray,
+        votes: dict[str, np.ndarray],
         evidence: Evidence,
         features: PairFeatures,
         before: Before | None,
@@ -254,22 +276,21 @@ class EStep:
             ]
         )[found.fold, found.relation]
         extra = np.column_stack([np.log1p(frequency), found.implied])
-        columns = {"fused": slice(None), "text": slice(None, -2), "graph": slice(-2, None)}
         views: dict[str, Fused] = {}
-        for name, own in columns.items():
+        for name, own in {"fused": np.column_stack(list(votes.values())), **votes}.items():
             # How many true triples are given is a fact of the data. Judges that have seen accepted
             # triples tell given from hidden ones by what was accepted near them, and would have
             # it that more are given.
             c = before.label_frequency[name] if before else self._loop.label_frequency
-            views[name] = fuse(votes[:, own], extra, given, found.fold, c)
+            views[name] = fuse(own, extra, given, found.fold, c)
         p = views["fused"].p
         if before is not None:
             p = before.average(found.triples, p)
         new = ~given
         silent = np.full(len(found), np.nan)
         posteriors = Posteriors(
-            found.head, found.relation, found.tail,
-            p, views["text"].p, views["graph"].p, silent, found.fold,
+            found.head, found.relation, found.tail, p, views["text"].p, views["graph"].p,
+            views["rules"].p if "rules" in views else silent, found.fold,
         )  # fmt: skip
         return Judgement(
             found.subset(new),

@@ -82,7 +82,9 @@ class OpenRun:
     @cached_property
     def text_model(self) -> TextModel:
         """What reads texts; an InputError for a run that was trained without a loop."""
-        return TextModel(self.folder, self.world.runtime)
+        loop = self.world.config.loop
+        rules = loop.rules if loop is not None else None
+        return TextModel(self.folder, self.world.runtime, rules)
 
     @cached_property
     def explainer(self) -> Explainer:

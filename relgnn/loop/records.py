@@ -29,7 +29,7 @@ class RoundTable:
 
     Args:
         triples: int64 [C, 3].
-        p, p_text, p_graph: float [C].
+        p, p_text, p_graph, p_rules: float [C]; nan where a view has nothing to say.
         accepted: weight of each accepted triple, 0 for the others, [C].
         evidence: per row the ids of the sentences that speak of the pair.
         label_frequency: view -> c.
@@ -39,6 +39,7 @@ class RoundTable:
     p: np.ndarray
     p_text: np.ndarray
     p_graph: np.ndarray
+    p_rules: np.ndarray
     accepted: np.ndarray
     evidence: list[list[str]]
     label_frequency: dict[str, float]
@@ -117,7 +118,7 @@ def write_round(
             "relation": [graph.relations[r] for r in found.relation],
             "p_text": posteriors.p_text,
             "p_graph": posteriors.p_graph,
-            "p_rules": pd.Series([None] * len(found), dtype="float64"),
+            "p_rules": posteriors.p_rules,
             "p": posteriors.p,
             "weight": weight,
             "calibrator_id": calibrator[:16],
@@ -152,6 +153,7 @@ def read_round(folder: Path, graph: KnowledgeGraph) -> RoundTable:
         posterior["p"].to_numpy(float),
         posterior["p_text"].to_numpy(float),
         posterior["p_graph"].to_numpy(float),
+        posterior["p_rules"].to_numpy(float),
         posterior["weight"].to_numpy(float),
         [list(ids) for ids in ends["evidence_ids"]],
         {view: entry["label_frequency"] for view, entry in report.items()},

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from relgnn.config import MiningConfig
 from relgnn.data import KnowledgeGraph, Sentence
 from relgnn.data.sentences import split_sentences
 from relgnn.errors import InputError
@@ -20,6 +21,7 @@ from relgnn.loop.pseudo import Pseudo, is_in
 from relgnn.loop.world import World
 from relgnn.posterior.fusion import LogisticFusion
 from relgnn.posterior.pu import pu_probability, unlabelled_probability
+from relgnn.rules.judge import RuleJudge
 from relgnn.runtime import Runtime
 from relgnn.text.encoder import Span, TextEncoder
 from relgnn.text.evidence import (
@@ -57,7 +59,7 @@ class Extraction:
         head, relation, tail: ids.
         head_name, relation_name, tail_name: as people call them.
         probability: of being true, by both views.
-        votes: each view's own probability, `text` and `graph`.
+        votes: each view's own probability: `text`, `graph`, and `rules` where they judge.
         known: whether the triple was given for training.
         sentence: characters of the text, [start, end).
         head_span, tail_span: characters of the text that name them, None where nothing does.
@@ -125,12 +127,14 @@ class TextModel:
     Args:
         folder: of the run.
         runtime: where and how the extractor reads.
+        rules: what is mined from the graph to judge as well; None where rules have no say.
 
     Raises:
         InputError: the run has no text model.
     """
 
-    def __init__(self, folder: Path, runtime: Runtime) -> None:
+    def __init__(self, folder: Path, runtime: Runtime, rules: MiningConfig | None = None) -> None:
+        self.rules, self.seed = rules, runtime.seed
         if not (folder / FOLDER / FUSION).exists():
             raise InputError(
                 f"{folder}: has no text model, because it was trained without a loop; train one "
@@ -185,7 +189,11 @@ class TextModel:
         by_text = np.column_stack(
             [found.text, self._extractor_votes(graph, sentences, evidence, features, logits, found)]
         )
-        views = {"fused": np.column_stack([by_text, by_graph]), "text": by_text, "graph": by_graph}
+        said = {"text": by_text, "graph": by_graph}
+        if self.rules is not None:
+            judge = RuleJudge.learn(graph.train, graph, self.rules, self.seed)
+            said["rules"] = judge.features(found.triples)
+        views = {"fused": np.column_stack(list(said.values())), **said}
         votes = {view: self._probability(view, x, extra, given) for view, x in views.items()}
         rows = _surest_rows(evidence)
         return [
@@ -287,6 +295,7 @@ def _extraction(
     return Extraction(
         graph.entities[head], graph.relations[relation], graph.entities[tail],
         graph.entity_names[head], graph.relation_names[relation], graph.entity_names[tail],
-        float(votes["fused"][i]), {v: float(votes[v][i]) for v in ("text", "graph")},
+        float(votes["fused"][i]),
+        {view: float(p[i]) for view, p in votes.items() if view != "fused"},
         bool(given[i]), (sentence.start, sentence.end), *spans,
     )  # fmt: skip

@@ -24,7 +24,7 @@ class Reason:
             (given triples that link both ends).
         text: the reason in one line.
         sentence: what was read, None of a path.
-        p, p_text, p_graph: the loop's probability and its views', None of a path.
+        p, p_text, p_graph, p_rules: the loop's probability and its views', None of a path.
     """
 
     kind: str
@@ -33,6 +33,7 @@ class Reason:
     p: float | None = None
     p_text: float | None = None
     p_graph: float | None = None
+    p_rules: float | None = None
 
 
 class Explainer:
@@ -63,19 +64,21 @@ class Explainer:
         if row is None or self.table is None:
             return []
         taken = self.table.accepted[row] > 0
-        p, p_text, p_graph = (
-            _number(column[row]) for column in (self.table.p, self.table.p_text, self.table.p_graph)
+        table = self.table
+        p, p_text, p_graph, p_rules = (
+            _number(column[row]) for column in (table.p, table.p_text, table.p_graph, table.p_rules)
         )
         if not taken and (p_text is None or p_text < LEAST_TEXT):
             return []
         sentence = self._sentence(self.table.evidence[row])
-        votes = [f"{n} {v:.2f}" for n, v in (("text", p_text), ("graph", p_graph)) if v is not None]
+        said = {"text": p_text, "graph": p_graph, "rules": p_rules}
+        votes = [f"{n} {v:.2f}" for n, v in said.items() if v is not None]
         verb = "read and accepted" if taken else "read, not accepted"
         line = f"{verb} at {p or 0:.2f} ({', '.join(votes)})"
         if sentence is not None:
             line += f": “{sentence}”"
         kind = "accepted" if taken else "text"
-        return [Reason(kind, line, sentence, p, p_text, p_graph)]
+        return [Reason(kind, line, sentence, p, p_text, p_graph, p_rules)]
 
     def _sentence(self, evidence: list[str]) -> str | None:
         found = (sentence(self.texts, name) for name in evidence)

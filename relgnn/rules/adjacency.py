@@ -59,6 +59,12 @@ class Adjacency:
         found: np.ndarray = self.starts.sum(1) / np.maximum(self.sizes, 1)
         return np.where(self.sizes, found, 1.0)
 
+    def holds(self, relation: int, heads: np.ndarray, tails: np.ndarray) -> np.ndarray:
+        """Which pairs have a directed relation, bool [N]."""
+        # an empty index gives a sparse array where any other gives a dense one
+        found = self[relation][heads, tails] if len(heads) else np.zeros(0)
+        return np.asarray(found).ravel() > 0
+
     def inverse(self, relation: int) -> int:
         """The directed relation read the other way."""
         size = self.num_relations

@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from relgnn.config import MiningConfig
 from relgnn.ranking.ranks import FilterIndex, Ranks, concatenate, evaluate_ranks
 from relgnn.rules.adjacency import Adjacency, Body
 from relgnn.rules.constants import ConstantRule, ConstantRules
 from relgnn.rules.rule import Rule
+from relgnn.runtime import rng
 
 MOST = 10
 """Rules that count for an answer."""
@@ -189,3 +191,13 @@ class RulePredictor:
                 if node not in path
             ]
         return next(path for path in paths if path[-1] == tail)
+
+
+def make_predictor(
+    graph: Adjacency, rules: Iterable[Rule], settings: MiningConfig, seed: int
+) -> RulePredictor:
+    """A predictor, with rules that name entities where the settings want them."""
+    constants = None
+    if settings.constants:
+        constants = ConstantRules(graph, settings, rng("rules with constants", seed))
+    return RulePredictor(graph, rules, constants, settings.decay)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from relgnn.config import MiningConfig, RulesConfig, load_run_config
+import numpy as np
+
+from relgnn.config import RulesConfig, load_run_config
 from relgnn.data import KnowledgeGraph
 from relgnn.data.registry import load_graph
 from relgnn.errors import InputError
@@ -13,11 +15,10 @@ from relgnn.ranking.metrics import metrics_by_stratum, write_ranks
 from relgnn.ranking.ranks import Ranks
 from relgnn.ranking.strata import stratum_masks
 from relgnn.rules.adjacency import Adjacency
-from relgnn.rules.constants import ConstantRules
-from relgnn.rules.mining import mine
-from relgnn.rules.predictor import RulePredictor
-from relgnn.rules.rule import Rule, read_rules, write_rules
-from relgnn.runtime import Runtime, rng
+from relgnn.rules.judge import RuleJudge, correction
+from relgnn.rules.predictor import RulePredictor, make_predictor
+from relgnn.rules.rule import read_rules, write_rules
+from relgnn.runtime import Runtime
 from relgnn.training.run_folder import carry_out
 
 RULES = "rules.tsv"
@@ -43,12 +44,10 @@ def run_rules(config: RulesConfig, folder: Path, resume: bool = False) -> dict[s
     """
 
     def work(graph: KnowledgeGraph, runtime: Runtime) -> dict[str, Any]:
-        own = read_rules(config.rules.file, graph.relations) if config.rules.file else []
-        adjacency = _adjacency(graph)
-        rules = [*own, *mine(adjacency, config.rules, runtime.rng("rules"))]
+        judge = RuleJudge.learn(graph.train, graph, config.rules, runtime.seed)
+        predictor, named = judge.predictor, judge.predictor.constants
+        rules = [one for own in predictor.rules.values() for one in own]
         write_rules(folder / RULES, rules, graph.relations)
-        predictor = make_predictor(adjacency, rules, config.rules, runtime.seed)
-        named = predictor.constants
         metrics: dict[str, Any] = {
             "rules": {"paths": len(rules), "constants": len(named) if named is not None else 0},
             "rows": {},
@@ -61,6 +60,9 @@ def run_rules(config: RulesConfig, folder: Path, resume: bool = False) -> dict[s
             write_ranks(
                 folder / "ranks" / "final.tsv", ranks, graph.test, graph.entities, graph.relations
             )
+        if graph.negatives:
+            labelled = {split: _labelled(graph, split) for split in ("valid", "test")}
+            metrics["correction"] = correction(judge, labelled)
         return metrics
 
     return carry_out(config, folder, resume, lambda c: load_graph(c.data), work)
@@ -93,14 +95,10 @@ def evaluate_rules(
     return graph, *_evaluate(predictor, graph, split)
 
 
-def make_predictor(
-    graph: Adjacency, rules: list[Rule], settings: MiningConfig, seed: int
-) -> RulePredictor:
-    """A predictor, with rules that name entities where the settings want them."""
-    constants = None
-    if settings.constants:
-        constants = ConstantRules(graph, settings, rng("rules with constants", seed))
-    return RulePredictor(graph, rules, constants, settings.decay)
+def _labelled(graph: KnowledgeGraph, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """A split's triples and its checked false ones, and which are true."""
+    true, false = getattr(graph, split), graph.negatives[split]
+    return np.concatenate([true, false]), np.arange(len(true) + len(false)) < len(true)
 
 
 def _adjacency(graph: KnowledgeGraph) -> Adjacency:

@@ -20,6 +20,7 @@ from relgnn.loop.estep import EStep, Judgement, edge_evidence, rows_to_read
 from relgnn.loop.pseudo import Pseudo
 from relgnn.loop.views import Before
 from relgnn.loop.world import World
+from relgnn.rules.judge import FEATURES
 from relgnn.text.evidence import Evidence
 from relgnn.text.linking import EXACT, IMPLIED, PART, STEM
 from relgnn.text.pairs import PairLabels
@@ -36,8 +37,8 @@ Votes = dict[tuple[int, ...], np.ndarray]
 class OpenEStep(EStep):
     """An E step that shows its votes before they are fused."""
 
-    def _fused(self, found: Candidates, votes: np.ndarray, *rest: Any) -> Judgement:
-        self.found, self.votes = found, votes
+    def _fused(self, found: Candidates, votes: dict[str, np.ndarray], *rest: Any) -> Judgement:
+        self.found, self.votes = found, np.column_stack(list(votes.values()))
         return super()._fused(found, votes, *rest)
 
 
@@ -61,14 +62,14 @@ def votes(
 
 
 @cache
-def original() -> tuple[Votes, Votes]:
-    return votes(toy_graph())
+def original(*overrides: str) -> tuple[Votes, Votes]:
+    return votes(toy_graph(), None, *overrides)
 
 
 @cache
-def with_accepted() -> tuple[Votes, Votes]:
+def with_accepted(*overrides: str) -> tuple[Votes, Votes]:
     accepted = toy_facts()[0][26:]
-    return votes(toy_graph(), Pseudo(accepted, np.full(len(accepted), 0.8)))
+    return votes(toy_graph(), Pseudo(accepted, np.full(len(accepted), 0.8)), *overrides)
 
 
 @cache
@@ -100,20 +101,27 @@ def planted_train(change: str) -> np.ndarray:
     return np.concatenate([train, new])
 
 
+RULES = "loop.rules={min_support: 1, min_confidence: 0, constant_confidence: 0}"
+
+
+@pytest.mark.parametrize("views", [(), (RULES,)], ids=["text and graph", "rules"])
 @pytest.mark.parametrize("change", ["removed", "another relation", "turned round", "added"])
-def test_no_view_of_a_fold_knows_what_is_given_in_it(change: str) -> None:
+def test_no_view_of_a_fold_knows_what_is_given_in_it(change: str, views: tuple[str, ...]) -> None:
     """Planted labels: whatever is given between the pairs of a fold, its candidates and what the
     text and the graph say of them are the same."""
-    held, elsewhere = original()
-    other_held, other_elsewhere = votes(toy_graph(train=planted_train(change)))
+    held, elsewhere = original(*views)
+    other_held, other_elsewhere = votes(toy_graph(train=planted_train(change)), None, *views)
     assert other_held.keys() == held.keys() and len(held) > 50
     assert largest_change(held, other_held) < 1e-5
     # The labels are worth knowing: who may see them judges otherwise.
     assert largest_change(elsewhere, other_elsewhere) > 0.05
 
 
+@pytest.mark.parametrize("views", [(), (RULES,)], ids=["text and graph", "rules"])
 @pytest.mark.parametrize("change", ["removed", "another relation", "added"])
-def test_no_view_of_a_fold_knows_what_was_accepted_in_it(change: str) -> None:
+def test_no_view_of_a_fold_knows_what_was_accepted_in_it(
+    change: str, views: tuple[str, ...]
+) -> None:
     facts, _ = toy_facts()
     accepted = facts[26:]
     held = fold_of(accepted) == HELD
@@ -123,8 +131,8 @@ def test_no_view_of_a_fold_knows_what_was_accepted_in_it(change: str) -> None:
         "another relation": np.column_stack([accepted[:, 0], relation, accepted[:, 2]]),
         "added": np.concatenate([accepted, accepted[held] * [1, 0, 1] + [0, 2, 0]]),
     }[change]
-    one, one_elsewhere = with_accepted()
-    other, other_elsewhere = votes(toy_graph(), Pseudo(changed, np.full(len(changed), 0.8)))
+    one, one_elsewhere = with_accepted(*views)
+    other, other_elsewhere = votes(toy_graph(), Pseudo(changed, np.full(len(changed), 0.8)), *views)
     assert one.keys() == other.keys()
     assert largest_change(one, other) < 1e-5
     assert largest_change(one_elsewhere, other_elsewhere) > 0.05
@@ -244,6 +252,19 @@ def test_posteriors_go_with_candidates_and_rules_are_silent(judgement: Judgement
     for p in (posteriors.p, posteriors.p_text, posteriors.p_graph):
         assert ((p >= 0) & (p <= 1)).all()
     assert set(judgement.report) == {"fused", "text", "graph"}
+
+
+def test_rules_judge_where_they_are_asked() -> None:
+    found = EStep(toy_world(RULES)).run(1, Pseudo.none())
+    assert set(found.report) == {"fused", "text", "graph", "rules"}
+    assert ((found.posteriors.p_rules >= 0) & (found.posteriors.p_rules <= 1)).all()
+    assert len(np.unique(found.posteriors.p_rules)) > 5
+    step = OpenEStep(toy_world(*EVERYTHING, RULES))
+    step.run(1, Pseudo.none())
+    assert step.votes.shape[1] == original()[0][next(iter(original()[0]))].size + len(FEATURES)
+    alone = OpenEStep(toy_world(*EVERYTHING))
+    alone.run(1, Pseudo.none())
+    np.testing.assert_array_equal(step.votes[:, : alone.votes.shape[1]], alone.votes)
 
 
 def test_the_evidence_of_a_candidate_speaks_of_its_pair(judgement: Judgement) -> None:

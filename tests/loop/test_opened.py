@@ -98,7 +98,7 @@ def test_reasons_by_hand(opened: OpenRun) -> None:
     triples = graph.train[:2]
     table = RoundTable(
         triples, np.array([0.2, 0.1]), np.array([0.3, 0.01]), np.array([np.nan, 0.5]),
-        np.zeros(2), [["page 0:0-21"], []], {},
+        np.full(2, np.nan), np.zeros(2), [["page 0:0-21"], []], {},
     )  # fmt: skip
     explainer = Explainer(graph, table)
     read = explainer.reasons(*triples[0].tolist())[0]
@@ -106,6 +106,16 @@ def test_reasons_by_hand(opened: OpenRun) -> None:
     assert (read.kind, read.p_graph, read.sentence) == ("text", None, sentence)
     assert read.text == f"read, not accepted at 0.20 (text 0.30): “{sentence}”"
     assert all(r.kind == "path" for r in explainer.reasons(*triples[1].tolist()))
+
+
+def test_rules_have_their_say_of_a_text(own_config: Path, tmp_path: Path) -> None:
+    changes = ["loop.rules={min_support: 1}", "train.epochs=2", "loop.controls=[]"]
+    run(load_config(own_config, changes), tmp_path / "run")
+    opened = open_run(tmp_path / "run")
+    found = opened.extract(TEXT)
+    assert found and all(set(one.votes) == {"text", "graph", "rules"} for one in found)
+    assert opened.explainer.table is not None
+    assert np.isfinite(opened.explainer.table.p_rules).all()
 
 
 def test_a_text_gives_triples_with_their_places(opened: OpenRun) -> None:
