@@ -232,7 +232,8 @@ def test_younger_keys_leave_the_hash_of_recorded_results_alone() -> None:
         "text.weights": "int8",
         "loop.rules": "{}",
     }
-    assert others.keys() | RELATIONS_YOUNGER.keys() | FEW_SHOT_YOUNGER.keys() == YOUNGER.keys()
+    known = (RELATIONS_YOUNGER, FEW_SHOT_YOUNGER, LOOP_YOUNGER)
+    assert others.keys() | {key for keys in known for key in keys} == YOUNGER.keys()
     margin = ["train.loss=margin", "loop={}"]
     for key, value in others.items():
         changed = make_config(MINIMAL, [*margin, f"{key}={value}"])
@@ -287,6 +288,40 @@ def test_younger_keys_of_few_shot_tasks_leave_recorded_hashes_alone() -> None:
     assert one_shot.sha256() in {line.config_sha256 for line in read_lines("re_fewrel")}
     for key, value in FEW_SHOT_YOUNGER.items():
         assert load_run_config(path, [f"{key}={value}"]).sha256() != one_shot.sha256()
+
+
+LOOP_YOUNGER = {
+    "train.adversarial": "{}",
+    "train.contrast": "{}",
+    "loop.target_weighting": "uniform",
+    "loop.target_floor": "0.5",
+    "loop.context_weight": "0.5",
+    "loop.pseudo_loss": "gce",
+    "loop.gce_q": "0.5",
+    "loop.bootstrap_beta": "0.5",
+    "loop.consistency": "{}",
+    "loop.coteaching": "{}",
+    "loop.polish_epochs": "3",
+    "loop.polish_lr": "0.01",
+}
+
+
+def test_younger_keys_of_the_loop_leave_recorded_hashes_alone() -> None:
+    path = ROOT / "experiments/configs/loop_codex_s/rgcn.yaml"
+    config = load_config(path)
+    assert config.sha256() in {line.config_sha256 for line in read_lines("loop_codex_s")}
+    for key, value in LOOP_YOUNGER.items():
+        assert load_config(path, [f"{key}={value}"]).sha256() != config.sha256()
+
+
+def test_what_joins_the_loss_must_fit_encoder_and_loss() -> None:
+    message = failure(MINIMAL, "train.contrast={}", "gnn.kind=none")
+    assert "set train.contrast=null or another gnn.kind" in message
+    for kind in ("gce", "bootstrap"):
+        message = failure(MINIMAL, f"loop.pseudo_loss={kind}", "train.loss=bce")
+        assert f"loop.pseudo_loss={kind} is of a softmax" in message
+    for override in ("loop.gce_q=0", "loop.coteaching.forget=1", "loop.target_floor=1.1"):
+        assert override.partition("=")[0] in failure(MINIMAL, override)
 
 
 def test_fan_out_must_fit_layers_and_loss() -> None:

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from relgnn.config.base import (
     Count,
     Dropout,
+    Fraction,
     Probability,
     Rate,
     RunConfig,
@@ -17,6 +18,12 @@ from relgnn.config.base import (
     Weight,
 )
 from relgnn.config.rules import MiningConfig
+from relgnn.config.signals import (
+    ConsistencyConfig,
+    CoteachingConfig,
+    NodeAdversarialConfig,
+    ViewContrastConfig,
+)
 from relgnn.config.tracking import TrackingConfig
 
 
@@ -108,6 +115,12 @@ class TrainConfig(Section):
     )
     warmup: Dropout = Field(0.0, description="share of all steps over which the rate rises")
     clip: Weight = Field(0.0, description="largest gradient norm; 0: no clipping")
+    adversarial: NodeAdversarialConfig | None = Field(
+        None, description="also the loss of encoded nodes moved against it; null: none"
+    )
+    contrast: ViewContrastConfig | None = Field(
+        None, description="contrast of nodes between two draws of the context; null: none"
+    )
 
 
 class ExtractorConfig(Section):
@@ -148,6 +161,38 @@ class LoopConfig(Section):
     context: bool = Field(True, description="accepted triples carry messages")
     targets: bool = Field(True, description="accepted triples are training targets")
     target_weight: Weight = Field(0.3, description="weight of an accepted target; gold weighs 1")
+    target_weighting: Literal["posterior", "logit", "uniform"] = Field(
+        "posterior",
+        description="what an accepted target's weight is proportional to: its posterior, the log "
+        "odds of it (0 up to even odds), or nothing",
+    )
+    target_floor: Probability = Field(
+        0.0, description="accepted triples below this posterior are no targets"
+    )
+    context_weight: Weight = Field(
+        1.0, description="factor of an accepted triple's messages, beside its posterior"
+    )
+    pseudo_loss: Literal["plain", "gce", "bootstrap"] = Field(
+        "plain",
+        description="loss of accepted targets: as of gold, generalised cross-entropy, or soft "
+        "bootstrapping",
+    )
+    gce_q: Fraction = Field(
+        0.7, description="gce: from cross-entropy (towards 0) to one minus the probability (1)"
+    )
+    bootstrap_beta: Probability = Field(
+        0.95, description="bootstrap: share of the label; the rest is the model's own answer"
+    )
+    consistency: ConsistencyConfig | None = Field(
+        None, description="text and graph agree on accepted targets; null: not asked for"
+    )
+    coteaching: CoteachingConfig | None = Field(
+        None, description="two predictors choose each other's accepted targets; null: one alone"
+    )
+    polish_epochs: int = Field(
+        0, ge=0, description="epochs on gold targets alone that end every training"
+    )
+    polish_lr: Rate = Field(0.0003, description="learning rate of these epochs")
     unlabelled_weight: Weight = Field(
         0.3, description="weight of an unlabelled pair as a negative of the text models"
     )
@@ -189,5 +234,21 @@ class Config(RunConfig):
             raise ValueError(
                 f"gnn.fan_out needs a loss that samples, and train.loss={loss} scores all "
                 "entities; set train.loss=self_adversarial or margin"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _signals_fit(self) -> Config:
+        if self.train.contrast is not None and self.gnn.kind == "none":
+            raise ValueError(
+                "train.contrast compares draws of the context, and gnn.kind=none reads no context; "
+                "set train.contrast=null or another gnn.kind"
+            )
+        loop, loss = self.loop, self.train.loss
+        if loop is not None and loop.pseudo_loss != "plain" and loss != "cross_entropy":
+            raise ValueError(
+                f"loop.pseudo_loss={loop.pseudo_loss} is of a softmax over all entities, and "
+                f"train.loss={loss} has none; set train.loss=cross_entropy or "
+                "loop.pseudo_loss=plain"
             )
         return self

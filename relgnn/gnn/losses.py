@@ -55,6 +55,69 @@ def _target_weights(
     return weights / total[rows].clamp(min=torch.finfo(total.dtype).tiny)
 
 
+def generalised_cross_entropy(
+    scores: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    weights: Tensor,
+    label_smoothing: float = 0.0,
+    q: float = 0.7,
+) -> Tensor:
+    """Cross-entropy that grows less where a target is unlikely, as a false one is.
+
+    L = 1/B Σ_j w_j [ (1 − ε) (1 − P(j)^q)/q + ε/N Σ_k (−log P(k)) ]
+
+    Its gradient is that of cross-entropy times P(j)^q. q → 0 is cross-entropy, q = 1 is 1 − P(j),
+    half the mean absolute error. Zhang and Sabuncu, Generalized Cross Entropy Loss for Training
+    Deep Neural Networks with Noisy Labels, NeurIPS 2018; the smoothed part is not changed.
+
+    Args:
+        scores: [B, N].
+        rows, columns: int64 [M], the query and the candidate of each target.
+        weights: w [M].
+        label_smoothing: ε.
+        q: in (0, 1].
+    """
+    log_p, smooth = _log_probabilities(scores, rows, columns)
+    each = (1 - label_smoothing) * -(q * log_p).expm1() / q + label_smoothing * smooth
+    return (weights * each).sum() / max(scores.shape[0], 1)
+
+
+def bootstrapped_cross_entropy(
+    scores: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    weights: Tensor,
+    label_smoothing: float = 0.0,
+    beta: float = 0.95,
+) -> Tensor:
+    """Cross-entropy against a mean of the (smoothed) label and the model's own answer.
+
+    L = −1/B Σ_j w_j Σ_k [ β y_jk + (1 − β) P(k) ] log P(k),  y_jk = (1 − ε) [k = j] + ε/N
+
+    So the model may disagree with a label that it finds unlikely; β = 1 is cross-entropy. Reed et
+    al., Training Deep Neural Networks on Noisy Labels with Bootstrapping, ICLR workshop 2015, soft.
+
+    Args:
+        scores: [B, N].
+        rows, columns: int64 [M], the query and the candidate of each target.
+        weights: w [M].
+        label_smoothing: ε.
+        beta: β, in [0, 1].
+    """
+    log_p, smooth = _log_probabilities(scores, rows, columns)
+    label = (1 - label_smoothing) * -log_p + label_smoothing * smooth
+    everywhere = scores.log_softmax(1)[rows]
+    entropy = -(everywhere.exp() * everywhere).sum(1)
+    return (weights * (beta * label + (1 - beta) * entropy)).sum() / max(scores.shape[0], 1)
+
+
+def _log_probabilities(scores: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """log P(j) of each target, and the mean of −log P over all candidates of its query, [M]."""
+    log_total = scores.logsumexp(1)[rows]
+    return scores[rows, columns] - log_total, log_total - scores.mean(1)[rows]
+
+
 def bce_one_vs_all(
     scores: Tensor,
     rows: Tensor,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +14,22 @@ from torch import Tensor
 from relgnn.config import Config
 from relgnn.data import KnowledgeGraph
 from relgnn.gnn.graph import MessageGraph
+from relgnn.linkpred.coteaching import CoteachingTask
 from relgnn.linkpred.features import TextFeatures
 from relgnn.linkpred.model import LinkPredictor, build_predictor
 from relgnn.linkpred.task import LinkPredictionTask, Supervision, rank_triples
 from relgnn.ranking.admissible import Admissible
 from relgnn.ranking.ranks import FilterIndex, Ranks
 from relgnn.runtime import Runtime
-from relgnn.training import Observer, Trainer, TrainSettings
+from relgnn.training import (
+    FitResult,
+    Observer,
+    Trainer,
+    TrainSettings,
+    module_tensors,
+    restore_module,
+)
+from relgnn.training.task import Task
 
 
 @dataclass(frozen=True)
@@ -47,10 +57,11 @@ def new_predictor(
     graph: KnowledgeGraph,
     features: TextFeatures | None,
     num_relations: int | None = None,
+    stream: str = "link predictor",
 ) -> LinkPredictor:
-    """An untrained predictor on the run's device; the same seed gives the same weights."""
+    """An untrained predictor on the run's device; the same seed and stream, the same weights."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(runtime.torch_rng("link predictor").initial_seed())
+        torch.manual_seed(runtime.torch_rng(stream).initial_seed())
         model = build_predictor(
             config, graph.num_entities, num_relations or graph.num_relations, features
         )
@@ -76,15 +87,21 @@ def fit_predictor(
 ) -> Fitted:
     """Train a predictor; valid selects the epoch, unless train.patience is null.
 
+    Where the configuration has them: a second predictor is trained beside it, and the two choose
+    each other's accepted targets (loop.coteaching; not where all targets are given); then some
+    epochs on given targets alone follow (loop.polish_epochs), which count only where valid ranks
+    better after them, if valid selects. So that rows of a table compare, they follow every
+    training.
+
     Args:
-        config: sections text, gnn, decoder and train.
+        config: sections text, gnn, decoder, train and loop.
         runtime: device, precision and seed.
         graph: the given graph; its test split is not looked at.
         features: encodings of its texts.
         supervision: targets and context.
         name: of the fit, in progress and log; unique within a run.
         num_relations: where the caller adds relations to the graph's.
-        start: weights to start from; drawn from the seed where None.
+        start: weights to start from; drawn from the seed where None, as a second predictor's are.
         known: int64 [K, 3], filters ranks at valid; given and valid triples where None. A model
             that must not know some given triples must not be selected with them either.
         folder: keeps what a resumed training needs.
@@ -112,13 +129,34 @@ def fit_predictor(
         eval_every=train.eval_every,
         metric="mrr" if selects else None,
     )
-    trainer = Trainer(
-        settings,
-        device=runtime.device,
-        autocast=lambda: runtime.autocast(training=True),
-        seed=runtime.seed,
-        resume_command=resume_command,
-        observe=observe,
-    )
-    trainer.fit(task, folder=folder, resume=resume, log=log)
+
+    def train_on(task: Task[Any], settings: TrainSettings, folder: Path | None) -> FitResult:
+        trainer = Trainer(
+            settings,
+            device=runtime.device,
+            autocast=lambda: runtime.autocast(training=True),
+            seed=runtime.seed,
+            resume_command=resume_command,
+            observe=observe,
+        )
+        return trainer.fit(task, folder=folder, resume=resume, log=log)
+
+    loop = config.loop
+    taught: Task[Any] = task
+    if loop is not None and loop.coteaching is not None and bool(task.pseudo.any()):
+        second = new_predictor(
+            config, runtime, graph, features, num_relations, "second link predictor"
+        )
+        taught = CoteachingTask(task, second, loop.coteaching)
+    train_on(taught, settings, folder)
+    if loop is not None and loop.polish_epochs:
+        gold = LinkPredictionTask(
+            model, supervision.given(), graph.valid, known, config, f"{name} polish"
+        )
+        settings = replace(settings, epochs=loop.polish_epochs, lr=loop.polish_lr, patience=None)
+        before = module_tensors(model)
+        mrr = gold.evaluate()["mrr"] if selects else None
+        result = train_on(gold, settings, folder / "polish" if folder is not None else None)
+        if result.best_metric is not None and not settings.better(result.best_metric, mrr):
+            restore_module(model, before, "the weights before the polish")
     return Fitted(model, task.graph)

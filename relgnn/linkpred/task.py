@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from relgnn.config import Config, TrainConfig
+from relgnn.config import Config, LoopConfig, TrainConfig
 from relgnn.gnn.graph import MessageGraph
 from relgnn.gnn.losses import (
     bce_one_vs_all,
+    bootstrapped_cross_entropy,
+    generalised_cross_entropy,
     margin_ranking,
     n3,
     one_vs_all_cross_entropy,
@@ -21,6 +25,7 @@ from relgnn.gnn.losses import (
 from relgnn.gnn.negatives import NEGATIVE_SAMPLERS
 from relgnn.gnn.sampling import NeighbourSampler, Subgraph
 from relgnn.linkpred.model import LinkPredictor
+from relgnn.linkpred.signals import Scored, Seen, Step, make_signals
 from relgnn.ranking.admissible import Admissible
 from relgnn.ranking.metrics import rank_metrics
 from relgnn.ranking.ranks import FilterIndex, Ranks, ScoreTails, concatenate, evaluate_ranks
@@ -43,6 +48,9 @@ class Supervision:
         context_weight: float [E] in (0, 1].
         evidence: float [E, d_t], the encoding of each context triple's sentences, zero where it
             has none; None where no triple has any.
+        pseudo: bool [T], which targets the loop accepted; None where all are given.
+        p_text: float [T], the text's probability of each target, nan where it has none; None
+            where it has no say.
     """
 
     targets: Tensor
@@ -50,12 +58,27 @@ class Supervision:
     context: Tensor
     context_weight: Tensor
     evidence: Tensor | None = None
+    pseudo: Tensor | None = None
+    p_text: Tensor | None = None
 
     @classmethod
     def gold(cls, triples: np.ndarray) -> Supervision:
         """Given triples only, as targets and as context."""
         rows = torch.from_numpy(np.array(triples, dtype=np.int64))
         return cls(rows, torch.ones(len(rows)), rows, torch.ones(len(rows)))
+
+    def given(self) -> Supervision:
+        """Given targets alone, in the same context."""
+        if self.pseudo is None:
+            return self
+        kept = ~self.pseudo
+        return replace(
+            self,
+            targets=self.targets[kept],
+            target_weight=self.target_weight[kept],
+            pseudo=None,
+            p_text=None,
+        )
 
     def message_graph(self, num_entities: int, num_relations: int) -> MessageGraph:
         """The context as a message graph."""
@@ -82,7 +105,8 @@ class LinkPredictionTask(Task[Tensor]):
         supervision: targets and context.
         valid: int64 [V, 3]; selects.
         known: int64 [K, 3], what filters at valid (given and valid).
-        config: section train, and gnn.edge_dropout.
+        config: section train, gnn.edge_dropout, and what section loop says of the loss of accepted
+            targets.
         name: shown in progress and log.
     """
 
@@ -96,7 +120,7 @@ class LinkPredictionTask(Task[Tensor]):
         name: str = "link prediction",
     ) -> None:
         self.name = name
-        self._model = model
+        self.config = config
         self.train: TrainConfig = config.train
         self.edge_dropout = config.gnn.edge_dropout
         self.target_dropout = config.gnn.target_dropout
@@ -107,6 +131,11 @@ class LinkPredictionTask(Task[Tensor]):
         self.relation = torch.cat([relation, relation + relations])
         self.tail = torch.cat([tail, head])
         self.weight = supervision.target_weight.to(device).repeat(2)
+        pseudo, text = supervision.pseudo, supervision.p_text
+        none = torch.zeros(len(head), dtype=torch.bool)
+        self.pseudo = (none if pseudo is None else pseudo).to(device).repeat(2)
+        self.p_text = None if text is None else text.to(device).float().repeat(2)
+        self.pseudo_loss = _pseudo_loss(config.loop) if bool(self.pseudo.any()) else None
         self.context_row = supervision.context_rows().to(device).repeat(2)
         self.graph = supervision.message_graph(model.entity.shape[0], relations).to(device)
         fan_out = config.gnn.fan_out if model.encoder is not None else None
@@ -116,10 +145,26 @@ class LinkPredictionTask(Task[Tensor]):
         self.negatives = NEGATIVE_SAMPLERS[config.train.negative_sampler](
             supervision.targets, model.entity.shape[0], relations
         )
+        self._adopt(model)
+
+    def _adopt(self, model: LinkPredictor) -> None:
+        self._model = model
+        self.signals = make_signals(self.config, self.p_text)
+        trained: nn.Module = model
+        if list(self.signals.parameters()):
+            # what a signal learns is resumed with the predictor, and is not part of it
+            trained = nn.ModuleDict({"predictor": model, "signals": self.signals})
+        self._trained = trained
+
+    def twin(self, model: LinkPredictor) -> LinkPredictionTask:
+        """The same task for another predictor of the same shape; what is read alone is shared."""
+        other = copy(self)
+        other._adopt(model)
+        return other
 
     @property
     def model(self) -> nn.Module:
-        return self._model
+        return self._trained
 
     def num_batches(self, epoch: int) -> int:
         return -(-len(self.head) // self.train.batch_size)
@@ -132,42 +177,99 @@ class LinkPredictionTask(Task[Tensor]):
         return len(batch)
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        return self.loss_of(self.see(batch, generator), generator)
+
+    def see(self, batch: Tensor, generator: torch.Generator) -> Seen:
+        """Encode and score queries int64 [B], under draws from `generator`."""
         batch = batch.to(self.head.device)
-        heads, relations, tails = self.head[batch], self.relation[batch], self.tail[batch]
-        weight, decoder = self.weight[batch], self._model.decoder
         if self.train.loss in ("cross_entropy", "bce"):
             x, z = self._model.encode(self._training_graph(batch, generator))
-            h, r, t = x[heads], z[relations], x[tails]
-            scores = decoder.score_all(h, r, x)
-            rows = torch.arange(len(batch), device=scores.device)
-            one_vs_all = (
-                one_vs_all_cross_entropy if self.train.loss == "cross_entropy" else bce_one_vs_all
-            )
-            loss = one_vs_all(scores, rows, tails, weight, self.train.label_smoothing)
-        else:
-            wrong = self._wrong_tails(relations, generator)
-            nodes = torch.cat([heads, tails, wrong.flatten()])
-            x, z = self._encode(nodes, batch, generator)
-            h, t, false = x.split([len(batch), len(batch), wrong.numel()])
-            r = z[relations]
-            negative = decoder.score(h[:, None], r[:, None], false.view(*wrong.shape, -1))
-            sampled = margin_ranking if self.train.loss == "margin" else self_adversarial
-            loss = sampled(decoder.score(h, r, t), negative, weights=weight)
+            return Seen(batch, x, z, None, self._score(batch, x, z, None))
+        wrong = self._wrong_tails(self.relation[batch], generator)
+        nodes = torch.cat([self.head[batch], self.tail[batch], wrong.flatten()])
+        x, z, place = self._encode(nodes, batch, generator)
+        return Seen(batch, x, z, place, self._score(batch, x, z, place))
+
+    def loss_of(self, seen: Seen, generator: torch.Generator, kept: Tensor | None = None) -> Tensor:
+        """The loss of what was seen, with regulariser and signals.
+
+        Args:
+            seen: of this task's predictor.
+            generator: of the signals' draws.
+            kept: bool [B], the queries that count; all where None.
+        """
+        batch = seen.batch
+        weight = self.weight[batch]
+        p_text = None if self.p_text is None else self.p_text[batch]
+        if kept is not None:
+            weight = weight * kept
+            p_text = None if p_text is None else p_text.masked_fill(~kept, float("nan"))
+        supervised = loss = self._supervised(seen.scored, batch, weight)
         if self.train.n3:
-            loss = loss + self.train.n3 * n3(decoder.factors(h, r, t))
+            loss = loss + self.train.n3 * n3(self._model.decoder.factors(*seen.scored.vectors))
+        if not len(self.signals):
+            return loss
+
+        def moved(x: Tensor) -> Tensor:
+            return self._supervised(self._score(batch, x, seen.z, seen.place), batch, weight)
+
+        def view(nodes: Tensor, edge_dropout: float) -> Tensor:
+            x, _, place = self._encode(nodes, batch, generator, edge_dropout)
+            return x[place]
+
+        nodes = self._model.entity.shape[0]
+        step = Step(seen.x, seen.scored, supervised, p_text, moved, view, nodes, generator)
+        for signal in self.signals:
+            loss = loss + signal(step)
         return loss
 
+    def _score(self, batch: Tensor, x: Tensor, z: Tensor, place: Tensor | None) -> Scored:
+        decoder, r, count = self._model.decoder, z[self.relation[batch]], len(batch)
+        if place is None:
+            tails = self.tail[batch]
+            h, t = x[self.head[batch]], x[tails]
+            scores = decoder.score_all(h, r, x)
+            rows = torch.arange(count, device=scores.device)
+            return Scored(scores, scores[rows, tails], tails, (h, r, t))
+        h, t, false = x[place].split([count, count, len(place) - 2 * count])
+        wrong = false.view(count, -1, false.shape[-1])
+        negative = decoder.score(h[:, None], r[:, None], wrong)
+        return Scored(negative, decoder.score(h, r, t), None, (h, r, t))
+
+    def _supervised(self, scored: Scored, batch: Tensor, weight: Tensor) -> Tensor:
+        """The loss of targets alone."""
+        scores, tails, smoothing = scored.candidates, scored.tails, self.train.label_smoothing
+        if tails is None:
+            sampled = margin_ranking if self.train.loss == "margin" else self_adversarial
+            return sampled(scored.answer, scores, weights=weight)
+        rows = torch.arange(len(batch), device=scores.device)
+        if self.train.loss == "bce":
+            return bce_one_vs_all(scores, rows, tails, weight, smoothing)
+        if self.pseudo_loss is None:
+            return one_vs_all_cross_entropy(scores, rows, tails, weight, smoothing)
+        accepted = self.pseudo[batch]
+        gold, pseudo = (
+            (scores, rows[which], tails[which], weight[which], smoothing)
+            for which in (~accepted, accepted)
+        )
+        return one_vs_all_cross_entropy(*gold) + self.pseudo_loss(*pseudo)
+
     def _encode(
-        self, nodes: Tensor, batch: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Vectors of some nodes [n, d], over the whole graph or a drawn part, and of relations."""
+        self,
+        nodes: Tensor,
+        batch: Tensor,
+        generator: torch.Generator,
+        edge_dropout: float | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Vectors of nodes, over the whole graph or a drawn part, and of relations; and the rows
+        int64 [n] of the former that are `nodes` [n]."""
         if self.sampler is None:
-            x, z = self._model.encode(self._training_graph(batch, generator))
-            return x[nodes], z
+            graph = self._training_graph(batch, generator, edge_dropout=edge_dropout)
+            return *self._model.encode(graph), nodes
         seeds, place = nodes.unique(return_inverse=True)
         part = self.sampler.sample(seeds, generator)
-        x, z = self._model.encode(self._training_graph(batch, generator, part), part.nodes)
-        return x[place], z
+        graph = self._training_graph(batch, generator, part, edge_dropout)
+        return *self._model.encode(graph, part.nodes), place
 
     def _wrong_tails(self, relations: Tensor, generator: torch.Generator) -> Tensor:
         """Corrupt tails [B, K]; the tail of an inverse query is the head of its triple."""
@@ -178,9 +280,16 @@ class LinkPredictionTask(Task[Tensor]):
         return drawn.view(len(relations), -1).to(relations.device)
 
     def _training_graph(
-        self, batch: Tensor, generator: torch.Generator, part: Subgraph | None = None
+        self,
+        batch: Tensor,
+        generator: torch.Generator,
+        part: Subgraph | None = None,
+        edge_dropout: float | None = None,
     ) -> MessageGraph | None:
-        """The context, or a drawn part of it, as this batch may see it."""
+        """The context, or a drawn part of it, as this batch may see it.
+
+        `edge_dropout` stands in for that of the configuration.
+        """
         if self._model.encoder is None:
             return None
         device = self.head.device
@@ -192,9 +301,10 @@ class LinkPredictionTask(Task[Tensor]):
         else:
             graph = part.graph
             target = torch.isin(part.edges, self.context_row[batch])
+        rate = self.edge_dropout if edge_dropout is None else edge_dropout
         draws = torch.rand(3, graph.num_edges, generator=generator, device=device)
-        dropped = (draws[0] < self.edge_dropout) | (target & (draws[1] < self.target_dropout))
-        silent = target | (draws[2] < self.edge_dropout)
+        dropped = (draws[0] < rate) | (target & (draws[1] < self.target_dropout))
+        silent = target | (draws[2] < rate)
         return graph.drop(~dropped).mask_evidence(~silent)
 
     def evaluate(self) -> dict[str, float]:
@@ -203,6 +313,15 @@ class LinkPredictionTask(Task[Tensor]):
     def rank(self, triples: np.ndarray, known: FilterIndex) -> dict[str, Ranks]:
         """Filtered ranks of both ends of `triples` [M, 3], by side."""
         return rank_triples(self._model, self.graph, triples, known)
+
+
+def _pseudo_loss(loop: LoopConfig | None) -> Callable[..., Tensor] | None:
+    """What stands in for cross-entropy where a target was accepted; None: nothing does."""
+    if loop is None or loop.pseudo_loss == "plain":
+        return None
+    if loop.pseudo_loss == "gce":
+        return partial(generalised_cross_entropy, q=loop.gce_q)
+    return partial(bootstrapped_cross_entropy, beta=loop.bootstrap_beta)
 
 
 def rank_triples(

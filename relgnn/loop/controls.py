@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from relgnn.config import LoopConfig
 from relgnn.data import STRATA, KnowledgeGraph
 from relgnn.linkpred.task import Supervision
 from relgnn.loop.pseudo import Pseudo, is_in
+from relgnn.loop.views import UNSEEN
+from relgnn.posterior.fusion import logit
 
 COMMON = 0.05
 """Share of the entities that a type must have to be a kind."""
@@ -28,22 +31,51 @@ def supervise(
     Args:
         given: int64 [G, 3].
         pseudo: accepted triples and their weights.
-        loop: switches context and targets, target_weight.
+        loop: switches context and targets, context_weight, target_weight, target_weighting and
+            target_floor.
         evidence: [G + A, d_t], encoding of each triple's sentences, or None.
     """
     gold = torch.from_numpy(np.array(given))
     extra = torch.from_numpy(np.array(pseudo.triples))
     weight = torch.from_numpy(pseudo.weight).float()
-    both, ones = torch.cat([gold, extra]), torch.ones(len(gold))
-    targets = (both, torch.cat([ones, loop.target_weight * weight]))
-    context = (both, torch.cat([ones, weight]))
-    if not loop.context and evidence is not None:
-        evidence = evidence[: len(gold)]
+    ones = torch.ones(len(gold))
+    if loop.context:
+        context = torch.cat([gold, extra])
+        context_weight = torch.cat([ones, loop.context_weight * weight])
+    else:
+        context, context_weight = gold, ones
+        evidence = None if evidence is None else evidence[: len(gold)]
+    if not loop.targets:
+        return Supervision(gold, ones, context, context_weight, evidence)
+    kept = pseudo.weight >= loop.target_floor
+    taught = torch.from_numpy(target_weights(pseudo.weight[kept], loop.target_weighting)).float()
+    text = None if pseudo.p_text is None else torch.from_numpy(pseudo.p_text[kept]).float()
     return Supervision(
-        *(targets if loop.targets else (gold, ones)),
-        *(context if loop.context else (gold, ones)),
+        torch.cat([gold, extra[torch.from_numpy(kept)]]),
+        torch.cat([ones, loop.target_weight * taught]),
+        context,
+        context_weight,
         evidence,
+        torch.cat([torch.zeros(len(gold)), torch.ones(len(taught))]).bool(),
+        None if text is None else torch.cat([torch.full((len(gold),), torch.nan), text]),
     )
+
+
+def target_weights(p: np.ndarray, weighting: str) -> np.ndarray:
+    """What accepted targets weigh by their posteriors p [A], [A] in [0, 1].
+
+        posterior: p      logit: max(0, logit p) / logit .999, at most 1      uniform: 1
+
+    Log odds are what an independent vote weighs in the best weighted majority (Nitzan and Paroush,
+    Optimal Decision Rules in Uncertain Dichotomous Choice Situations, 1982); one that is right no
+    oftener than not has none.
+    """
+    if weighting == "uniform":
+        return np.ones(len(p))
+    if weighting == "logit":
+        certain = 1 - UNSEEN
+        return np.asarray(np.clip(logit(p) / logit(np.array(certain)), 0, 1))
+    return p
 
 
 def shuffled(pseudo: Pseudo, graph: KnowledgeGraph, rng: np.random.Generator) -> Pseudo:
@@ -77,8 +109,12 @@ def random_pairs(pseudo: Pseudo, rng: np.random.Generator) -> Pseudo:
 
 
 def comention(pseudo: Pseudo, num_relations: int) -> Pseudo:
-    """All pairs under one relation without a type, numbered `num_relations`."""
-    return pseudo.with_column(1, np.full(len(pseudo), num_relations))
+    """All pairs under one relation without a type, numbered `num_relations`.
+
+    The text was not asked whether it holds.
+    """
+    untyped = pseudo.with_column(1, np.full(len(pseudo), num_relations))
+    return replace(untyped, p_text=None)
 
 
 def oracle(graph: KnowledgeGraph, given: np.ndarray) -> Pseudo:

@@ -215,7 +215,7 @@ class EStep:
         """Given and accepted triples that what judges a fold may know."""
         own = pair_folds(pseudo.triples[:, 0], pseudo.triples[:, 2], self._loop.folds) == fold
         given = self.world.graph.train[self._given_fold != fold]
-        return given, Pseudo(pseudo.triples[~own], pseudo.weight[~own])
+        return given, pseudo.subset(~own)
 
     def _with_proposals(self, judges: list[Fitted]) -> Evidence:
         """The linked evidence and the pairs that the graph proposes.

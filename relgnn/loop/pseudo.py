@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,10 +14,13 @@ class Pseudo:
     Args:
         triples: int64 [A, 3].
         weight: float [A] in (0, 1], the posterior of each.
+        p_text: float [A], what the text alone says of each, nan where it is silent; None where it
+            is silent everywhere.
     """
 
     triples: np.ndarray
     weight: np.ndarray
+    p_text: np.ndarray | None = None
 
     @classmethod
     def none(cls) -> Pseudo:
@@ -29,13 +32,22 @@ class Pseudo:
 
     def subset(self, index: np.ndarray) -> Pseudo:
         """Those that `index` (bool mask or positions) picks."""
-        return Pseudo(self.triples[index], self.weight[index])
+        text = None if self.p_text is None else self.p_text[index]
+        return Pseudo(self.triples[index], self.weight[index], text)
 
     def join(self, other: Pseudo) -> Pseudo:
         """These, then the others."""
+        text = None
+        if self.p_text is not None or other.p_text is not None:
+            silent = (
+                np.full(len(part), np.nan) if part.p_text is None else part.p_text
+                for part in (self, other)
+            )
+            text = np.concatenate(list(silent))
         return Pseudo(
             np.concatenate([self.triples, other.triples]),
             np.concatenate([self.weight, other.weight]),
+            text,
         )
 
     def typed(self, num_relations: int) -> Pseudo:
@@ -43,10 +55,10 @@ class Pseudo:
         return self.subset(self.triples[:, 1] < num_relations)
 
     def with_column(self, column: int, values: np.ndarray) -> Pseudo:
-        """The same weights on other triples: one column replaced."""
+        """The same weights, and word of the text, on other triples: one column replaced."""
         triples = self.triples.copy()
         triples[:, column] = values
-        return Pseudo(triples, self.weight)
+        return replace(self, triples=triples)
 
 
 def is_in(triples: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ class RoundTable:
     def pseudo(self) -> Pseudo:
         """The accepted triples."""
         taken = self.accepted > 0
-        return Pseudo(self.triples[taken], self.accepted[taken])
+        return Pseudo(self.triples[taken], self.accepted[taken], self.p_text[taken])
 
 
 def evidence_id(sentence: Sentence) -> str:

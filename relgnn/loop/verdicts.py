@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ class Verdicts:
         pseudo = pseudo.subset(~is_in(pseudo.triples, numbers(graph, self.reject)))
         accept = numbers(graph, self.accept)
         weight = np.where(is_in(pseudo.triples, accept), 1.0, pseudo.weight)
-        return Pseudo(pseudo.triples, weight).join(self.beside(pseudo.triples, graph))
+        return replace(pseudo, weight=weight).join(self.beside(pseudo.triples, graph))
 
     def beside(self, triples: np.ndarray, graph: KnowledgeGraph) -> Pseudo:
         """The accepted ones that are not among triples [C, 3]."""

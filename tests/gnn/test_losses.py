@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
 from relgnn.gnn.losses import (
     bce_one_vs_all,
+    bootstrapped_cross_entropy,
+    generalised_cross_entropy,
     margin_ranking,
     n3,
     one_vs_all_cross_entropy,
@@ -118,3 +124,77 @@ def test_losses_of_parts_add_up_to_that_of_the_whole(chunk: int) -> None:
         )
         total = total + loss * part.shape[0]
     torch.testing.assert_close(total, whole)
+
+
+def plain(smoothing: float) -> Tensor:
+    return one_vs_all_cross_entropy(scores(), ROWS, COLUMNS, WEIGHTS, smoothing)
+
+
+@pytest.mark.parametrize("q", [0.3, 0.7, 1.0])
+def test_generalised_cross_entropy(q: float) -> None:
+    p = scores().softmax(1)
+    expected = sum(
+        w * (1 - p[row, column] ** q) / q
+        for row, column, w in zip(ROWS, COLUMNS, WEIGHTS, strict=True)
+    )
+    ours = generalised_cross_entropy(scores(), ROWS, COLUMNS, WEIGHTS, 0.0, q)
+    torch.testing.assert_close(ours, expected / BATCH)
+
+
+@given(st.sampled_from([0.0, 0.1, 0.5]))
+def test_generalised_cross_entropy_is_plain_as_q_vanishes(smoothing: float) -> None:
+    ours = generalised_cross_entropy(
+        scores().double(), ROWS, COLUMNS, WEIGHTS.double(), smoothing, 1e-9
+    )
+    torch.testing.assert_close(ours.float(), plain(smoothing))
+
+
+def test_generalised_cross_entropy_of_one_is_one_minus_the_probability() -> None:
+    expected = (WEIGHTS * (1 - scores().softmax(1)[ROWS, COLUMNS])).sum() / BATCH
+    ours = generalised_cross_entropy(scores(), ROWS, COLUMNS, WEIGHTS, q=1.0)
+    torch.testing.assert_close(ours, expected)
+
+
+@given(st.floats(0.05, 1), st.integers(0, 20))
+def test_a_target_pulls_as_much_as_plain_times_a_power_of_its_probability(
+    q: float, seed: int
+) -> None:
+    one, target, weight = torch.tensor([0]), torch.tensor([3]), torch.ones(1)
+    found = []
+    for loss in (
+        lambda s: generalised_cross_entropy(s, one, target, weight, 0.0, q),
+        lambda s: one_vs_all_cross_entropy(s, one, target, weight),
+    ):
+        logits = normal(1, ENTITIES, seed=seed).requires_grad_()
+        loss(logits).backward()
+        found.append(logits.grad)
+    p = normal(1, ENTITIES, seed=seed).softmax(1)[0, 3]
+    torch.testing.assert_close(found[0], found[1] * p**q)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("beta", [0.0, 0.4, 1.0])
+def test_bootstrapped_cross_entropy(beta: float, smoothing: float) -> None:
+    log_p = scores().log_softmax(1)
+    total = torch.zeros(())
+    for row, column, w in zip(ROWS, COLUMNS, WEIGHTS, strict=True):
+        label = torch.full((ENTITIES,), smoothing / ENTITIES)
+        label[column] += 1 - smoothing
+        label = beta * label + (1 - beta) * log_p[row].exp()
+        total = total - w * (label * log_p[row]).sum()
+    ours = bootstrapped_cross_entropy(scores(), ROWS, COLUMNS, WEIGHTS, smoothing, beta)
+    torch.testing.assert_close(ours, total / BATCH)
+    if beta == 1:
+        torch.testing.assert_close(ours, plain(smoothing))
+
+
+@pytest.mark.parametrize("loss", [generalised_cross_entropy, bootstrapped_cross_entropy])
+def test_robust_losses_of_no_target_and_of_a_hopeless_one(loss: Callable[..., Tensor]) -> None:
+    none = torch.empty(0, dtype=torch.int64)
+    logits = scores().requires_grad_()
+    loss(logits, none, none, torch.empty(0)).backward()
+    assert logits.grad is not None and not logits.grad.any()
+    extreme = torch.tensor([[1000.0, -1000.0, 0.0]], requires_grad=True)
+    value = loss(extreme, torch.tensor([0]), torch.tensor([1]), torch.ones(1), 0.1)
+    value.backward()
+    assert value.isfinite() and extreme.grad is not None and extreme.grad.isfinite().all()

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +14,14 @@ import torch
 from torch import Tensor
 
 from relgnn.data import KnowledgeGraph
+from relgnn.linkpred.coteaching import CoteachingTask
 from relgnn.linkpred.features import TextFeatures
 from relgnn.linkpred.fit import Fitted, fit_predictor, new_predictor
+from relgnn.linkpred.signals import Seen
 from relgnn.linkpred.task import LinkPredictionTask, Supervision
 from relgnn.runtime import Runtime
 from relgnn.training.interrupt import Interrupted
-from tests.linkpred.toy import RUNTIME, toy_config, toy_graph
+from tests.linkpred.toy import RUNTIME, taught, toy_config, toy_graph
 
 
 def fit(
@@ -28,9 +31,20 @@ def fit(
     runtime: Runtime = RUNTIME,
     **options: object,
 ) -> Fitted:
+    return fit_on(Supervision.gold(graph.train), graph, features, *overrides, runtime=runtime,
+                  **options)  # fmt: skip
+
+
+def fit_on(
+    supervision: Supervision,
+    graph: KnowledgeGraph,
+    features: TextFeatures,
+    *overrides: str,
+    runtime: Runtime = RUNTIME,
+    **options: object,
+) -> Fitted:
     config = toy_config(*overrides)
-    gold = Supervision.gold(graph.train)
-    return fit_predictor(config, runtime, graph, features, gold, name="toy", **options)  # type: ignore[arg-type]
+    return fit_predictor(config, runtime, graph, features, supervision, name="toy", **options)  # type: ignore[arg-type]
 
 
 def weights(fitted: Fitted) -> dict[str, Tensor]:
@@ -146,3 +160,150 @@ def test_a_warm_start_goes_on_from_given_weights(
     second = fit(graph, features, *tiny, start=weights(first))
     torch.testing.assert_close(second.model.entity, first.model.entity)
     assert not torch.allclose(fit(graph, features, *tiny).model.entity, first.model.entity)
+
+
+EXTRAS = {
+    "gce": ("loop.pseudo_loss=gce",),
+    "bootstrap": ("loop.pseudo_loss=bootstrap", "loop.bootstrap_beta=0.5"),
+    "coteaching": ("loop.coteaching={forget: 0.4, ramp: 2}",),
+    "adversarial": ("train.adversarial={}",),
+    "contrast": ("train.contrast={nodes: 8}",),
+    "consistency": ("loop.consistency={}",),
+    "polish": ("loop.polish_epochs=3", "loop.polish_lr=0.01", "train.patience=null"),
+}
+EXTRAS["all"] = tuple(word for words in list(EXTRAS.values())[1:] for word in words)
+NOISY = ("loop={}", "gnn.dropout=0.2", "train.patience=6", "train.eval_every=2")
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, call: int) -> list[int]:
+    """Interrupt once, in the given forward pass; returns what counts the passes."""
+    before, calls = LinkPredictionTask.see, []
+
+    def see(self: LinkPredictionTask, batch: Tensor, generator: torch.Generator) -> Seen:
+        calls.append(0)
+        if len(calls) == call:
+            os.kill(os.getpid(), signal.SIGINT)
+        return before(self, batch, generator)
+
+    monkeypatch.setattr(LinkPredictionTask, "see", see)
+    return calls
+
+
+@pytest.mark.parametrize("extra", sorted(EXTRAS))
+def test_every_extra_is_resumed_to_the_same_weights_and_changes_them(
+    graph: KnowledgeGraph,
+    features: TextFeatures,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    extra: str,
+) -> None:
+    supervision, overrides = taught(graph), (*NOISY, *EXTRAS[extra])
+    calls = stop_at(monkeypatch, 0)
+    whole = fit_on(supervision, graph, features, *overrides)
+    passes = len(calls)
+    assert not equal(whole, fit_on(supervision, graph, features, *NOISY))
+    # in the midst of an epoch, and near the end: in the polish, where there is one
+    for at in (7, passes - 3):
+        calls = stop_at(monkeypatch, at)
+        folder = tmp_path / str(at)
+        with pytest.raises(Interrupted):
+            fit_on(supervision, graph, features, *overrides, folder=folder)
+        assert len(calls) < passes
+        resumed = fit_on(supervision, graph, features, *overrides, folder=folder, resume=True)
+        assert equal(whole, resumed)
+        assert len(calls) == passes
+
+
+@pytest.mark.parametrize(
+    "words", [("loop.coteaching={forget: 0.5}",), EXTRAS["gce"], EXTRAS["consistency"]]
+)
+def test_where_all_targets_are_given_nothing_is_chosen_or_softened(
+    graph: KnowledgeGraph, features: TextFeatures, words: tuple[str, ...]
+) -> None:
+    assert equal(fit(graph, features, *NOISY, *words), fit(graph, features, *NOISY))
+
+
+def test_the_first_student_starts_as_a_lone_one_and_the_second_does_not(
+    graph: KnowledgeGraph, features: TextFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met: list[CoteachingTask] = []
+    before = CoteachingTask.__init__
+
+    def spy(self: CoteachingTask, *arguments: Any) -> None:
+        before(self, *arguments)
+        met.append(self)
+
+    monkeypatch.setattr(CoteachingTask, "__init__", spy)
+    tiny = ("train.epochs=1", "train.lr=1.0e-12", "train.patience=null")
+    fitted = fit_on(
+        taught(graph), graph, features, "loop={}", "loop.coteaching={forget: 0.2}", *tiny
+    )
+    first, second = (student._model for student in met[0].students)
+    assert fitted.model is first
+    alone = new_predictor(toy_config(), RUNTIME, graph, features)
+    torch.testing.assert_close(first.entity, alone.entity)
+    assert not torch.allclose(second.entity, alone.entity)
+
+
+def polished(
+    graph: KnowledgeGraph, features: TextFeatures, *overrides: str
+) -> tuple[Fitted, Fitted]:
+    """Before and after."""
+    supervision = taught(graph)
+    return (
+        fit_on(supervision, graph, features, "loop={}", *overrides),
+        fit_on(supervision, graph, features, "loop={polish_epochs: 2}", *overrides),
+    )
+
+
+def test_a_polish_sees_gold_targets_alone_in_the_whole_context(
+    graph: KnowledgeGraph, features: TextFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met: list[LinkPredictionTask] = []
+    before = LinkPredictionTask.__init__
+
+    def spy(self: LinkPredictionTask, *arguments: Any) -> None:
+        before(self, *arguments)
+        met.append(self)
+
+    monkeypatch.setattr(LinkPredictionTask, "__init__", spy)
+    fit_on(taught(graph), graph, features, "loop={polish_epochs: 1}", "train.epochs=1")
+    taught_on, gold = met
+    assert gold.name == "toy polish" and not gold.pseudo.any()
+    queries = [torch.stack([t.head, t.relation, t.tail], 1)[: len(t.head) // 2] for t in met]
+    assert (queries[1].numpy() == graph.train).all()
+    assert len(queries[0]) > len(queries[1])
+    assert torch.equal(gold.graph.edge_weight, taught_on.graph.edge_weight)
+    assert gold.graph.num_edges == len(queries[0])
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_valid_chooses_between_before_and_after_the_polish(
+    graph: KnowledgeGraph, features: TextFeatures, monkeypatch: pytest.MonkeyPatch, better: bool
+) -> None:
+    plain, _ = polished(graph, features)
+    calls: list[float] = []
+
+    def evaluate(self: LinkPredictionTask) -> dict[str, float]:
+        if not self.name.endswith("polish"):
+            return {"mrr": 0.5}
+        calls.append(0.5)
+        return {"mrr": 0.5 if len(calls) == 1 else 0.6 if better else 0.5}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LinkPredictionTask, "evaluate", evaluate)
+        before, after = polished(graph, features)
+    assert len(calls) == 3
+    assert equal(before, after) is not better
+    assert weights(plain).keys() == weights(after).keys()
+
+
+def test_without_patience_a_polish_always_counts(
+    graph: KnowledgeGraph, features: TextFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(self: LinkPredictionTask) -> dict[str, float]:
+        raise AssertionError("valid was read")
+
+    monkeypatch.setattr(LinkPredictionTask, "evaluate", never)
+    before, after = polished(graph, features, "train.patience=null")
+    assert not equal(before, after)

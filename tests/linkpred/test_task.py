@@ -17,7 +17,7 @@ from relgnn.linkpred.fit import new_predictor
 from relgnn.linkpred.task import LinkPredictionTask, Supervision, rank_triples
 from relgnn.ranking.admissible import Admissible
 from relgnn.ranking.ranks import FilterIndex, evaluate_ranks
-from tests.linkpred.toy import RUNTIME, toy_config
+from tests.linkpred.toy import RUNTIME, taught, toy_config
 
 LOSSES = ("cross_entropy", "bce", "margin", "self_adversarial")
 CALM = ("gnn.edge_dropout=0", "text.feature_dropout=0")
@@ -327,3 +327,35 @@ def test_ranking_among_admissible_entities(graph: KnowledgeGraph, features: Text
         most = {"head": people, "tail": towns}[side]
         assert (some[side].candidates[born] <= most).all()
         assert (every[side].candidates > some[side].candidates).all()
+
+
+def test_given_targets_keep_their_context(graph: KnowledgeGraph) -> None:
+    both = taught(graph)
+    alone = both.given()
+    assert (alone.targets.numpy() == graph.train).all() and len(alone.target_weight) == 26
+    assert alone.context is both.context and alone.pseudo is None and alone.p_text is None
+    gold = Supervision.gold(graph.train)
+    assert gold.given() is gold
+
+
+def test_typed_negatives_and_self_adversarial_weights_know_the_untyped_relation(
+    graph: KnowledgeGraph, features: TextFeatures
+) -> None:
+    """What the loop teaches: accepted triples, and pairs under one relation beyond the graph's."""
+    both = taught(graph)
+    untyped = both.targets.clone()
+    untyped[-5:, 1] = graph.num_relations
+    supervision = replace(both, targets=untyped, context=untyped)
+    config = toy_config(
+        "train.loss=self_adversarial", "train.negative_sampler=typed", "train.negatives=30"
+    )
+    model = new_predictor(config, RUNTIME, graph, features, graph.num_relations + 1)
+    known = graph.filter_triples("valid")
+    task = LinkPredictionTask(model, supervision, graph.valid, known, config)
+    relations = torch.tensor([graph.num_relations, 2 * graph.num_relations + 1])
+    wrong = task._wrong_tails(relations, torch.Generator().manual_seed(0))
+    assert set(wrong[0].tolist()) <= set(untyped[-5:, 2].tolist())
+    assert set(wrong[1].tolist()) <= set(untyped[-5:, 0].tolist())
+    loss = task.loss(torch.arange(len(task.head)), torch.Generator().manual_seed(0))
+    loss.backward()
+    assert model.relation.grad is not None and (model.relation.grad[relations] != 0).any(1).all()

@@ -16,6 +16,7 @@ from torch.nn import functional
 from relgnn.config import Config, make_config
 from relgnn.data import KnowledgeGraph
 from relgnn.data.graph import Text
+from relgnn.linkpred.task import Supervision
 from relgnn.runtime import Runtime, rng
 from relgnn.text.encoder import Span, TextEncoder
 
@@ -129,3 +130,24 @@ TINY: dict[str, Any] = {
 def toy_config(*overrides: str) -> Config:
     """A configuration that trains in a moment."""
     return make_config(TINY, overrides)
+
+
+def taught(graph: KnowledgeGraph, false_share: float = 0.4) -> Supervision:
+    """Given triples, and accepted ones of which a share, the last, is false; the text knows."""
+    true = np.concatenate([graph.hidden, graph.test])
+    count = round(len(true) * false_share / (1 - false_share))
+    known = {tuple(t) for t in toy_facts()[0].tolist()}
+    draws = rng("false triples", 0).integers(0, [len(NAMES), len(RELATIONS), len(NAMES)], (200, 3))
+    false = np.array([t for t in draws.tolist() if tuple(t) not in known][:count]).reshape(-1, 3)
+    gold = Supervision.gold(graph.train)
+    pseudo = torch.from_numpy(np.concatenate([true, false]))
+    size, more = len(gold.targets), len(pseudo)
+    return Supervision(
+        torch.cat([gold.targets, pseudo]), torch.ones(size + more),
+        torch.cat([gold.context, pseudo]), torch.ones(size + more),
+        pseudo=torch.arange(size + more) >= size,
+        p_text=torch.cat([
+            torch.full((size,), torch.nan), torch.full((len(true),), 0.9),
+            torch.full((count,), 0.1),
+        ]),
+    )  # fmt: skip

@@ -8,10 +8,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from relgnn.config import LoopConfig
 from relgnn.data import KnowledgeGraph
-from relgnn.loop.controls import comention, entity_kinds, oracle, random_pairs, shuffled, supervise
+from relgnn.loop.controls import (
+    comention,
+    entity_kinds,
+    oracle,
+    random_pairs,
+    shuffled,
+    supervise,
+    target_weights,
+)
 from relgnn.loop.pseudo import Pseudo
 from relgnn.runtime import rng
 from tests.linkpred.toy import PEOPLE, toy_facts, toy_graph
@@ -130,3 +140,60 @@ def test_nothing_accepted_is_gold(graph: KnowledgeGraph) -> None:
     made = supervise(graph.train, Pseudo.none(), LoopConfig())
     assert (made.targets.numpy() == graph.train).all() and made.evidence is None
     assert (made.target_weight == 1).all()
+
+
+POSTERIORS = st.lists(st.floats(0.001, 1), min_size=1, max_size=9)
+
+
+@given(POSTERIORS)
+def test_target_weights_by_their_definitions(p: list[float]) -> None:
+    row = np.array(p)
+    assert target_weights(row, "posterior") is row
+    assert (target_weights(row, "uniform") == 1).all()
+    found = target_weights(row, "logit")
+    for one, weight in zip(p, found.tolist(), strict=True):
+        odds = np.log(one / (1 - one)) if one < 1 else np.inf
+        assert weight == pytest.approx(min(max(odds, 0) / np.log(0.999 / 0.001), 1))
+    order = np.argsort(row, kind="stable")
+    assert (np.diff(found[order]) >= 0).all()
+
+
+@given(POSTERIORS, st.floats(0, 1))
+def test_a_target_below_the_floor_goes_and_its_context_stays(p: list[float], floor: float) -> None:
+    triples = np.stack([np.arange(len(p))] * 3, 1)
+    text = np.linspace(0, 1, len(p))
+    given_ = np.array([[20, 1, 21], [21, 0, 20]])
+    loop = LoopConfig(target_floor=floor, target_weight=0.5, context_weight=2.0)
+    made = supervise(given_, Pseudo(triples, np.array(p), text), loop)
+    kept = [i for i, posterior in enumerate(p) if posterior >= floor]
+    assert made.targets[2:, 0].tolist() == kept
+    assert made.pseudo is not None and made.pseudo.tolist() == [False] * 2 + [True] * len(kept)
+    assert made.p_text is not None and made.p_text[:2].isnan().all()
+    torch.testing.assert_close(made.p_text[2:], torch.tensor(text[kept]).float())
+    torch.testing.assert_close(made.target_weight[2:], torch.tensor(p)[kept] / 2)
+    assert len(made.context) == 2 + len(p)
+    torch.testing.assert_close(made.context_weight[2:], 2 * torch.tensor(p))
+
+
+def test_context_without_weight_sends_nothing(graph: KnowledgeGraph, pseudo: Pseudo) -> None:
+    silent = supervise(graph.train, pseudo, LoopConfig(context_weight=0.0))
+    assert not silent.context_weight[len(graph.train) :].any()
+    messages = silent.message_graph(graph.num_entities, graph.num_relations)
+    assert not messages.edge_weight[len(graph.train) :].any()
+    assert torch.equal(
+        silent.target_weight, supervise(graph.train, pseudo, LoopConfig()).target_weight
+    )
+
+
+def test_without_accepted_targets_all_are_given(graph: KnowledgeGraph, pseudo: Pseudo) -> None:
+    made = supervise(graph.train, pseudo, LoopConfig(targets=False))
+    assert made.pseudo is None and made.p_text is None
+
+
+def test_the_texts_word_goes_with_what_is_permuted_and_not_with_untyped_pairs(
+    graph: KnowledgeGraph, pseudo: Pseudo
+) -> None:
+    heard = replace(pseudo, p_text=np.linspace(0, 1, len(pseudo)))
+    other = shuffled(heard, graph, rng("test", 0))
+    assert other.p_text is heard.p_text
+    assert comention(heard, graph.num_relations).p_text is None

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from relgnn.errors import InputError
+from relgnn.linkpred.task import Supervision
 from relgnn.loop import rounds as module
 from relgnn.loop.estep import EStep
 from relgnn.loop.pseudo import Pseudo
@@ -260,13 +261,66 @@ def test_without_evidence_edges_have_no_text(
     assert edge_text is None and len(pseudo) == len(finished[1][1].pseudo)
 
 
+@pytest.mark.parametrize("warm", [True, False])
 def test_a_warm_start_goes_on_from_the_last_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm: bool
+) -> None:
+    world = toy_world(f"loop.warm_start={str(warm).lower()}", "train.epochs=1", folder=tmp_path)
+    monkeypatch.setattr(Loop, "_judge", lambda self, number, previous: (Pseudo.none(), None))
+    monkeypatch.setattr(Loop, "_worse", lambda self, current, best: False)
+    fit, starts = World.fit, []
+
+    def spy(self: World, *arguments: Any, **options: Any) -> Any:
+        starts.append(options["start"])
+        return fit(self, *arguments, **options)
+
+    monkeypatch.setattr(World, "fit", spy)
+    rounds = Loop(world).run()
+    assert starts[0] is None and len(starts) == 3
+    for start, before in zip(starts[1:], rounds, strict=False):
+        assert (start is not None) is warm
+        if warm:
+            torch.testing.assert_close(start, before.fitted.model.state_dict(), rtol=0, atol=0)
+    fresh = {tuple(r.fitted.model.entity.flatten().tolist()) for r in rounds}
+    assert len(fresh) == (3 if warm else 1)
+
+
+ROBUST = (
+    "loop.pseudo_loss=gce", "loop.coteaching={forget: 0.3, ramp: 2}", "loop.polish_epochs=1",
+    "loop.consistency={}", "loop.target_weighting=logit", "loop.target_floor=0.1",
+    "loop.context_weight=0.5", "train.adversarial={}", "train.contrast={nodes: 8}",
+    "loop.rounds=1",
+)  # fmt: skip
+
+
+def test_a_robust_loop_resumes_to_the_same_numbers_and_hears_the_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = toy_world(
-        "loop.warm_start=true", "train.epochs=1", "train.lr=1.0e-9", "train.patience=null",
-        folder=tmp_path,
-    )  # fmt: skip
-    monkeypatch.setattr(Loop, "_judge", lambda self, number, previous: (Pseudo.none(), None))
-    first, second, _ = Loop(world).run()
-    torch.testing.assert_close(first.fitted.model.entity, second.fitted.model.entity)
+    heard: list[Supervision] = []
+    fit = World.fit
+
+    def spy(self: World, supervision: Supervision, *rest: Any, **options: Any) -> Any:
+        heard.append(supervision)
+        return fit(self, supervision, *rest, **options)
+
+    folder, copy = tmp_path / "whole", tmp_path / "copy"
+    with monkeypatch.context() as patch:
+        patch.setattr(World, "fit", spy)
+        patch.setattr(Loop, "_worse", lambda self, current, best: False)
+        loop = Loop(toy_world(*ROBUST, folder=folder))
+        rounds = loop.run()
+        taught, table = heard[-1], loop.table(1)
+        said = {tuple(t): p for t, p in zip(table.triples.tolist(), table.p_text, strict=True)}
+        assert taught.pseudo is not None and taught.p_text is not None and taught.pseudo.any()
+        untyped = taught.targets[:, 1] == loop.world.graph.num_relations
+        assert taught.p_text[~taught.pseudo | untyped].isnan().all()
+        typed = taught.pseudo & ~untyped
+        found = [said[tuple(t)] for t in taught.targets[typed].tolist()]
+        torch.testing.assert_close(
+            taught.p_text[typed], torch.tensor(found).float(), equal_nan=True
+        )
+        shutil.copytree(folder, copy)
+        # as after an interrupt between the training of the round and its polish
+        shutil.rmtree(copy / "resume" / "round-1" / "polish")
+        again = Loop(toy_world(*ROBUST, folder=copy, resume=True)).run()
+        assert len(rounds) == 2 and same(rounds, again)
