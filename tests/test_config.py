@@ -231,8 +231,8 @@ def test_younger_keys_leave_the_hash_of_recorded_results_alone() -> None:
         "gnn.fan_out": "[5]",
         "text.weights": "int8",
     }
-    known = (RELATIONS_YOUNGER, FEW_SHOT_YOUNGER, LOOP_YOUNGER)
-    assert others.keys() | {key for keys in known for key in keys} == YOUNGER.keys()
+    named = (others, RELATIONS_YOUNGER, FEW_SHOT_YOUNGER, LOOP_YOUNGER)
+    assert set().union(*named) == YOUNGER.keys()
     margin = ["train.loss=margin"]
     for key, value in others.items():
         changed = make_config(MINIMAL, [*margin, f"{key}={value}"])
@@ -303,6 +303,13 @@ LOOP_YOUNGER = {
     "loop.coteaching": "{}",
     "loop.polish_epochs": "3",
     "loop.polish_lr": "0.01",
+    "loop.label_frequency_by_relation": "true",
+    "loop.precision_start": "0.99",
+    "loop.threshold": "0.5",
+    "loop.voters": "1",
+    "loop.delta": "0.05",
+    "loop.bound": "hoeffding_bentkus",
+    "loop.cap": "2.0",
 }
 
 
@@ -322,6 +329,25 @@ def test_what_joins_the_loss_must_fit_encoder_and_loss() -> None:
         assert f"loop.pseudo_loss={kind} is of a softmax" in message
     for override in ("loop.gce_q=0", "loop.coteaching.forget=1", "loop.target_floor=1.1"):
         assert override.partition("=")[0] in failure(MINIMAL, override)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (("loop.precision=0.9", "loop.precision_start=0.8"), "a start of at least the latter"),
+        (("loop.voters=4",), "less than or equal to 3"),
+        (("loop.delta=1",), "less than 1"),
+        (("loop.cap=0",), "greater than 0"),
+        (("loop.selector=oracle",), "'precision', 'budget'"),
+        (
+            ("loop.selector=conformal", "loop.label_frequency_by_relation=true"),
+            "set loop.bound=hoeffding_bentkus",
+        ),
+    ],
+)
+def test_a_selector_needs_numbers_that_fit(overrides: tuple[str, ...], told: str) -> None:
+    selector = () if "selector" in overrides[0] else ("loop.selector=curriculum",)
+    assert told in failure(MINIMAL, *selector, *overrides)
 
 
 def test_fan_out_must_fit_layers_and_loss() -> None:

@@ -43,6 +43,9 @@ YOUNGER: dict[str, Any] = {
     "loop.pseudo_loss": "plain", "loop.gce_q": 0.7, "loop.bootstrap_beta": 0.95,
     "loop.consistency": None, "loop.coteaching": None,
     "loop.polish_epochs": 0, "loop.polish_lr": 0.0003,
+    "loop.label_frequency_by_relation": False, "loop.precision_start": 0.95,
+    "loop.threshold": 0.95, "loop.voters": 2, "loop.delta": 0.1, "loop.bound": "binomial",
+    "loop.cap": None,
 }  # fmt: skip
 
 

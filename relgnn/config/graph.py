@@ -146,18 +146,40 @@ class LoopConfig(Section):
     implied: int = Field(
         20000, ge=0, description="pairs that the graph proposes for the text to judge at most"
     )
-    label_frequency: Literal["elkan_noto_mean", "elkan_noto_quantile", "best_bin"] = Field(
+    label_frequency: Literal["elkan_noto_mean", "elkan_noto_quantile", "best_bin", "tice"] = Field(
         "elkan_noto_quantile", description="estimator of the share of true triples that is given"
     )
-    selector: Literal["precision", "budget"] = Field(
-        "precision", description="what bounds the accepted triples"
+    label_frequency_by_relation: bool = Field(
+        False, description="that share is each relation's own, shrunk to that of all"
     )
+    selector: Literal[
+        "precision", "budget", "fixed", "flex", "free", "soft", "class_top", "agreement",
+        "curriculum", "conformal",
+    ] = Field("precision", description="what bounds the accepted triples")  # fmt: skip
     precision: Probability = Field(0.7, description="mean precision that the accepted must reach")
+    precision_start: Fraction = Field(
+        0.95, description="that of round 1 of selector curriculum, falling to it in the last round"
+    )
+    threshold: Fraction = Field(
+        0.95, description="probability that fixed and flex ask for, and agreement of each view"
+    )
+    voters: int = Field(2, ge=1, le=3, description="views that must speak for agreement")
+    delta: float = Field(
+        0.1, gt=0, lt=1, description="chance that the precision of selector conformal is not kept"
+    )
+    bound: Literal["binomial", "hoeffding_bentkus"] = Field(
+        "binomial", description="p-values of selector conformal"
+    )
+    cap: Rate | None = Field(
+        None, description="accepted triples per gold one at most, of any selector; null: no cap"
+    )
     min_probability: Probability = Field(0.3, description="nothing below is accepted")
     connect: Probability = Field(
         0.3, description="pairs that some relation connects this surely join without a type"
     )
-    budget: Rate = Field(1.0, description="accepted triples per gold one, of selector budget")
+    budget: Rate = Field(
+        1.0, description="accepted triples per gold one, of budget, and by relation of class_top"
+    )
     context: bool = Field(True, description="accepted triples carry messages")
     targets: bool = Field(True, description="accepted triples are training targets")
     target_weight: Weight = Field(0.3, description="weight of an accepted target; gold weighs 1")
@@ -210,6 +232,21 @@ class LoopConfig(Section):
     controls: tuple[Control, ...] = Field(
         (), description="rows of the loop table that are trained or read beside the loop"
     )
+
+    @model_validator(mode="after")
+    def _selector_fits(self) -> LoopConfig:
+        if self.selector == "curriculum" and self.precision_start < self.precision:
+            raise ValueError(
+                f"selector curriculum falls from precision_start {self.precision_start} to "
+                f"precision {self.precision}; give a start of at least the latter"
+            )
+        differs = self.selector == "conformal" and self.label_frequency_by_relation
+        if differs and self.bound == "binomial":
+            raise ValueError(
+                "selector conformal with label_frequency_by_relation weighs labels by relation, "
+                "and bound 'binomial' counts them; set loop.bound=hoeffding_bentkus"
+            )
+        return self
 
 
 class Config(RunConfig):

@@ -63,6 +63,8 @@ class Judgement:
         evidence, features: the pairs that were read.
         selectable: bool [C].
         report: label frequencies and calibration, by view.
+        given: what the views say of the candidates that are in train, which were judged by models
+            that had not seen them: what a promise of precision is calibrated on.
     """
 
     candidates: Candidates
@@ -71,6 +73,7 @@ class Judgement:
     features: PairFeatures
     selectable: np.ndarray
     report: dict[str, Any]
+    given: Posteriors | None = None
 
 
 class EStep:
@@ -277,12 +280,13 @@ class EStep:
         )[found.fold, found.relation]
         extra = np.column_stack([np.log1p(frequency), found.implied])
         views: dict[str, Fused] = {}
+        relation = found.relation if self._loop.label_frequency_by_relation else None
         for name, own in {"fused": np.column_stack(list(votes.values())), **votes}.items():
             # How many true triples are given is a fact of the data. Judges that have seen accepted
             # triples tell given from hidden ones by what was accepted near them, and would have
             # it that more are given.
             c = before.label_frequency[name] if before else self._loop.label_frequency
-            views[name] = fuse(own, extra, given, found.fold, c)
+            views[name] = fuse(own, extra, given, found.fold, c, relation, graph.num_relations)
         p = views["fused"].p
         if before is not None:
             p = before.average(found.triples, p)
@@ -299,6 +303,7 @@ class EStep:
             features,
             ~is_in(found.triples[new], graph.valid),
             {name: view.report(given) for name, view in views.items()},
+            posteriors.subset(given),
         )
 
 

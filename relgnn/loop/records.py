@@ -16,6 +16,7 @@ from relgnn.data import KnowledgeGraph, Sentence
 from relgnn.loop.estep import Judgement
 from relgnn.loop.pseudo import Pseudo
 from relgnn.loop.verdicts import REVOKED
+from relgnn.posterior.pu import Frequency
 from relgnn.posterior.selectors import Accepted
 from relgnn.training.checkpoint import atomic_file, load_json
 
@@ -32,7 +33,7 @@ class RoundTable:
         p, p_text, p_graph, p_rules: float [C]; nan where a view has nothing to say.
         accepted: weight of each accepted triple, 0 for the others, [C].
         evidence: per row the ids of the sentences that speak of the pair.
-        label_frequency: view -> c.
+        label_frequency: view -> c, of all relations or of each.
     """
 
     triples: np.ndarray
@@ -42,7 +43,7 @@ class RoundTable:
     p_rules: np.ndarray
     accepted: np.ndarray
     evidence: list[list[str]]
-    label_frequency: dict[str, float]
+    label_frequency: dict[str, Frequency]
 
     @property
     def pseudo(self) -> Pseudo:

@@ -16,23 +16,21 @@ from relgnn.loop.estep import EStep, Judgement, edge_evidence
 from relgnn.loop.ledger import Ledger
 from relgnn.loop.pseudo import Pseudo, is_in
 from relgnn.loop.records import RoundTable, ledger_events, read_round, write_round
+from relgnn.loop.selection import certify_round, loop_selector
 from relgnn.loop.textmodel import FOLDER as TEXT_MODEL
 from relgnn.loop.textmodel import fit_text_model
 from relgnn.loop.verdicts import ACCEPTED, REVOKED, Triple, Verdicts, numbers
 from relgnn.loop.views import Before
 from relgnn.loop.world import World
-from relgnn.posterior.selectors import (
-    Accepted,
-    BudgetSelector,
-    PrecisionSelector,
-    Selector,
-    surest_of_pairs,
-)
+from relgnn.posterior.selectors import Accepted, surest_of_pairs
 from relgnn.ranking.statistics import paired_bootstrap
 from relgnn.text.pairs import save_pairs
-from relgnn.training import load_tensors, save_tensors
+from relgnn.training import load_tensors, save_json, save_tensors
 
 VERDICTS = "verdicts.json"
+CERTIFICATE = "certificate.json"
+GIVEN = "given.safetensors"
+"""What a round says of given triples, where its selector's promise is calibrated on them."""
 LEDGER_FLOOR = 0.1
 """Rejected candidates below this posterior are left out of the ledger."""
 
@@ -190,7 +188,7 @@ class Loop:
             verdicts = self._hear(number)
             previous = verdicts.correct(previous.typed(graph.num_relations), graph)
             judgement = self.e_step.run(number, previous, self._before(number, verdicts))
-            accepted = self._select(judgement, verdicts)
+            accepted = self._select(judgement, verdicts, number)
             write_round(self.round_folder(number), graph, self.world.sentences, judgement, accepted)
             table = self.table(number)
             connected = self._connected(table, verdicts)
@@ -232,7 +230,12 @@ class Loop:
         rounds = self._averaged(number, verdicts)
         table = self.table(rounds[-1] if rounds else 1)
         kept = slice(None) if rounds else slice(0)
-        return Before(len(rounds), table.triples[kept], table.p[kept], table.label_frequency)
+        triples, p = table.triples[kept], table.p[kept]
+        if rounds and (path := self.round_folder(rounds[-1]) / GIVEN).exists():
+            given = load_tensors(path)[0]
+            triples = np.concatenate([triples, given["triples"].numpy()])
+            p = np.concatenate([p, given["p"].numpy()])
+        return Before(len(rounds), triples, p, table.label_frequency)
 
     def _averaged(self, number: int, verdicts: Verdicts) -> list[int]:
         """The rounds before whose judgements a round's are averaged with.
@@ -268,7 +271,7 @@ class Loop:
         taught = {triple for triple, decision in held.items() if decision == "accepted"}
         return bool(verdicts.reject & held.keys()) or not verdicts.accept <= taught
 
-    def _select(self, judgement: Judgement, verdicts: Verdicts) -> Accepted:
+    def _select(self, judgement: Judgement, verdicts: Verdicts, number: int) -> Accepted:
         """What the selector takes of all that no verdict decides, and what people accepted."""
         graph, triples = self.world.graph, judgement.candidates.triples
         said = {
@@ -276,7 +279,13 @@ class Loop:
             REVOKED: is_in(triples, numbers(graph, verdicts.reject)),
         }
         rows = np.flatnonzero(judgement.selectable & ~said[ACCEPTED] & ~said[REVOKED])
-        taken = self._selector().select(judgement.posteriors.subset(rows))
+        certificate = None
+        if self.config.selector == "conformal":
+            certificate = certify_round(self.config, graph, judgement, verdicts)
+            save_json(self.round_folder(number) / CERTIFICATE, certificate.to_json())
+            self._keep_given(judgement, number)
+        selector = loop_selector(self.config, graph, number, certificate)
+        taken = selector.select(judgement.posteriors.subset(rows))
         reason = np.full(len(judgement.posteriors), "given in valid", dtype=object)
         reason[rows] = taken.reason
         for why, where in said.items():
@@ -285,11 +294,14 @@ class Loop:
         weight = np.concatenate([np.ones(len(sure)), taken.weight])
         return Accepted(np.concatenate([sure, rows[taken.index]]), weight, reason)
 
-    def _selector(self) -> Selector:
-        if self.config.selector == "precision":
-            return PrecisionSelector(self.config.precision, self.config.min_probability)
-        gold = len(self.world.graph.train)
-        return BudgetSelector(self.config.budget, gold, self.config.min_probability)
+    def _keep_given(self, judgement: Judgement, number: int) -> None:
+        """Given triples are no candidates of a round's table, and a later round's mean needs them:
+        without, they would seem less sure than the hidden ones that they stand for."""
+        if judgement.given is not None:
+            one = judgement.given
+            triples = np.stack([one.head, one.relation, one.tail], axis=1)
+            tensors = {"triples": torch.from_numpy(triples), "p": torch.from_numpy(one.p)}
+            save_tensors(self.round_folder(number) / GIVEN, tensors)
 
     def _worse(self, current: Round, best: Round) -> bool:
         """Whether a round's valid ranks are worse than the best's, beyond chance.

@@ -20,7 +20,7 @@ from relgnn.loop.estep import rows_to_read
 from relgnn.loop.pseudo import Pseudo, is_in
 from relgnn.loop.world import World
 from relgnn.posterior.fusion import LogisticFusion
-from relgnn.posterior.pu import pu_probability, unlabelled_probability
+from relgnn.posterior.pu import frequency_of, pu_probability, unlabelled_probability
 from relgnn.rules.judge import RuleJudge
 from relgnn.runtime import Runtime
 from relgnn.text.encoder import Span, TextEncoder
@@ -194,7 +194,10 @@ class TextModel:
             judge = RuleJudge.learn(graph.train, graph, self.rules, self.seed)
             said["rules"] = judge.features(found.triples)
         views = {"fused": np.column_stack(list(said.values())), **said}
-        votes = {view: self._probability(view, x, extra, given) for view, x in views.items()}
+        votes = {
+            view: self._probability(view, x, extra, found.relation, given)
+            for view, x in views.items()
+        }
         rows = _surest_rows(evidence)
         return [
             _extraction(graph, sentences, evidence, found, votes, given, rows, int(i))
@@ -237,13 +240,16 @@ class TextModel:
         view: str,
         votes: np.ndarray,
         extra: np.ndarray,
+        relation: np.ndarray,
         given: np.ndarray,
     ) -> np.ndarray:
         """P(true | view): of a given triple g / c, of another P(true | views, not given)."""
         entry: dict[str, Any] = self.views[view]
         fusion = LogisticFusion.from_json(entry["calibrator"])
         g = fusion(votes, extra)
-        c = entry["label_frequency"]
+        if "ratio" in entry:
+            g = np.minimum(g * np.asarray(entry["ratio"])[relation], 1.0)
+        c = frequency_of(entry["label_frequency"], relation)
         p: np.ndarray = np.where(given, pu_probability(g, c), unlabelled_probability(g, c))
         return p
 

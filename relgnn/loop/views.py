@@ -10,7 +10,14 @@ from scipy.special import expit
 
 from relgnn.posterior.calibration import calibration_report
 from relgnn.posterior.fusion import LogisticFusion, cross_fit, logit
-from relgnn.posterior.pu import LABEL_FREQUENCY, unlabelled_probability
+from relgnn.posterior.pu import (
+    LABEL_FREQUENCY,
+    Frequency,
+    frequency_by_relation,
+    frequency_of,
+    ratio_by_relation,
+    unlabelled_probability,
+)
 
 UNSEEN = 0.001
 """Probability of a triple in a round that did not find it among its likeliest candidates."""
@@ -30,7 +37,7 @@ class Before:
     rounds: int
     triples: np.ndarray
     p: np.ndarray
-    label_frequency: dict[str, float]
+    label_frequency: dict[str, Frequency]
 
     def average(self, triples: np.ndarray, p: np.ndarray) -> np.ndarray:
         """Mean log odds of all rounds, as a probability [C].
@@ -61,21 +68,26 @@ class Fused:
     Args:
         p: float [C], P(true | views, not given).
         g: float [C], P(given | views), cross-fitted.
-        label_frequency: c = P(given | true), estimated.
+        label_frequency: c = P(given | true), estimated; of all, or of each relation [R].
         calibrator: fitted on all candidates, for later use.
+        ratio: float [R], how often each relation is given beside what the calibrator expects; None
+            where relations are alike.
     """
 
     p: np.ndarray
     g: np.ndarray
-    label_frequency: float
+    label_frequency: Frequency
     calibrator: LogisticFusion
+    ratio: np.ndarray | None = None
 
     def report(self, given: np.ndarray) -> dict[str, Any]:
         """How well g predicts "is given" out of fold, and c."""
+        ratio = {} if self.ratio is None else {"ratio": self.ratio.tolist()}
         return {
-            "label_frequency": self.label_frequency,
+            "label_frequency": np.asarray(self.label_frequency).tolist(),
             "given": calibration_report(self.g, given.astype(float)),
             "calibrator": self.calibrator.to_json(),
+            **ratio,
         }
 
 
@@ -84,7 +96,9 @@ def fuse(
     extra: np.ndarray,
     given: np.ndarray,
     folds: np.ndarray,
-    label_frequency: str | float,
+    label_frequency: str | Frequency,
+    relation: np.ndarray | None = None,
+    num_relations: int = 0,
 ) -> Fused:
     """Fit on "is given" out of fold, then correct for what is true and not given.
 
@@ -97,6 +111,10 @@ def fuse(
         given: bool [C].
         folds: int64 [C]; a candidate's own fold never fits what judges it.
         label_frequency: c where it is known, or a key of `posterior.pu.LABEL_FREQUENCY`.
+        relation: int64 [C] where c is to be each relation's own; None: one c for all. Then g is
+            corrected by `ratio_by_relation` of the other folds, so that it knows the relation
+            as well as c does.
+        num_relations: R, where `relation` is given.
     """
     width = votes.shape[1]
     x, y = np.column_stack([votes, extra]), given.astype(int)
@@ -106,9 +124,22 @@ def fuse(
         return lambda rows: fusion(rows[:, :width], rows[:, width:])
 
     g = cross_fit(fit, x, y, folds)
-    if isinstance(label_frequency, str):
-        c = LABEL_FREQUENCY[label_frequency](g, given)
-    else:
+    c: Frequency
+    if not isinstance(label_frequency, str):
         c = label_frequency
+    else:
+        c = of_all = LABEL_FREQUENCY[label_frequency](g, given)
+        if relation is not None:
+            c = frequency_by_relation(g, given, relation, num_relations, of_all)
     calibrator = LogisticFusion().fit(votes, y, extra)
-    return Fused(unlabelled_probability(g, c), g, c, calibrator)
+    if relation is None:
+        return Fused(unlabelled_probability(g, c), g, c, calibrator)
+
+    def fit_by_relation(x: np.ndarray, y: np.ndarray) -> Any:
+        of_all = fit(x[:, :-1], y)
+        own = ratio_by_relation(of_all(x[:, :-1]), y, x[:, -1].astype(int), num_relations)
+        return lambda rows: np.minimum(of_all(rows[:, :-1]) * own[rows[:, -1].astype(int)], 1.0)
+
+    g = cross_fit(fit_by_relation, np.column_stack([x, relation]), y, folds)
+    ratio = ratio_by_relation(calibrator(votes, extra), y, relation, num_relations)
+    return Fused(unlabelled_probability(g, frequency_of(c, relation)), g, c, calibrator, ratio)

@@ -7,11 +7,18 @@ frequency c = P(labelled | true).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from relgnn.errors import InputError
+
+Frequency = float | Sequence[float] | np.ndarray
+"""A label frequency, or one of each relation or example."""
+
+
+SMALLEST = 10
+"""No set that bounds the label frequency has fewer examples, as in TIcE."""
 
 
 def elkan_noto_mean(g: np.ndarray, labelled: np.ndarray) -> float:
@@ -74,38 +81,142 @@ def best_bin_proportion(
     return float(min(ratio[best], 1.0))
 
 
+def tice(g: np.ndarray, labelled: np.ndarray) -> float:
+    """Return a lower bound on c from the most probable examples (after Bekker & Davis 2018).
+
+    A set of T examples of which L are labelled shows by the one-sided Chebyshev inequality that
+    c >= L / T - sqrt(c (1 - c) (1 - d) / (d T)), but for a chance of d; the highest such bound
+    counts. TIcE looks for sets that are all true with a decision tree; here they are the most
+    probable 10, 20, 40, ... and all, so that only the order of g matters. As there, d is 1 / (1 +
+    .004 N), at least .025; the inequality is solved for c, where TIcE puts an earlier estimate on
+    the right, which is too low a variance where c is small. c is never below the share of all that
+    is labelled. Arguments and errors as in `elkan_noto_mean`.
+    """
+    positive, unlabelled = _split(g, labelled)
+    everything = -np.sort(-np.concatenate([positive, unlabelled]))
+    size = len(everything)
+    sizes = SMALLEST * 2 ** np.arange(max(0, int(np.log2(size / SMALLEST))) + 1)
+    # equals stand or fall together, whatever the order of rows
+    threshold = np.append(everything[sizes[sizes <= size] - 1], everything[-1])
+    count = np.searchsorted(-everything, -threshold, side="right")
+    found = np.searchsorted(np.sort(-positive), -threshold, side="right")
+    delta, share = max(0.025, 1 / (1 + 0.004 * size)), found / count
+    # (share - c)^2 = c (1 - c) spread, the lower root
+    spread = (1 - delta) / (delta * count)
+    root = np.sqrt(share * (1 - share) * spread + spread**2 / 4)
+    bound = (share + spread / 2 - root) / (1 + spread)
+    return _frequency(max(bound.max(), len(positive) / size))
+
+
+def frequency_by_relation(
+    g: np.ndarray, labelled: np.ndarray, relation: np.ndarray, num_relations: int, c: float
+) -> np.ndarray:
+    """Return c of each relation [R], drawn to that of all by a beta prior (empirical Bayes).
+
+    Of relation r, the k_r labelled examples with at least its median g among the labelled are a
+    share of the n_r examples with as much: about c_r, for there nearly all are true. With c_r ~
+    Beta(s c, s (1 - c)) the posterior mean is (k_r + s c) / (n_r + s). s = 1 / rho - 1 by moments
+    (Kleinman 1973): E sum_r n_r (k_r / n_r - c)^2 = c (1 - c) sum_r (1 + rho (n_r - 1)). A relation
+    without a label has c itself. Within a relation only the order of g matters.
+
+    Args:
+        g, labelled: as in `elkan_noto_mean`.
+        relation: int [N].
+        num_relations: R.
+        c: the label frequency of all.
+
+    Raises:
+        InputError: as in `elkan_noto_mean`, or c is outside (0, 1].
+    """
+    _split(g, labelled)
+    g, labelled = np.asarray(g, dtype=float), np.asarray(labelled, dtype=bool)
+    _check_frequency(c)
+    if c == 1:
+        return np.ones(num_relations)
+    found, count = np.zeros(num_relations), np.zeros(num_relations)
+    for r in np.unique(relation[labelled]):
+        own = relation == r
+        positive = g[own & labelled]
+        surest = np.quantile(positive, 0.5, method="lower")
+        found[r], count[r] = (positive >= surest).sum(), (g[own] >= surest).sum()
+    seen = count > 0
+    n, share = count[seen], found[seen] / count[seen]
+    excess = (n * (share - c) ** 2).sum() / (c * (1 - c)) - len(n)
+    rho = float(np.clip(excess / max((n - 1).sum(), 1), 0, 1 - 1e-9))
+    # multiplied through by rho, which is 0 where the prior has no spread
+    mean = (rho * found + (1 - rho) * c) / (rho * count + 1 - rho)
+    return np.clip(mean, 1e-6, 1.0)
+
+
+def ratio_by_relation(
+    g: np.ndarray, labelled: np.ndarray, relation: np.ndarray, num_relations: int
+) -> np.ndarray:
+    """Return labelled over expected examples of each relation [R], drawn to 1 (Marshall 1991).
+
+    A model for all relations may give each as many labels as the average one. With L_r labelled and
+    E_r = sum of g, the ratio is (L_r + s) / (E_r + s); 1 / s is the variance of the relations' own
+    ratios by moments, E sum_r ((L_r - E_r)^2 - E_r) = sum_r E_r^2 / s. Where g knows the relation,
+    the ratios are 1. Arguments as in `frequency_by_relation`.
+    """
+    expected = np.bincount(relation, g, num_relations)
+    found = np.bincount(relation, labelled, num_relations)
+    excess = ((found - expected) ** 2 - expected).sum() / max((expected**2).sum(), 1e-12)
+    variance = max(float(excess), 0.0)
+    return np.asarray((1 + variance * found) / (1 + variance * expected))
+
+
 LABEL_FREQUENCY: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "elkan_noto_mean": elkan_noto_mean,
     "elkan_noto_quantile": elkan_noto_quantile,
     "best_bin": best_bin,
+    "tice": tice,
 }
 
 
-def pu_probability(g: np.ndarray, c: float) -> np.ndarray:
+def pu_probability(g: np.ndarray, c: Frequency) -> np.ndarray:
     """Return P(true | x) = g / c, at most 1 (Elkan & Noto 2008, lemma 1).
 
     Args:
         g: P(labelled | x) [N].
-        c: label frequency in (0, 1].
+        c: label frequency in (0, 1], of all or of each [N].
 
     Raises:
         InputError: c is outside (0, 1].
     """
-    _check_frequency(c)
-    return np.clip(np.asarray(g, dtype=float) / c, 0.0, 1.0)
+    return np.clip(np.asarray(g, dtype=float) / _check_frequency(c), 0.0, 1.0)
 
 
-def unlabelled_probability(g: np.ndarray, c: float) -> np.ndarray:
+def unlabelled_probability(g: np.ndarray, c: Frequency) -> np.ndarray:
     """Return P(true | x, not labelled) = (1 - c) / c * g / (1 - g), at most 1.
 
     This, not `pu_probability`, is the precision to expect among examples known to be unlabelled
-    (Elkan & Noto 2008, section 3). Arguments and errors as in `pu_probability`.
+    (Elkan & Noto 2008, section 3). Where c is 1 it is 0. Arguments and errors as in
+    `pu_probability`.
     """
-    _check_frequency(c)
+    c = _check_frequency(c)
     g = np.clip(np.asarray(g, dtype=float), 0.0, c)
-    if c == 1:
-        return np.zeros_like(g)
-    return np.minimum((1 - c) / c * g / (1 - g), 1.0)
+    # where c is 1, g may be too
+    return np.minimum((1 - c) / c * g / np.where(c == 1, 1.0, 1 - g), 1.0)
+
+
+def labelled_probability(p: np.ndarray | float, c: Frequency) -> np.ndarray:
+    """Return P(labelled | x) = c p / (1 - c + c p), of which `unlabelled_probability` makes p.
+
+    Args:
+        p: P(true | x, not labelled) [N].
+        c: label frequency in (0, 1], of all or of each [N].
+
+    Raises:
+        InputError: c is outside (0, 1].
+    """
+    c = _check_frequency(c)
+    return np.asarray(c * p / (1 - c + c * np.asarray(p, dtype=float)))
+
+
+def frequency_of(c: Frequency, relation: np.ndarray) -> np.ndarray:
+    """Return the label frequency of examples of relations [N]: c itself where it is one for all."""
+    c = np.asarray(c, dtype=float)
+    return c[relation] if c.ndim else c
 
 
 def _share_at_least(scores: np.ndarray, threshold: np.ndarray) -> np.ndarray:
@@ -130,6 +241,8 @@ def _frequency(value: float) -> float:
     return float(np.clip(value, 1e-6, 1.0))
 
 
-def _check_frequency(c: float) -> None:
-    if not 0 < c <= 1:
+def _check_frequency(c: Frequency) -> np.ndarray:
+    c = np.asarray(c, dtype=float)
+    if not ((c > 0) & (c <= 1)).all():
         raise InputError(f"label frequency {c} is outside (0, 1]; estimate it with best_bin")
+    return c

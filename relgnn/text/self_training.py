@@ -13,9 +13,9 @@ import torch
 from relgnn.config import SemiConfig
 from relgnn.data.relations import Example, RelationData
 from relgnn.posterior.selectors import (
-    SELECTORS,
     Posteriors,
     Selector,
+    build_selector,
 )
 from relgnn.posterior.softmax import LabelCalibrator
 from relgnn.text.objectives.unlabelled import PseudoLabelled, TokenMask
@@ -157,17 +157,12 @@ def make_selector(settings: SemiConfig, data: RelationData) -> Selector:
         settings: its name and numbers.
         data: whose gold labels `class_top` keeps the shares of.
     """
-    name, least = settings.selector, settings.min_probability
     gold = Counter(one.relation for one in data.train)
-    options: dict[str, dict[str, Any]] = {
-        "fixed": {"threshold": settings.threshold},
-        "flex": {"threshold": settings.threshold, "min_probability": least},
-        "free": {"min_probability": least},
-        "soft": {"min_probability": least},
-        "precision": {"target": settings.precision, "min_probability": least},
-        "class_top": {
-            "counts": tuple(gold[i] for i in range(len(data.labels))), "ratio": settings.top,
-            "min_probability": least,
-        },
-    }  # fmt: skip
-    return SELECTORS[name](**options[name])
+    return build_selector(
+        settings.selector,
+        threshold=settings.threshold,
+        min_probability=settings.min_probability,
+        target=settings.precision,
+        counts=tuple(gold[i] for i in range(len(data.labels))),
+        ratio=settings.top,
+    )

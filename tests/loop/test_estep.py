@@ -229,6 +229,25 @@ def test_test_and_hidden_triples_are_not_read() -> None:
     assert largest_change(elsewhere, original()[1]) == 0
 
 
+def test_a_judgement_keeps_what_it_says_of_given_triples(judgement: Judgement) -> None:
+    graph, one = toy_graph(), judgement.given
+    assert one is not None
+    given = {tuple(t) for t in graph.train.tolist()}
+    told = list(zip(one.head.tolist(), one.relation.tolist(), one.tail.tolist(), strict=True))
+    assert len(told) == len(set(told)) > 10 and set(told) <= given
+    assert ((one.p >= 0) & (one.p <= 1)).all()
+
+
+def test_label_frequencies_by_relation_stay_those_of_the_first_round() -> None:
+    world = toy_world(*EVERYTHING, "loop.label_frequency_by_relation=true")
+    first = EStep(world).run(1, Pseudo.none())
+    frequency = {name: view["label_frequency"] for name, view in first.report.items()}
+    assert all(len(c) == 3 and all(0 < x <= 1 for x in c) for c in frequency.values())
+    before = Before(1, first.candidates.triples, first.posteriors.p, frequency)
+    again = EStep(world).run(2, Pseudo(first.candidates.triples[:6], np.full(6, 0.5)), before)
+    assert {name: view["label_frequency"] for name, view in again.report.items()} == frequency
+
+
 @pytest.fixture(scope="module")
 def judgement() -> Judgement:
     return EStep(toy_world()).run(1, Pseudo.none())

@@ -242,9 +242,9 @@ def test_verdicts_cost_the_selector_nothing(tmp_path: Path) -> None:
     selectable = np.array([True, True, True, True, False])
     judgement = Judgement(found, judged, None, None, selectable, {})  # type: ignore[arg-type]
     first, second, *_ = named(triples)
-    plain = loop._select(judgement, Verdicts())
+    plain = loop._select(judgement, Verdicts(), 1)
     assert plain.index.tolist() == [0] and plain.weight.tolist() == [0.9]
-    taken = loop._select(judgement, Verdicts(frozenset([first]), frozenset([second])))
+    taken = loop._select(judgement, Verdicts(frozenset([first]), frozenset([second])), 1)
     assert taken.index.tolist() == [0, 2] and taken.weight.tolist() == [1, 0.7]
     assert taken.reason[[0, 1, 4]].tolist() == ["verdict", "revoked", "given in valid"]
 

@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from relgnn.loop.views import UNSEEN, Before, fuse
+from relgnn.loop.textmodel import TextModel
+from relgnn.loop.views import UNSEEN, Before, Fused, fuse
 from relgnn.posterior.calibration import expected_calibration_error
 from relgnn.posterior.fusion import LogisticFusion
-from relgnn.posterior.pu import LABEL_FREQUENCY
+from relgnn.posterior.pu import LABEL_FREQUENCY, unlabelled_probability
 from relgnn.runtime import rng
 
 GIVEN_SHARE = 0.4
@@ -117,6 +118,53 @@ def test_a_known_label_frequency_is_taken_as_it_is() -> None:
     assert found.label_frequency == 2 * estimated.label_frequency
     np.testing.assert_array_equal(found.g, estimated.g)
     assert (found.p <= estimated.p).all()
+
+
+def test_each_relation_may_have_its_own_label_frequency() -> None:
+    """Of relation 0 a fifth of what is true is given, of relation 1 three fifths."""
+    votes, extra, true, _, folds = planted()
+    generator = rng("planted relations", 0)
+    relation = generator.integers(0, 2, len(true))
+    given = true & (generator.random(len(true)) < np.where(relation, 0.6, 0.2))
+    alike = fuse(votes, extra, given, folds, "best_bin")
+    found = fuse(votes, extra, given, folds, "best_bin", relation, 3)
+    c = np.asarray(found.label_frequency)
+    np.testing.assert_allclose(c[:2], [0.2, 0.6], atol=0.05)
+    assert c[2] == pytest.approx(alike.label_frequency)
+
+    def gap(one: Fused) -> float:
+        rows = [~given & (relation == r) for r in (0, 1)]
+        return max(abs(one.p[own].mean() - true[own].mean()) for own in rows)
+
+    # votes that do not know the relation are made to by the ratio
+    assert gap(found) < 0.06
+    # where they do, one c would say that too little is hidden of what is seldom given
+    knowing = np.column_stack([extra, relation])
+    informed, wrong = (
+        fuse(votes, knowing, given, folds, "best_bin", *own) for own in ((relation, 3), ())
+    )
+    assert gap(informed) < 0.06 < 0.1 < gap(wrong)
+    report = json.loads(json.dumps(found.report(given)))
+    assert report["ratio"][0] < 0.6 < 1.4 < report["ratio"][1] and report["ratio"][2] == 1
+    assert "ratio" not in alike.report(given)
+    turned = fuse(votes, extra, np.where(folds == 2, ~given, given), folds, 0.4, relation, 3)
+    np.testing.assert_array_equal(turned.g[folds == 2], found.g[folds == 2])
+    again = fuse(votes, extra, given, folds, report["label_frequency"], relation, 3)
+    np.testing.assert_array_equal(again.p, found.p)
+
+
+def test_a_text_is_judged_by_its_relations_own_frequency() -> None:
+    votes, extra, _, given, folds = planted(600)
+    relation = rng("planted relations", 1).integers(0, 2, 600)
+    found = fuse(votes, extra, given, folds, [0.2, 0.6], relation, 2)
+    model = TextModel.__new__(TextModel)
+    model.views = {"text": json.loads(json.dumps(found.report(given)))}
+    p = model._probability("text", votes, extra, relation, np.zeros(600, dtype=bool))
+    for r, c in ((0, 0.2), (1, 0.6)):
+        own = relation == r
+        assert found.ratio is not None
+        g = np.minimum(found.calibrator(votes[own], extra[own]) * found.ratio[r], 1)
+        np.testing.assert_allclose(p[own], unlabelled_probability(g, c))
 
 
 def test_rounds_are_averaged_in_log_odds() -> None:

@@ -8,16 +8,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relgnn.errors import InputError
+from relgnn.posterior.conformal import Certificate
 from relgnn.posterior.selectors import (
     SELECTORS,
+    AgreementSelector,
     BudgetSelector,
+    CappedSelector,
     ClassTopSelector,
+    ConformalSelector,
+    CurriculumSelector,
     FixedSelector,
     FlexSelector,
     FreeSelector,
     Posteriors,
     PrecisionSelector,
     SoftSelector,
+    build_selector,
     surest_of_pairs,
 )
 from relgnn.runtime import rng
@@ -30,8 +36,30 @@ MADE = {
     "free": [FreeSelector(), FreeSelector(0.4)],
     "soft": [SoftSelector(), SoftSelector(0.4)],
     "class_top": [ClassTopSelector((2, 0, 1), 1.5), ClassTopSelector((9, 9, 9), 3.0, 0.5)],
-}
+    "agreement": [AgreementSelector(0.6), AgreementSelector(0.3, 1, 0.4), AgreementSelector(1, 3)],
+    "curriculum": [CurriculumSelector(0.9, 0.6, n, 3, 0.3) for n in (1, 2, 3)],
+    "conformal": [
+        ConformalSelector(Certificate(0.6, 0.9, 0.1)),
+        ConformalSelector(Certificate(None, 0.9, 0.1)),
+        ConformalSelector(Certificate(0.005, 0.5, 0.5), 0.4),
+    ],
+    "capped": [
+        CappedSelector(FixedSelector(0.4), 0.5, 9), CappedSelector(SoftSelector(), 1.0, 5),
+        CappedSelector(ClassTopSelector((9, 9, 9), 3.0), 1.0, 7),
+        CappedSelector(AgreementSelector(0.2), 1.0, 3), CappedSelector(FixedSelector(), 1.0, 0),
+    ],
+}  # fmt: skip
 BY_RELATION = (FlexSelector, FreeSelector, ClassTopSelector)
+
+
+def group_of(selector, given):
+    """Among which triples a higher p is never rejected for a lower."""
+    inner = selector.selector if isinstance(selector, CappedSelector) else selector
+    if isinstance(inner, BY_RELATION):
+        return given.relation
+    if isinstance(inner, AgreementSelector):  # by which views speak
+        return np.isnan(given.p_graph).astype(int)
+    return np.zeros(len(given))
 
 
 def posteriors(p):
@@ -54,9 +82,9 @@ probabilities = st.lists(st.sampled_from(np.linspace(0, 1, 11).tolist()), max_si
 
 
 def test_every_registered_selector_is_in_the_suite():
-    assert set(MADE) == set(SELECTORS)
-    for name, selectors in MADE.items():
-        assert all(isinstance(one, SELECTORS[name]) for one in selectors)
+    assert set(MADE) == {*SELECTORS, "capped"}
+    for name, made in SELECTORS.items():
+        assert all(isinstance(one, made) for one in MADE[name])
 
 
 @pytest.mark.parametrize("selector", [one for made in MADE.values() for one in made], ids=repr)
@@ -79,7 +107,7 @@ class TestEverySelector:
         found = selector.select(given)
         rejected = np.setdiff1d(np.arange(len(p)), found.index)
         # those that judge each relation on its own promise it within a relation
-        group = given.relation if isinstance(selector, BY_RELATION) else np.zeros(len(p))
+        group = group_of(selector, given)
         for number in np.unique(group):
             taken, left = (given.p[i[group[i] == number]] for i in (found.index, rejected))
             assert taken.min(initial=1) >= left.max(initial=0)
@@ -202,9 +230,105 @@ def test_class_top_keeps_the_shares_of_gold():
     assert accepted(ClassTopSelector((2, 1), 2.0, 0.5), given) == {(0, 0), (1, 0), (2, 0), (3, 1)}
 
 
+def voted(*views, p=None):
+    """Return posteriors of one row a triple from votes [text, graph, rules]."""
+    text, graph, rules = np.array(views, dtype=float).T
+    number = np.arange(len(views))
+    p = np.full(len(views), 0.5) if p is None else np.asarray(p)
+    return Posteriors(number, number * 0, number, p, text, graph, rules, number * 0)
+
+
+def test_agreement_asks_every_view_that_speaks():
+    nan = np.nan
+    given = voted(
+        [0.9, 0.8, nan], [0.9, 0.6, nan], [0.9, nan, nan], [0.7, 0.7, 0.7], [0.9, 0.9, 0.1],
+        [nan, nan, nan], p=[0.5, 0.9, 0.9, 0.6, 0.9, 0.9],
+    )  # fmt: skip
+    assert AgreementSelector(0.7).select(given).index.tolist() == [3, 0]
+    assert AgreementSelector(0.7, voters=3).select(given).index.tolist() == [3]
+    assert AgreementSelector(0.7, voters=1).select(given).index.tolist() == [2, 3, 0]
+    assert AgreementSelector(0.7, min_probability=0.55).select(given).index.tolist() == [3]
+    found = AgreementSelector(0.7).select(given)
+    assert found.weight.tolist() == [0.6, 0.5]
+    assert set(found.reason[[1, 2, 4, 5]]) == {"too few views speak, or not all agree"}
+
+
+vote = st.one_of(st.just(np.nan), st.sampled_from([0.1, 0.4, 0.6, 0.9]))
+
+
+@given(st.lists(st.tuples(vote, vote, vote), min_size=1, max_size=20), st.integers(1, 3))
+def test_agreement_accepts_no_less_where_a_view_is_surer(rows, voters):
+    """Metamorphic: views that speak say more, and what was accepted still is."""
+    views = np.array(rows)
+    selector = AgreementSelector(0.5, voters)
+    one = selector.select(voted(*views)).index
+    other = selector.select(voted(*np.minimum(views + 0.1, 1))).index
+    assert set(one.tolist()) <= set(other.tolist())
+    naive = [
+        i for i, row in enumerate(rows)
+        if sum(v == v for v in row) >= voters and all(v >= 0.5 for v in row if v == v)
+    ]  # fmt: skip
+    assert sorted(one.tolist()) == naive
+
+
+def test_the_curriculum_falls_linearly_to_the_target():
+    wanted = [CurriculumSelector(0.9, 0.6, n, 4).wanted for n in (1, 2, 3, 4, 5)]
+    assert wanted == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.6])
+    assert CurriculumSelector(0.9, 0.6, 1, 1).wanted == 0.6
+    given = posteriors(np.linspace(0.3, 1, 29))
+    for number, target in enumerate((0.9, 0.8, 0.7, 0.6), 1):
+        plain = PrecisionSelector(target, 0.3).select(given)
+        found = CurriculumSelector(0.9, 0.6, number, 4, 0.3).select(given)
+        assert found.index.tolist() == plain.index.tolist()
+
+
+def test_conformal_accepts_from_the_certified_threshold_on():
+    given = posteriors([0.7, 0.69, 0.9, 0.2])
+    found = ConformalSelector(Certificate(0.7, 0.9, 0.1), 0.3).select(given)
+    assert found.index.tolist() == [2, 0]
+    assert found.reason.tolist() == [
+        "precision 0.9 at confidence 0.9 from p 0.7 on",
+        "precision 0.9 at confidence 0.9 is not certified",
+        "precision 0.9 at confidence 0.9 from p 0.7 on", "p below 0.3",
+    ]  # fmt: skip
+    assert not len(ConformalSelector(Certificate(None, 0.9, 0.1)).select(given).index)
+
+
+def test_a_cap_keeps_the_most_probable_with_their_weights():
+    given, inner = posteriors([0.2, 0.9, 0.5, 0.7, 0.6]), SoftSelector()
+    found, every = CappedSelector(inner, 0.5, 5).select(given), inner.select(given)
+    assert found.index.tolist() == [1, 3]
+    assert found.weight.tolist() == every.weight[:2].tolist()
+    assert found.reason[[0, 2, 4]].tolist() == ["cap of 2 reached"] * 3
+    assert every.reason[0] == "weighted by its probability"
+    loose = CappedSelector(inner, 9.0, 5).select(given)
+    assert loose.index.tolist() == every.index.tolist()
+
+
+def test_one_factory_gives_each_selector_the_numbers_it_has():
+    numbers = {"threshold": 0.7, "min_probability": 0.2, "target": 0.9, "ratio": 2.0}
+    assert build_selector("fixed", **numbers) == FixedSelector(0.7)
+    assert build_selector("flex", **numbers) == FlexSelector(0.7, 0.2)
+    assert build_selector("precision", **numbers) == PrecisionSelector(0.9, 0.2)
+    assert build_selector("class_top", counts=(1,), **numbers) == ClassTopSelector((1,), 2.0, 0.2)
+    with pytest.raises(InputError, match="unknown; expected one of"):
+        build_selector("oracle")
+
+
 @pytest.mark.parametrize(
     "make",
     [
+        lambda: AgreementSelector(0.0),
+        lambda: AgreementSelector(0.5, 0),
+        lambda: AgreementSelector(0.5, 4),
+        lambda: AgreementSelector(0.5, 2, 0.0),
+        lambda: CurriculumSelector(0.5, 0.6),
+        lambda: CurriculumSelector(1.5, 0.6),
+        lambda: CurriculumSelector(0.9, 0.0),
+        lambda: CurriculumSelector(0.9, 0.6, 0, 3),
+        lambda: ConformalSelector(Certificate(None, 0.9, 0.1), 0.0),
+        lambda: CappedSelector(FixedSelector(), 0.0, 3),
+        lambda: CappedSelector(FixedSelector(), 1.0, -3),
         lambda: PrecisionSelector(0.0),
         lambda: PrecisionSelector(1.5),
         lambda: PrecisionSelector(0.5, 0.0),

@@ -71,7 +71,8 @@ class Selector(Protocol):
     """Takes posteriors, returns the accepted.
 
     Of one relation it never rejects p where it accepts a lower one; those that treat all relations
-    alike never do so at all.
+    alike never do so at all. One that asks the views themselves promises it where all of them are
+    at least as sure and none more is silent.
     """
 
     def select(self, posteriors: Posteriors) -> Accepted:
