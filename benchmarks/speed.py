@@ -85,8 +85,10 @@ def scale_rows(scales: Sequence[scale.Scale]) -> list[Row]:
     return rows
 
 
-def record(part: str, rows: Sequence[Row], settings: dict[str, Any]) -> None:
-    """Append rows to experiments/results/speed.jsonl."""
+def record(
+    part: str, rows: Sequence[Row], settings: dict[str, Any], command: str | None = None
+) -> None:
+    """Append rows to experiments/results/speed.jsonl; `command` where it is another module's."""
     machine, made = environment(), provenance()
     words = ("row", "ours", "peer", "failure")
     sha = hashlib.sha256(json.dumps([part, settings], sort_keys=True).encode()).hexdigest()
@@ -98,7 +100,7 @@ def record(part: str, rows: Sequence[Row], settings: dict[str, Any]) -> None:
             seed=0,
             metrics={k: v for k, v in row.items() if k not in words and v is not None},
             expected={},
-            command=f"python -m benchmarks.speed {part}",
+            command=command or f"python -m benchmarks.speed {part}",
             config_sha256=sha,
             git_commit=made["git_commit"],
             dirty=made["dirty"],

@@ -23,6 +23,11 @@ SCALED = {
     "step_s": "sampled step, s",
     "ours_mb": "peak, MB",
 }
+LINKED = {
+    "sentences_s": "sentences a second",
+    "candidates_s": "candidates a second",
+    "ours_mb": "peak, MB",
+}
 EXPONENTS = {
     "exponent_build_s": "build",
     "exponent_forward_s": "full forward",
@@ -32,9 +37,10 @@ EXPONENTS = {
 
 
 def render_speed(lines: Sequence[Line]) -> str:
-    """Markdown of the clean lines of the table `speed`: comparisons, then growth with size."""
+    """Markdown of the clean lines of the table `speed`: comparisons, growth with size, linking."""
     compared = [line for line in lines if line.peer]
-    scaled = sorted((line for line in lines if not line.peer), key=_size)
+    linked = [line for line in lines if line.row.startswith("linking_")]
+    scaled = sorted((x for x in lines if not x.peer and x not in linked), key=_size)
     parts = []
     if compared:
         titles = ["row", "peer", *COMPARED.values()]
@@ -46,6 +52,16 @@ def render_speed(lines: Sequence[Line]) -> str:
         found = {name: value for x in scaled for name, value in x.metrics.items()}
         said = ", ".join(f"{what} {found[n]:.2f}" for n, what in EXPONENTS.items() if n in found)
         parts.append(f"Exponents fitted from 1,000,000 triples up: {said}.")
+    if linked:
+        sizes = [line for line in linked if "recall" not in line.metrics]
+        rows = [[f"`{x.row}`", *_cells(x.metrics, LINKED)] for x in sizes]
+        parts.append(markdown_table(["row", *LINKED.values()], rows, words=1))
+        for one in (x.metrics for x in linked if x not in sizes):
+            parts.append(
+                f"Of {one['named']:,.0f} given triples whose both ends a sentence names, "
+                f"{one['recall']:.1%} are candidate pairs; of all {one['given']:,.0f}, "
+                f"{one['reached']:.1%}."
+            )
     commands = sorted({f"`{line.command}`" for line in lines})
     commits = sorted({line.git_commit[:10] for line in lines})
     machines = sorted({line.hardware for line in lines})

@@ -18,7 +18,7 @@ from relgnn.config.document import DocumentConfig
 from relgnn.config.efficient import EfficientConfig
 from relgnn.config.errors import explain, one_line
 from relgnn.config.generative import GenerativeConfig
-from relgnn.config.graph import Config, LoopConfig, TrainConfig
+from relgnn.config.graph import Config, LoopConfig, Pooling, TrainConfig
 from relgnn.config.joint import JointConfig
 from relgnn.config.pretraining import PretrainingConfig
 from relgnn.config.relations import (
@@ -39,6 +39,7 @@ Run = TypeVar("Run", bound=RunConfig)
 __all__ = [
     "AnyConfig", "AnyTextConfig", "Config", "DocumentConfig", "EfficientConfig", "FewShotConfig",
     "GenerativeConfig", "JointConfig", "LoopConfig", "Marking", "MiningConfig",
+    "Pooling",
     "PretrainingConfig", "PretrainingRunConfig", "RelationConfig", "RulesConfig", "RunConfig",
     "RuntimeConfig", "SemiConfig",
     "TrackingConfig", "TrainConfig",

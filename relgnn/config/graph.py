@@ -134,6 +134,7 @@ class ExtractorConfig(Section):
     )
 
 
+Pooling = Literal["logsumexp", "mean", "noisy_or", "attention"]
 Control = Literal["alltext", "comention", "shuffled", "random_pairs", "oracle", "read"]
 
 
@@ -224,6 +225,12 @@ class LoopConfig(Section):
     rules: MiningConfig | None = Field(
         None,
         description="mined rules judge beside text and graph; null: they do not",
+    )
+    coreference: bool = Field(
+        False, description='a subject "she" or "the band" is a mention too; English texts only'
+    )
+    pooling: Pooling = Field(
+        "logsumexp", description="what the extractor says of a pair's sentences becomes one logit"
     )
     warm_start: bool = Field(False, description="a round starts from the last one's weights")
     patience: Count = Field(

@@ -1,7 +1,7 @@
 """Triples and texts in, one immutable `KnowledgeGraph` out."""
 
 from relgnn.data.folder import check_folder
-from relgnn.data.graph import STRATA, KnowledgeGraph, Sentence, Text
+from relgnn.data.graph import STRATA, KnowledgeGraph, Sentence, Text, sentences_of
 from relgnn.data.registry import list_datasets, load, load_default
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "list_datasets",
     "load",
     "load_default",
+    "sentences_of",
 ]

@@ -1,4 +1,4 @@
-"""The optional files of a folder: texts, types, checked negatives, strata, frozen fractions."""
+"""The optional files of a folder: aliases, texts, types, negatives, strata, frozen fractions."""
 
 from __future__ import annotations
 
@@ -30,6 +30,34 @@ class Ids:
             return self.entities[head], self.relations[relation], self.entities[tail]
         except KeyError:
             return None
+
+
+def read_aliases(
+    folder: Path, ids: Ids, cells: Mapping[str, str], problems: Problems
+) -> tuple[tuple[str, ...], ...]:
+    """Other names of each entity; () where there is neither a file nor a column.
+
+    Args:
+        folder: the data set's folder, whose aliases.tsv has one a line.
+        ids: its vocabulary.
+        cells: entity id -> aliases with ", " between them, as a column of entities.tsv has them.
+        problems: receives faults of aliases.tsv.
+    """
+    path = find_file(folder, "aliases.tsv")
+    if path is None and not cells:
+        return ()
+    found = [[a for a in cells.get(e, "").split(", ") if a] for e in ids.entities]
+    if path is not None:
+        for number, (entity, alias) in read_table(path, ("entity", "alias"), problems).rows():
+            if entity not in ids.entities:
+                _report_unknown(path, number, entity, problems)
+            elif not alias.strip():
+                problems.error(
+                    "empty_cell", path, number, "the alias is empty: fill it in or delete the line"
+                )
+            elif alias not in (own := found[ids.entities[entity]]):
+                own.append(alias)
+    return tuple(map(tuple, found))
 
 
 def read_texts(
@@ -93,6 +121,15 @@ def _checked_text(
     return None
 
 
+def _report_unknown(path: Path, line: int, entity: str, problems: Problems) -> None:
+    problems.error(
+        "unknown_entity",
+        path,
+        line,
+        f"entity {entity!r} is not in entities.tsv: add it there or delete the line",
+    )
+
+
 def read_types(
     folder: Path, ids: Ids, problems: Problems
 ) -> tuple[tuple[tuple[str, ...], ...], dict[str, str]]:
@@ -105,12 +142,7 @@ def read_types(
     table = read_table(path, ("entity", "type", "label"), problems, optional=1)
     for number, (entity, kind, label) in table.rows():
         if entity not in ids.entities:
-            problems.error(
-                "unknown_entity",
-                path,
-                number,
-                f"entity {entity!r} is not in entities.tsv: add it there or delete the line",
-            )
+            _report_unknown(path, number, entity, problems)
             continue
         labels[kind] = label or labels.get(kind, "")
         if kind not in types[ids.entities[entity]]:

@@ -5,6 +5,7 @@ The files, UTF-8, tab-separated, without a header, plain or gzipped:
     train.tsv valid.tsv test.tsv     head, relation, tail[, time]
     entities.tsv                     id, name[, description[, page]]     optional
     relations.tsv                    id, name[, description]             optional
+    aliases.tsv                      entity, another name of it           optional
     texts.jsonl                      {"id", "text", "entity": id or absent}
     types.tsv                        entity, type[, label]
     valid_negatives.tsv, test_negatives.tsv                              head, relation, tail
@@ -23,6 +24,7 @@ import numpy as np
 
 from relgnn.data.extras import (
     Ids,
+    read_aliases,
     read_fractions,
     read_negatives,
     read_strata,
@@ -361,17 +363,13 @@ def _assemble(
         texts=read_texts(folder, ids, pages, problems),
         types=types,
         type_labels=type_labels,
-        aliases=_split_aliases(extra.values()) if fourth == "aliases" else (),
+        aliases=read_aliases(folder, ids, extra if fourth == "aliases" else {}, problems),
         strata=read_strata(folder, ids, triples, problems),
         negatives=read_negatives(folder, ids, problems),
         times=_gather_times(splits, problems),
         fractions=read_fractions(folder, triples, dropped, problems),
         dropped_duplicates={split: number for split, number in dropped.items() if number},
     )
-
-
-def _split_aliases(cells: Iterable[str]) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(alias for alias in cell.split(", ") if alias) for cell in cells)
 
 
 def _gather_times(splits: Mapping[str, _Split], problems: Problems) -> dict[str, np.ndarray] | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from itertools import count
 from types import MappingProxyType
 from typing import Any
 
@@ -32,7 +33,11 @@ class Text:
 
 @dataclass(frozen=True)
 class Sentence:
-    """One sentence of a text; `start` and `end` are character offsets in that text."""
+    """One sentence of a text; `start` and `end` are character offsets in that text.
+
+    `paragraph` counts the line breaks between sentences before it: extracts of encyclopedias have
+    a paragraph a line.
+    """
 
     id: int
     text_id: str
@@ -40,6 +45,20 @@ class Sentence:
     end: int
     text: str
     entity: int | None
+    paragraph: int = 0
+
+
+def sentences_of(texts: Iterable[Text]) -> Iterator[Sentence]:
+    """Every sentence of every text, in order, numbered from 0; one text is held at a time."""
+    numbers = count()
+    for text in texts:
+        paragraph = before = 0
+        for start, end in split_sentences(text.text):
+            paragraph += before > 0 and "\n" in text.text[before:start]
+            before = end
+            yield Sentence(
+                next(numbers), text.id, start, end, text.text[start:end], text.entity, paragraph
+            )
 
 
 def frozen_array(values: Any, dtype: Any = np.int64, columns: int | None = None) -> np.ndarray:
@@ -250,11 +269,7 @@ class KnowledgeGraph:
 
     @cached_property
     def _sentences(self) -> tuple[Sentence, ...]:
-        spans = ((text, span) for text in self.texts for span in split_sentences(text.text))
-        return tuple(
-            Sentence(number, text.id, start, end, text.text[start:end], text.entity)
-            for number, (text, (start, end)) in enumerate(spans)
-        )
+        return tuple(sentences_of(self.texts))
 
 
 def first_occurrence(triples: Triples, times: np.ndarray | None = None) -> np.ndarray:

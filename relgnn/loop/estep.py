@@ -37,13 +37,13 @@ from relgnn.text.extractor import (
     ExtractorSettings,
     RelationExtractor,
     cross_fit_extractor,
-    pool_rows,
     save_extractor,
 )
 from relgnn.text.layers import SplitEncoder
 from relgnn.text.linking import IMPLIED
 from relgnn.text.marking import occurrences
 from relgnn.text.pairs import PairLabels, PairSettings, cross_fit_pairs
+from relgnn.text.pooling import pool_rows
 
 ROWS_PER_PAIR = 2
 """Sentences of one pair that the extractor reads."""
@@ -89,7 +89,9 @@ class EStep:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.linked = find_evidence(world.graph, world.sentences)
+        self.linked = find_evidence(
+            world.graph, world.sentences, coreference=self._loop.coreference
+        )
         self.vectors = encode_corpus(world.graph, world.sentences, self.linked, world.encoder)
         self.split_encoder: SplitEncoder | None = None
         self._extractor: deque[RelationExtractor] = deque(maxlen=1)
@@ -163,7 +165,7 @@ class EStep:
             self._extractor_settings, world.runtime.seed, autocast=world.runtime.autocast,
             keep=self._extractor.append,
         )  # fmt: skip
-        pooled = pool_rows(row_logits, pair, evidence.num_pairs)
+        pooled = pool_rows(row_logits, pair, evidence.num_pairs, loop.pooling)
         pooled[~judged] = np.nan
         forward = features.head.numpy()[found.pair] == found.head
         output = np.where(forward, found.relation, found.relation + world.graph.num_relations)

@@ -82,9 +82,7 @@ class OpenRun:
     @cached_property
     def text_model(self) -> TextModel:
         """What reads texts; an InputError for a run that was trained without a loop."""
-        loop = self.world.config.loop
-        rules = loop.rules if loop is not None else None
-        return TextModel(self.folder, self.world.runtime, rules)
+        return TextModel(self.folder, self.world.runtime, self.world.config.loop)
 
     @cached_property
     def explainer(self) -> Explainer:

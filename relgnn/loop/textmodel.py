@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from relgnn.config import MiningConfig
-from relgnn.data import KnowledgeGraph, Sentence
+from relgnn.config import LoopConfig
+from relgnn.data import KnowledgeGraph, Sentence, Text, sentences_of
 from relgnn.data.sentences import split_sentences
 from relgnn.errors import InputError
 from relgnn.linkpred.fit import Fitted
@@ -31,7 +31,7 @@ from relgnn.text.evidence import (
     find_evidence,
     pool_evidence,
 )
-from relgnn.text.extractor import RelationExtractor, extract_rows, load_extractor, pool_rows
+from relgnn.text.extractor import RelationExtractor, extract_rows, load_extractor
 from relgnn.text.layers import SplitEncoder
 from relgnn.text.linking import EXACT, MentionLinker
 from relgnn.text.marking import occurrences
@@ -43,6 +43,7 @@ from relgnn.text.pairs import (
     load_pairs,
     score_pairs,
 )
+from relgnn.text.pooling import pool_rows
 from relgnn.training import atomic_file, load_json, save_json
 
 FOLDER = "extractor"
@@ -127,19 +128,19 @@ class TextModel:
     Args:
         folder: of the run.
         runtime: where and how the extractor reads.
-        rules: what is mined from the graph to judge as well; None where rules have no say.
+        loop: the run's, whose text the model was trained on; None for a run without.
 
     Raises:
         InputError: the run has no text model.
     """
 
-    def __init__(self, folder: Path, runtime: Runtime, rules: MiningConfig | None = None) -> None:
-        self.rules, self.seed = rules, runtime.seed
-        if not (folder / FOLDER / FUSION).exists():
+    def __init__(self, folder: Path, runtime: Runtime, loop: LoopConfig | None) -> None:
+        if loop is None or not (folder / FOLDER / FUSION).exists():
             raise InputError(
                 f"{folder}: has no text model, because it was trained without a loop; train one "
                 "whose configuration has a section loop"
             )
+        self.loop, self.seed = loop, runtime.seed
         self.pairs = load_pairs(folder / FOLDER)
         self.extractor: tuple[SplitEncoder, RelationExtractor] | None = None
         if (folder / FOLDER / "extractor.json").exists():
@@ -173,7 +174,7 @@ class TextModel:
         """
         linker = MentionLinker(graph.entity_names, graph.aliases or None)
         sentences = text_sentences(text, linker, about)
-        evidence = find_evidence(graph, sentences, linker)
+        evidence = find_evidence(graph, sentences, linker, coreference=self.loop.coreference)
         if not evidence.num_pairs:
             return []
         vectors = encode_corpus(graph, sentences, evidence, encoder)
@@ -190,8 +191,8 @@ class TextModel:
             [found.text, self._extractor_votes(graph, sentences, evidence, features, logits, found)]
         )
         said = {"text": by_text, "graph": by_graph}
-        if self.rules is not None:
-            judge = RuleJudge.learn(graph.train, graph, self.rules, self.seed)
+        if self.loop.rules is not None:
+            judge = RuleJudge.learn(graph.train, graph, self.loop.rules, self.seed)
             said["rules"] = judge.features(found.triples)
         views = {"fused": np.column_stack(list(said.values())), **said}
         votes = {
@@ -221,7 +222,7 @@ class TextModel:
         # A text is short: all its pairs are judged.
         rows, _ = rows_to_read(evidence, logits, none, folds, 2 * len(evidence.pair))
         said = extract_rows(*self.extractor, occurrences(graph, sentences, evidence, rows))
-        pooled = pool_rows(said, evidence.pair[rows], evidence.num_pairs)
+        pooled = pool_rows(said, evidence.pair[rows], evidence.num_pairs, self.loop.pooling)
         forward = features.head.numpy()[found.pair] == found.head
         output = np.where(forward, found.relation, found.relation + graph.num_relations)
         votes: np.ndarray = pooled[found.pair, output].astype(float)
@@ -267,12 +268,14 @@ def text_sentences(text: str, linker: MentionLinker, about: int | None) -> list[
         opening = text[slice(*spans[0])]
         names = [m for m in linker.link(opening) if m.kind == EXACT and opening[m.start].isupper()]
         about = min(names, key=lambda m: (m.start, -m.end)).entity if names else None
-    return [Sentence(i, "", a, b, text[a:b], about) for i, (a, b) in enumerate(spans)]
+    return list(sentences_of([Text("", text, about)]))
 
 
 def _surest_rows(evidence: Evidence) -> dict[int, int]:
     """For each pair the row that names both ends most surely, the earliest of equals."""
-    unnamed = (evidence.head_span[:, 0] < 0).astype(int)
+    unnamed = 2 * (evidence.head_span[:, 0] < 0)
+    if evidence.head_coreferent is not None:
+        unnamed += evidence.head_coreferent
     order = np.lexsort((evidence.sentence, unnamed, evidence.kind))
     return {int(evidence.pair[row]): int(row) for row in order[::-1]}
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from relgnn.data import KnowledgeGraph, Sentence
+from relgnn.text.blocking import NO_SPAN, EvidenceRows, columns, joined, link_stream
+from relgnn.text.coreference import Coreference
 from relgnn.text.encoder import Span, TextEncoder
-from relgnn.text.linking import EXACT, IMPLIED, KINDS, Mention, MentionLinker
+from relgnn.text.linking import COREFERENT, IMPLIED, MentionLinker
 from relgnn.training.progress import track
-
-NO_SPAN = (-1, -1)
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Evidence:
         kind: int64 [M], how surely the tail is named; indexes `linking.KINDS`.
         pair: int64 [M], the row's pair.
         pair_head, pair_tail: int64 [P], each pair's entities.
+        head_coreferent: bool [M], where the head's span is a pronoun or a description (of a tail
+            its kind says so); None where coreference was not resolved.
     """
 
     head: np.ndarray
@@ -43,6 +45,7 @@ class Evidence:
     pair: np.ndarray
     pair_head: np.ndarray
     pair_tail: np.ndarray
+    head_coreferent: np.ndarray | None = None
 
     @property
     def num_pairs(self) -> int:
@@ -55,53 +58,37 @@ class Evidence:
 
 
 def find_evidence(
-    graph: KnowledgeGraph, sentences: Sequence[Sentence], linker: MentionLinker | None = None
+    graph: KnowledgeGraph,
+    sentences: Sequence[Sentence],
+    linker: MentionLinker | None = None,
+    *,
+    coreference: bool = False,
 ) -> Evidence:
     """Link every sentence and list the pairs that it may speak of.
 
     Pairs are (page's entity, mention) for every mention of any kind, and (mention, mention) where
     both are named exactly and with a capital: common words that are entities ("actor") would pair
-    with everything.
+    with everything. A subject that coreference resolves is one more mention, of a kind of its own.
 
     Args:
         graph: names and aliases.
         sentences: the unlabelled corpus.
         linker: the default links `graph`'s names and aliases.
+        coreference: resolve subjects that are pronouns or descriptions.
     """
     linker = linker or MentionLinker(graph.entity_names, graph.aliases or None)
-    rows: list[tuple[int, int, int, Span, Span, int]] = []
-    for sentence in track(sentences, "linking mentions"):
-        mentions = linker.link(sentence.text)
-        page = sentence.entity
-        own = next((m for m in mentions if m.entity == page), None)
-        own_span = (own.start, own.end) if own else NO_SPAN
-        if page is not None:
-            for m in mentions:
-                if m.entity != page:
-                    rows.append((page, m.entity, sentence.id, own_span, (m.start, m.end), m.kind))
-        names = [m for m in mentions if m.entity != page and _is_name(m, sentence.text)]
-        for i, first in enumerate(names):
-            for second in names[i + 1 :]:
-                a, b = sorted((first, second), key=lambda m: m.entity)
-                spans = (a.start, a.end), (b.start, b.end)
-                rows.append((a.entity, b.entity, sentence.id, *spans, EXACT))
-    return _columns(rows, graph.num_entities)
+    resolver = Coreference(graph) if coreference else None
+    rows = joined(link_stream(track(sentences, "linking mentions"), linker, resolver))
+    return _numbered(rows, graph.num_entities, coreference)
 
 
-def _is_name(mention: Mention, text: str) -> bool:
-    return mention.kind == EXACT and text[mention.start].isupper()
-
-
-def _columns(rows: list[tuple[int, int, int, Span, Span, int]], num_entities: int) -> Evidence:
-    head, tail, sentence, head_span, tail_span, kind = (
-        (np.array(column, dtype=np.int64) for column in zip(*rows, strict=True))
-        if rows
-        else (np.zeros(shape, dtype=np.int64) for shape in (0, 0, 0, (0, 2), (0, 2), 0))
-    )
-    keys, pair = np.unique(head * num_entities + tail, return_inverse=True)
+def _numbered(rows: EvidenceRows, num_entities: int, coreference: bool) -> Evidence:
+    """Evidence of rows: those of the same head and tail are one pair."""
+    keys, pair = np.unique(rows.head * num_entities + rows.tail, return_inverse=True)
     return Evidence(
-        head, tail, sentence, head_span, tail_span, kind, pair,
-        keys // num_entities, keys % num_entities,
+        rows.head, rows.tail, rows.sentence, rows.head_span, rows.tail_span, rows.kind,
+        pair, keys // num_entities, keys % num_entities,
+        rows.head_coreferent if coreference else None,
     )  # fmt: skip
 
 
@@ -195,17 +182,13 @@ def add_implied(
         if page:
             nearest = (vectors.name[group] @ vectors.whole[page].T).argmax(1).tolist()
             for tail, best in zip(group.tolist(), nearest, strict=True):
-                rows.append((head, tail, page[best], NO_SPAN, NO_SPAN, IMPLIED))
-    old = zip(
-        evidence.head.tolist(),
-        evidence.tail.tolist(),
-        evidence.sentence.tolist(),
-        map(tuple, evidence.head_span.tolist()),
-        map(tuple, evidence.tail_span.tolist()),
-        evidence.kind.tolist(),
-        strict=True,
-    )
-    return _columns([*old, *rows], size)
+                rows.append((head, tail, page[best], NO_SPAN, NO_SPAN, IMPLIED, False))
+    coreferent = evidence.head_coreferent
+    old = EvidenceRows(
+        evidence.head, evidence.tail, evidence.sentence, evidence.head_span, evidence.tail_span,
+        evidence.kind, np.zeros(len(evidence.head), bool) if coreferent is None else coreferent,
+    )  # fmt: skip
+    return _numbered(joined([old, columns(rows)]), size, coreferent is not None)
 
 
 def _groups(keys: np.ndarray, values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -224,7 +207,9 @@ class PairFeatures:
         sentence: [P, d], mean vector of the pair's sentences.
         head_mention, tail_mention: [P, d], mean vectors of the spans; zero where unnamed.
         shape: [P, 2·kinds + 5], counts: kinds seen (flags and logs), number of sentences, whether
-            the head is named, whether the pair is met in a page's first sentence, how early.
+            the head is named, whether the pair is met in a page's first sentence, how early. Where
+            coreference was resolved, four more: rows whose head, and whose tail, is coreferent
+            (flags, then logs).
         head, tail: int64 [P].
         node, name: [N, d], encodings of node texts and of names alone.
     """
@@ -293,19 +278,29 @@ def _shape(sentences: Sequence[Sentence], evidence: Evidence) -> Tensor:
         place[s.id] = order[s.text_id] = order.get(s.text_id, -1) + 1
     on_page = np.array([s.entity is not None for s in sentences], dtype=bool)
     pairs = evidence.num_pairs
-    kinds = np.zeros((pairs, len(KINDS)))
-    np.add.at(kinds, (evidence.pair, evidence.kind), 1)
-    named = np.bincount(evidence.pair, evidence.head_span[:, 0] >= 0, minlength=pairs)
+    seen = np.zeros((pairs, COREFERENT + 1))
+    np.add.at(seen, (evidence.pair, evidence.kind), 1)
+    # Coreferent tails stand last: without them a pair model's inputs are what they always were.
+    kinds, tails = seen[:, :COREFERENT], seen[:, COREFERENT:]
+    by_name = evidence.head_span[:, 0] >= 0
+    coreferent = evidence.head_coreferent
+    if coreferent is not None:
+        by_name &= ~coreferent
+    named = np.bincount(evidence.pair, by_name, minlength=pairs)
     earliest = np.full(pairs, np.inf)
     np.minimum.at(earliest, evidence.pair, place[evidence.sentence])
     paged = np.bincount(evidence.pair, on_page[evidence.sentence], minlength=pairs)
-    columns = [
+    counted = [
         kinds > 0,
         np.log1p(kinds),
-        np.log1p(kinds.sum(1, keepdims=True)),
+        np.log1p(seen.sum(1, keepdims=True)),
         (named > 0)[:, None],
         (paged > 0)[:, None],
         (earliest == 0)[:, None],
         np.log1p(earliest)[:, None],
     ]
-    return torch.from_numpy(np.concatenate(columns, axis=1)).float()
+    if coreferent is not None:
+        heads = np.bincount(evidence.pair, coreferent, minlength=pairs)
+        spoken_of = np.column_stack([heads, tails])
+        counted += [spoken_of > 0, np.log1p(spoken_of)]
+    return torch.from_numpy(np.concatenate(counted, axis=1)).float()

@@ -107,8 +107,8 @@ class ExtractorTask(Task[Tensor]):
     """Distant supervision: every row of a labelled pair is taken to state its relations.
 
     That is too much said (one of the rows is enough for the triple to be given), so rows of one
-    pair disagree and `pool_rows` lets the surest speak. Rows without a label are weak negatives,
-    drawn anew in every epoch. Batches hold rows of like length.
+    pair disagree and `pooling.pool_rows` lets the surest speak. Rows without a label are weak
+    negatives, drawn anew in every epoch. Batches hold rows of like length.
 
     Args:
         model: what is trained.
@@ -273,25 +273,6 @@ def cross_fit_extractor(
         if keep is not None:
             keep(model)
     return logits
-
-
-def pool_rows(row_logits: np.ndarray, pair: np.ndarray, num_pairs: int) -> np.ndarray:
-    """Logits [P, 2R] of pairs: log Σ exp over the pair's rows, a smooth "at least one says so".
-
-    Args:
-        row_logits: [M, 2R].
-        pair: int64 [M], each row's pair.
-        num_pairs: P.
-
-    Returns:
-        float32; nan for a pair without a row.
-    """
-    pooled = np.full((num_pairs, row_logits.shape[1]), np.nan, dtype=np.float32)
-    if len(pair):
-        order = np.argsort(pair, kind="stable")
-        found, starts = np.unique(pair[order], return_index=True)
-        pooled[found] = np.logaddexp.reduceat(row_logits[order], starts, axis=0)
-    return pooled
 
 
 def extract_rows(

@@ -6,12 +6,13 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
+from itertools import islice
 
 WORD = re.compile(r"[^\W_]+(?:['’.&-][^\W_]+)*\.?", re.UNICODE)
-EXACT, PART, STEM, IMPLIED = 0, 1, 2, 3
-KINDS = ("exact", "part", "stem", "implied")
+EXACT, PART, STEM, IMPLIED, COREFERENT = 0, 1, 2, 3, 4
+KINDS = ("exact", "part", "stem", "implied", "coreferent")
 
 _SUFFIXES = (
     "ologists ologist ological ology ographers ographer ography ically ations ation ators ator "
@@ -47,7 +48,8 @@ def related_words() -> dict[str, tuple[str, ...]]:
     return related
 
 
-@cache
+# bounded: a corpus has no end of words
+@lru_cache(maxsize=1 << 16)
 def stem(word: str) -> str:
     """The word without its longest known ending, at least four letters; lower case.
 
@@ -66,12 +68,38 @@ def plain_name(name: str) -> str:
     return re.sub(r"\s*\([^)]*\)\s*$", "", name).strip() or name
 
 
+class _Names:
+    """A trie over the words of names: where no name goes on, the search ends."""
+
+    __slots__ = ("entities", "longer")
+
+    def __init__(self) -> None:
+        self.entities: list[int] = []
+        self.longer: dict[str, _Names] = {}
+
+    def add(self, words: Iterable[str], entity: int) -> None:
+        """Enter a name of `entity`."""
+        node = self
+        for word in words:
+            node = node.longer.setdefault(word, _Names())
+        if entity not in node.entities:
+            node.entities.append(entity)
+
+    def find(self, words: Iterable[str]) -> list[int]:
+        """Entities of exactly this name."""
+        node: _Names | None = self
+        for word in words:
+            node = node.longer.get(word) if node else None
+        return node.entities if node else []
+
+
 class MentionLinker:
     """Finds which entities a sentence may mention, generously: a later judge weeds out.
 
     A word or run of words links to an entity when it is the entity's name or alias (`exact`), one
     telling word of a longer name, such as a surname (`part`), or shares its stem with a
-    telling word of the name or is related to the name, as a demonym is (`stem`).
+    telling word of the name or is related to the name, as a demonym is (`stem`). All indices are
+    built once and hashed, so that the time of a sentence does not grow with the number of names.
 
     Args:
         names: one name for each entity; empty names never link.
@@ -87,7 +115,7 @@ class MentionLinker:
         *,
         limit: int = 40,
     ) -> None:
-        self.exact: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        self.names = _Names()
         parts: dict[tuple[str, bool], list[int]] = defaultdict(list)
         stems: dict[tuple[str, bool], list[int]] = defaultdict(list)
         for entity, name in enumerate(names):
@@ -95,7 +123,7 @@ class MentionLinker:
                 words = _words(plain_name(form))
                 if not words:
                     continue
-                _add(self.exact, tuple(words), entity)
+                self.names.add(words, entity)
                 for match in WORD.finditer(plain_name(form)):
                     word, proper = _norm(match.group()), match.group()[0].isupper()
                     if len(word) > 2 and word not in _STOP:
@@ -104,7 +132,11 @@ class MentionLinker:
                         _add(stems, (stem(word), proper), entity)
         self.parts = {k: v for k, v in parts.items() if len(v) <= limit}
         self.stems = {k: v for k, v in stems.items() if len(v) <= limit}
-        self.longest = max((len(words) for words in self.exact), default=0)
+        related = {
+            word: [entity for name in stands_for for entity in self.names.find(name.split())]
+            for word, stands_for in related_words().items()
+        }
+        self.related = {word: entities for word, entities in related.items() if entities}
 
     def link(self, sentence: str) -> list[Mention]:
         """Mentions in `sentence`, one for each entity (the surest and earliest), by position."""
@@ -112,13 +144,16 @@ class MentionLinker:
         spans = [(m.start(), m.start() + len(_bare(m.group())), _norm(m.group())) for m in found]
         best: dict[int, Mention] = {}
         for i, (start, end, word) in enumerate(spans):
-            for length in range(1, min(self.longest, len(spans) - i) + 1):
-                words = tuple(w for _, _, w in spans[i : i + length])
-                for entity in self.exact.get(words, ()):
-                    _keep(best, Mention(start, spans[i + length - 1][1], entity, EXACT))
-            for name in related_words().get(word, ()):
-                for entity in self.exact.get(tuple(name.split()), ()):
-                    _keep(best, Mention(start, end, entity, STEM))
+            node = self.names
+            for _, last, following in islice(spans, i, None):
+                longer = node.longer.get(following)
+                if longer is None:
+                    break
+                node = longer
+                for entity in node.entities:
+                    _keep(best, Mention(start, last, entity, EXACT))
+            for entity in self.related.get(word, ()):
+                _keep(best, Mention(start, end, entity, STEM))
             if len(word) < 3 or word in _STOP:
                 continue
             # A word of a proper name must be written with a capital; a common noun may be.

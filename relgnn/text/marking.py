@@ -9,21 +9,28 @@ from typing import NamedTuple
 import numpy as np
 
 from relgnn.data import KnowledgeGraph, Sentence
+from relgnn.text.blocking import NO_SPAN
 from relgnn.text.encoder import Span
-from relgnn.text.evidence import NO_SPAN, Evidence
+from relgnn.text.evidence import Evidence
+from relgnn.text.linking import COREFERENT
 
 NEITHER, HEAD, TAIL = 0, 1, 2
 LEAST_TOKENS = 16
 
 
 class Occurrence(NamedTuple):
-    """One sentence that may speak of a pair; a span is `NO_SPAN` where the entity is unnamed."""
+    """One sentence that may speak of a pair; a span is `NO_SPAN` where the entity is unnamed.
+
+    A coreferent span, a pronoun or a description, does not say who it is.
+    """
 
     text: str
     head_name: str
     tail_name: str
     head_span: Span
     tail_span: Span
+    head_coreferent: bool = False
+    tail_coreferent: bool = False
 
 
 def occurrences(
@@ -37,13 +44,17 @@ def occurrences(
         evidence: who is where.
         rows: int64 [M], rows of `evidence`.
     """
-    names = graph.entity_names
+    names, coreferent = graph.entity_names, evidence.head_coreferent
     columns = (
-        evidence.sentence, evidence.head, evidence.tail, evidence.head_span, evidence.tail_span
+        evidence.sentence, evidence.head, evidence.tail, evidence.head_span, evidence.tail_span,
+        np.zeros(len(evidence.head), bool) if coreferent is None else coreferent,
+        evidence.kind == COREFERENT,
     )  # fmt: skip
     return [
-        Occurrence(sentences[s].text, names[h], names[t], (a, b), (c, d))
-        for s, h, t, (a, b), (c, d) in zip(*(x[rows].tolist() for x in columns), strict=True)
+        Occurrence(sentences[s].text, names[h], names[t], (a, b), (c, d), *flags)
+        for s, h, t, (a, b), (c, d), *flags in zip(
+            *(x[rows].tolist() for x in columns), strict=True
+        )
     ]
 
 
@@ -80,7 +91,8 @@ def mark(
     """Choose each row's tokens and say whose they are.
 
     An entity that the sentence does not name stands before it: "Ada Lovelace She was born in
-    London." So does the head where both mentions overlap. Of a sentence that is too long, the
+    London." So does the head where both mentions overlap, and whom a sentence only calls "She",
+    which is marked as well. Of a sentence that is too long, the
     tokens nearest to either mention are kept, so that no mention is lost.
 
     Args:
@@ -113,10 +125,13 @@ def _mark(
     owner = np.zeros(len(sentence.characters), dtype=np.int8)
     before: list[int] = []
     owner_before: list[int] = []
-    for who, span, name in ((HEAD, head, row.head_name), (TAIL, tail, row.tail_name)):
+    for who, span, name, coreferent in (
+        (HEAD, head, row.head_name, row.head_coreferent),
+        (TAIL, tail, row.tail_name, row.tail_coreferent),
+    ):
         if span:
             owner[span[0] : span[1]] = who
-        else:
+        if not span or coreferent:
             named = texts[name]
             first, last = tokens_of((0, len(name)), named.characters, longest_name) or (0, 0)
             before += range(named.start + first, named.start + last)

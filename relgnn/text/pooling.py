@@ -1,9 +1,14 @@
-"""Pooling over ranges and groups of vectors without a loop over them."""
+"""Pooling over ranges and groups of vectors or logits without a loop over them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 from torch import Tensor
+
+from relgnn.config import Pooling
 
 
 def range_max(states: Tensor, start: Tensor, end: Tensor) -> Tensor:
@@ -57,3 +62,69 @@ def group_logsumexp(scores: Tensor, group: Tensor, groups: int) -> Tensor:
     total = scores.new_zeros(shape).index_add(0, group, shifted)
     empty = torch.isinf(top)
     return torch.where(empty, top, total.where(~empty, 1.0).log() + top)
+
+
+def pool_rows(
+    row_logits: np.ndarray, pair: np.ndarray, num_pairs: int, pooling: Pooling = "logsumexp"
+) -> np.ndarray:
+    """Logits [P, 2R] of pairs, pooled over their rows z_i.
+
+        logsumexp   log Σ exp z_i, a smooth "at least one says so"
+        mean        Σ z_i / n
+        noisy_or    logit(1 − Π (1 − σ(z_i))): at least one is right, each by itself (Pearl, 1988)
+        attention   Σ softmax(z)_i z_i: selective attention (Lin et al., 2016) whose query is the
+                    classifier's own vector of the relation, as the classifier is linear
+
+    Args:
+        row_logits: [M, 2R].
+        pair: int64 [M], each row's pair.
+        num_pairs: P.
+        pooling: see above.
+
+    Returns:
+        float32; nan for a pair without a row.
+    """
+    pooled = np.full((num_pairs, row_logits.shape[1]), np.nan, dtype=np.float32)
+    if len(pair):
+        order = np.argsort(pair, kind="stable")
+        found, starts = np.unique(pair[order], return_index=True)
+        pooled[found] = _POOLED[pooling](row_logits[order], starts)
+    return pooled
+
+
+def _logsumexp(z: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    total: np.ndarray = np.logaddexp.reduceat(z, starts, axis=0)
+    return total
+
+
+def _pooled_mean(z: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    mean: np.ndarray = np.add.reduceat(z, starts, axis=0) / _sizes(z, starts)[:, None]
+    return mean
+
+
+def _noisy_or(z: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    # log Π (1 − σ(z)) = −Σ log(1 + e^z) = −n; the logit of 1 − e^−n is log(e^n − 1).
+    n = np.add.reduceat(np.logaddexp(0.0, z.astype(np.float64)), starts, axis=0)
+    # n is 0 where e^z is below what a double tells from 1; there the sum of e^z is n.
+    few = _logsumexp(z.astype(np.float64), starts)
+    small = n < 1e-9
+    logit: np.ndarray = np.where(small, few, n + np.log(-np.expm1(-np.where(small, 1.0, n))))
+    return logit
+
+
+def _attention(z: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    total = np.repeat(_logsumexp(z, starts), _sizes(z, starts), axis=0)
+    pooled: np.ndarray = np.add.reduceat(np.exp(z - total) * z, starts, axis=0)
+    return pooled
+
+
+def _sizes(z: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    return np.diff(starts, append=len(z))
+
+
+_POOLED: dict[Pooling, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "logsumexp": _logsumexp,
+    "mean": _pooled_mean,
+    "noisy_or": _noisy_or,
+    "attention": _attention,
+}

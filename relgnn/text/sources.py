@@ -14,7 +14,8 @@ from relgnn.data.registry import find, load
 from relgnn.data.relations import Example, RelationData, is_relations, read_relations
 from relgnn.data.tables import find_file
 from relgnn.errors import InputError
-from relgnn.text.evidence import NO_SPAN, find_evidence
+from relgnn.text.blocking import NO_SPAN
+from relgnn.text.evidence import find_evidence
 from relgnn.text.linking import EXACT
 
 WIKIDATA = re.compile(r"P\d+")

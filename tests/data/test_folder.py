@@ -96,6 +96,23 @@ def test_the_fourth_column_is_a_page_without_texts(write_folder: WriteFolder) ->
     assert named.aliases == (("A", "Annie"), (), ())
 
 
+def test_aliases_come_from_a_file_of_their_own(write_folder: WriteFolder) -> None:
+    path = write_folder(aliases_tsv="a\tAnnie\nc\tCyrus, the Great\na\tA. N.\na\tAnnie\n")
+    assert load(path).aliases == (("Annie", "A. N."), (), ("Cyrus, the Great",))
+    assert check_folder(path).problems == ()
+    both = read_folder(
+        write_folder(entities_tsv="a\tAnn\t\tA, Annie\nb\tBob\nc\tCy\n",
+                     aliases_tsv="a\tAnnie\nb\tBobby\n"),
+        fourth="aliases",
+    )  # fmt: skip
+    assert both.aliases == (("A", "Annie"), ("Bobby",), ())
+
+
+def test_no_aliases_leave_the_checksum_alone(write_folder: WriteFolder) -> None:
+    assert load(write_folder()).aliases == ()
+    assert load(write_folder(aliases_tsv="a\tAnnie\n")).checksum != load(write_folder("b")).checksum
+
+
 def test_times_come_from_a_fourth_column(write_folder: WriteFolder) -> None:
     graph = load(
         write_folder(
@@ -112,6 +129,9 @@ def test_times_come_from_a_fourth_column(write_folder: WriteFolder) -> None:
 
 # What is changed; the code, the place and a part of what the message says.
 ERRORS = [
+    ({"aliases_tsv": "a\tA\nz\tZoe\n"}, "unknown_entity", "aliases.tsv:2", "add it there"),
+    ({"aliases_tsv": "a\t \n"}, "empty_cell", "aliases.tsv:1", "the alias is empty"),
+    ({"aliases_tsv": "a\n"}, "columns", "aliases.tsv:1", "found 1 column, expected 2"),
     ({"train_tsv": None}, "missing", "train.tsv", "put the train triples there"),
     ({"valid_tsv": None}, "missing", "valid.tsv", "put the valid triples there"),
     ({"train_tsv": ""}, "empty_train", "train.tsv", "at least one training triple"),

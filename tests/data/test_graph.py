@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relgnn.data import KnowledgeGraph, Text
-from relgnn.data.graph import first_occurrence
+from relgnn.data.graph import first_occurrence, sentences_of
 from relgnn.errors import InputError
 
 
@@ -191,3 +192,24 @@ def test_first_occurrence_tells_times_apart() -> None:
     rows = np.array([[0, 0, 1], [1, 0, 0], [0, 0, 1], [0, 0, 1]])
     assert first_occurrence(rows).tolist() == [0, 1, 0, 0]
     assert first_occurrence(rows, np.array(["1", "1", "2", "1"])).tolist() == [0, 1, 2, 0]
+
+
+def test_a_line_break_between_sentences_is_a_paragraph_break() -> None:
+    text = Text("t", "\n One. Two\nlines here. \nThree. Four.\n\n\nFive.", None)
+    found = list(sentences_of([text, Text("u", "Six.\nSeven.", 1)]))
+    assert [(s.id, s.paragraph) for s in found] == list(enumerate([0, 0, 1, 1, 2, 0, 1]))
+    assert [s.text for s in found][1] == "Two\nlines here."
+    assert all(s.text == (text.text)[s.start : s.end] for s in found[:5])
+
+
+def test_sentences_are_cut_only_when_asked_for() -> None:
+    read = []
+
+    def texts() -> Iterator[Text]:
+        for number in range(10**9):
+            read.append(number)
+            yield Text(str(number), "One. Two.", None)
+
+    sentences = sentences_of(texts())
+    assert [next(sentences).text_id for _ in range(3)] == ["0", "0", "1"]
+    assert read == [0, 1]

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from relgnn.config import Pooling
 from relgnn.data import KnowledgeGraph
 from relgnn.linkpred.fit import Fitted
 from relgnn.linkpred.task import Supervision
@@ -18,12 +21,15 @@ from relgnn.loop import estep
 from relgnn.loop.candidates import Candidates, pair_folds
 from relgnn.loop.estep import EStep, Judgement, edge_evidence, rows_to_read
 from relgnn.loop.pseudo import Pseudo
+from relgnn.loop.records import write_round
 from relgnn.loop.views import Before
 from relgnn.loop.world import World
+from relgnn.posterior.selectors import Accepted
 from relgnn.rules.judge import FEATURES
-from relgnn.text.evidence import Evidence
+from relgnn.text.evidence import Evidence, find_evidence
 from relgnn.text.linking import EXACT, IMPLIED, PART, STEM
 from relgnn.text.pairs import PairLabels
+from relgnn.text.pooling import pool_rows
 from tests.linkpred.toy import BORN, KNOWS, LIVES, PEOPLE, toy_facts, toy_graph
 from tests.loop.toy import toy_world
 
@@ -303,6 +309,62 @@ def test_the_graph_proposes_pairs_that_no_sentence_names(judgement: Judgement) -
     alone = EStep(toy_world("loop.implied=0")).run(1, Pseudo.none())
     assert not alone.candidates.implied.any()
     assert alone.evidence.num_pairs < judgement.evidence.num_pairs
+
+
+def test_each_side_judges_what_the_other_proposes(judgement: Judgement) -> None:
+    """The text says something of pairs that the graph proposed, the graph of those of the text."""
+    implied, posteriors = judgement.candidates.implied, judgement.posteriors
+    for proposer in (implied, ~implied):
+        for said in (posteriors.p_text[proposer], posteriors.p_graph[proposer]):
+            assert len(said) and np.isfinite(said).all() and np.ptp(said) > 0
+
+
+@pytest.mark.parametrize("overrides", [(), ("loop.coreference=true",)])
+def test_the_record_says_who_proposed_each_pair(overrides: tuple[str, ...], tmp_path: Path) -> None:
+    """The graph where no sentence names both, the text elsewhere; read back from the file."""
+    world = toy_world(*overrides)
+    found = EStep(world).run(1, Pseudo.none())
+    nothing = Accepted(np.zeros(0, int), np.zeros(0), np.full(len(found.candidates), "low"))
+    write_round(tmp_path, world.graph, world.sentences, found, nothing)
+    table = pd.read_parquet(tmp_path / "candidates.parquet")
+    linked = find_evidence(
+        world.graph, world.sentences, coreference="loop.coreference=true" in overrides
+    )
+    names = world.graph.entities
+    named = {
+        frozenset((names[h], names[t]))
+        for h, t in zip(linked.pair_head.tolist(), linked.pair_tail.tolist(), strict=True)
+    }
+    assert set(table["proposer"]) == {"text", "graph"}
+    for row in table.itertuples():
+        is_named = frozenset((row.head, row.tail)) in named
+        assert row.proposer == ("text" if is_named else "graph")
+
+
+def test_coreference_is_idle_unless_it_is_asked_for() -> None:
+    idle = EStep(toy_world()).linked
+    before = find_evidence(toy_graph(), toy_graph().sentences())
+    assert idle.head_coreferent is None
+    for name in ("head", "tail", "sentence", "head_span", "tail_span", "kind", "pair"):
+        np.testing.assert_array_equal(getattr(idle, name), getattr(before, name))
+    step = EStep(toy_world("loop.coreference=true"))
+    assert step.linked.head_coreferent is not None
+
+
+def test_the_extractors_rows_are_pooled_as_asked(
+    blank_extractor: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Pooling] = []
+
+    def spy(logits: np.ndarray, pair: np.ndarray, pairs: int, pooling: Pooling) -> np.ndarray:
+        asked.append(pooling)
+        return pool_rows(logits, pair, pairs, pooling)
+
+    monkeypatch.setattr(estep, "pool_rows", spy)
+    limit = "loop.extractor.max_candidates=60"
+    votes(toy_graph(), None, limit)
+    votes(toy_graph(), None, limit, "loop.pooling=mean")
+    assert asked == ["logsumexp", "mean"]
 
 
 def test_an_e_step_repeats(judgement: Judgement) -> None:

@@ -43,6 +43,28 @@ def test_the_checkpoint_gives_the_metrics_of_the_training(
     assert opened.evaluate(split)[1] == load_json(own_run / "metrics.json")[split]
 
 
+def test_a_run_with_coreference_reads_new_text_the_same_way(
+    own_config: Path, tmp_path: Path
+) -> None:
+    """The pair model has inputs for pronouns, which a new text must fill as the corpus did."""
+    data = tmp_path / "data"
+    shutil.copytree(own_config.parent / "data", data)
+    people = [line.split("\t")[0] for line in (data / "entities.tsv").read_text().splitlines()]
+    (data / "types.tsv").write_text("".join(f"{one}\thuman\n" for one in people[:20]))
+    changes = [
+        f"data.path={data}", "loop.coreference=true", "loop.pooling=noisy_or", "train.epochs=1",
+        "loop.controls=[]",
+    ]  # fmt: skip
+    run(load_config(own_config, changes), tmp_path / "run")
+    again = open_run(tmp_path / "run")
+    assert again.text_model.loop.pooling == "noisy_or"
+    found = again.extract(TEXT)
+    she = TEXT.index("She"), TEXT.index("She") + 3
+    lives = [e for e in found if (e.head_name, e.tail_name) == ("Ada Abel", "Bern")]
+    assert lives and {e.head_span for e in lives} == {she}
+    assert all(0 <= e.probability <= 1 for e in found)
+
+
 def test_a_score_is_that_of_both_directions(opened: OpenRun) -> None:
     head, relation, tail = opened.graph.test[0].tolist()
     [(score, probability)] = opened.score(opened.graph.test[:1])

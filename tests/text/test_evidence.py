@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ import torch
 from torch import Tensor
 
 from relgnn.data.graph import Text
+from relgnn.text.blocking import NO_SPAN
 from relgnn.text.encoder import TextEncoder
 from relgnn.text.evidence import (
-    NO_SPAN,
     Evidence,
     PairFeatures,
     SentenceVectors,
@@ -21,7 +22,7 @@ from relgnn.text.evidence import (
     find_evidence,
     pool_evidence,
 )
-from relgnn.text.linking import EXACT, IMPLIED, KINDS, STEM
+from relgnn.text.linking import COREFERENT, EXACT, IMPLIED, STEM
 from tests.text.toy import toy_graph
 
 NAMES = ("Ada", "Bonn", "painter", "Cork", "Ben")
@@ -144,7 +145,7 @@ def test_an_unnamed_head_has_the_zero_vector(features: PairFeatures) -> None:
 
 def test_shape_counts_kinds_names_and_places(features: PairFeatures) -> None:
     pairs = list(zip(features.head.tolist(), features.tail.tolist(), strict=True))
-    kinds = len(KINDS)
+    kinds = COREFERENT
     shape = features.shape[pairs.index((0, 1))]
     flags, logs = shape[:kinds], shape[kinds : 2 * kinds]
     assert flags.tolist() == [1.0, *[0.0] * (kinds - 1)]
@@ -154,3 +155,74 @@ def test_shape_counts_kinds_names_and_places(features: PairFeatures) -> None:
     assert (named, paged, opening, earliest) == (1, 1, 1, 0)
     stem_only = features.shape[pairs.index((0, 2))]
     assert stem_only[STEM] == 1 and stem_only[2 * kinds + 3] == 0
+
+
+def test_aliases_of_the_graph_make_pairs() -> None:
+    aliases = ((), ("the river town",), (), ("Corcaigh",), ())
+    texts = (Text("page", "Ada left the River Town for Corcaigh.", 0),)
+    graph = replace(GRAPH, aliases=aliases, texts=texts)
+    assert rows(find_evidence(graph, graph.sentences())) >= {
+        (0, 1, 0, (0, 3), (9, 23), EXACT), (0, 3, 0, (0, 3), (28, 36), EXACT),
+    }  # fmt: skip
+    none = rows(find_evidence(replace(graph, aliases=()), graph.sentences()))
+    assert {(h, t) for h, t, *_ in none} == set()
+
+
+TYPED = replace(GRAPH, types=(("human",), ("city",), ("profession",), ("city",), ("human",)))
+
+
+def test_a_pronoun_is_a_mention_where_it_is_asked_for() -> None:
+    """Two more spans, and nothing else: "She" is Ada on Ada's page."""
+    idle, found = (find_evidence(TYPED, SENTENCES, coreference=asked) for asked in (False, True))
+    assert idle.head_coreferent is None and found.head_coreferent is not None
+    spoken = {row(found, i) for i in np.flatnonzero(found.head_coreferent)}
+    assert spoken == {
+        (0, 3, 1, (0, 3), (17, 21), EXACT), (0, 2, 1, (0, 3), (25, 33), STEM),
+        (0, 1, 1, (0, 3), (43, 47), EXACT),
+    }  # fmt: skip
+    assert rows(idle) == rows(found) - spoken | {
+        (h, t, s, NO_SPAN, tail, kind) for h, t, s, _, tail, kind in spoken
+    }
+    assert rows(idle) == rows(find_evidence(GRAPH, SENTENCES))
+
+
+def test_coreference_adds_columns_and_leaves_the_others(minilm: TextEncoder) -> None:
+    idle, found = (find_evidence(TYPED, SENTENCES, coreference=asked) for asked in (False, True))
+    vectors = encode_corpus(TYPED, SENTENCES, found, minilm)
+    before, after = (pool_evidence(SENTENCES, e, vectors) for e in (idle, found))
+    width = before.shape.shape[1]
+    assert width == 2 * COREFERENT + 5 and after.shape.shape[1] == width + 4
+    # A pronoun is no name: whether the head is named stays as it was.
+    assert torch.equal(after.shape[:, :width], before.shape)
+    pairs = list(zip(after.head.tolist(), after.tail.tolist(), strict=True))
+    assert after.shape[pairs.index((0, 1)), width:].tolist() == pytest.approx(
+        [1, 0, np.log(2), 0], abs=1e-6
+    )
+    assert after.shape[pairs.index((4, 3)), width:].tolist() == [0, 0, 0, 0]
+    assert after.head_mention[pairs.index((0, 3))].norm() > 0
+
+
+def test_a_coreferent_tail_is_of_a_kind_of_its_own(minilm: TextEncoder) -> None:
+    texts = (Text("bonn", "Ben was the mayor of it. He was born in Cork.", 1),)
+    graph = replace(TYPED, texts=texts)
+    sentences = graph.sentences()
+    found = find_evidence(graph, sentences, coreference=True)
+    assert {r for r in rows(found) if r[5] == COREFERENT} == {
+        (1, 4, 1, NO_SPAN, (0, 2), COREFERENT), (3, 4, 1, (15, 19), (0, 2), COREFERENT),
+    }  # fmt: skip
+    features = pool_evidence(sentences, found, encode_corpus(graph, sentences, found, minilm))
+    pairs = list(zip(features.head.tolist(), features.tail.tolist(), strict=True))
+    only = features.shape[pairs.index((3, 4))]
+    assert only[-4:].tolist() == pytest.approx([0, 1, 0, np.log(2)], abs=1e-6)
+    assert only[: 2 * COREFERENT].sum() == 0 and only[2 * COREFERENT] == pytest.approx(np.log(2))
+
+
+def test_implied_rows_keep_what_is_coreferent() -> None:
+    found = find_evidence(TYPED, SENTENCES, coreference=True)
+    blank = torch.zeros(len(SENTENCES), 2)
+    vectors = SentenceVectors(blank, blank, [], torch.zeros(5, 2), torch.zeros(5, 2))
+    wider = add_implied(found, TYPED, SENTENCES, vectors, np.array([4]), np.array([1]))
+    assert wider.head_coreferent is not None and found.head_coreferent is not None
+    old = len(found.head)
+    assert (wider.head_coreferent[:old] == found.head_coreferent).all()
+    assert wider.kind[old:].tolist() == [IMPLIED] and not wider.head_coreferent[old:].any()

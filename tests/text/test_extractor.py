@@ -19,7 +19,6 @@ from relgnn.text.extractor import (
     fit_extractor,
     length_buckets,
     load_extractor,
-    pool_rows,
     save_extractor,
     score_rows,
 )
@@ -83,7 +82,7 @@ def test_labels_of_a_fold_do_not_reach_its_logits(
 def test_markers_tell_who_is_who(encoder: SplitEncoder) -> None:
     """One sentence, both ways round: only the markers say which output is meant."""
     straight = ROWS
-    turned = [Occurrence(t, b, a, tail, head) for t, a, b, head, tail in ROWS]
+    turned = [Occurrence(t, b, a, tail, head) for t, a, b, head, tail, *_ in ROWS]
     rows = encoder.read([*straight, *turned])
     outputs = np.concatenate([RELATION, RELATION + 2])
     known = labels(np.arange(len(rows)), outputs)
@@ -185,15 +184,6 @@ def test_all_rows_of_a_labelled_pair_are_labelled(
     )  # fmt: skip
     assert task.labelled.tolist() == [12, 13, 14, 15]
     assert task.weights[task.line[12]].tolist() == [0, 0, 0.5, 0]
-
-
-def test_pooling_says_at_least_one() -> None:
-    logits = np.array([[0.0, -5.0], [1.0, -4.0], [2.0, 3.0]], dtype=np.float32)
-    pooled = pool_rows(logits, np.array([2, 0, 2]), 4)
-    assert np.isnan(pooled[[1, 3]]).all()
-    np.testing.assert_allclose(pooled[0], logits[1])
-    np.testing.assert_allclose(pooled[2], np.log(np.exp(logits[[0, 2]]).sum(0)), rtol=1e-5)
-    assert np.isnan(pool_rows(np.zeros((0, 2), np.float32), np.zeros(0, int), 1)).all()
 
 
 def test_without_labels_everything_is_unlikely(encoder: SplitEncoder, states: LowerStates) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relgnn.text.linking import EXACT, PART, STEM, MentionLinker, plain_name, stem
+from relgnn.text.linking import EXACT, PART, STEM, WORD, MentionLinker, plain_name, stem
 
 NAMES = (
     "France", "Angela Merkel", "painter", "Emma Stone", "Bonn", "Selena (film)", "Mont Blanc", "",
@@ -90,3 +92,36 @@ def test_plain_name_drops_only_brackets_at_the_end() -> None:
 def test_entities_with_one_name_all_link() -> None:
     linker = MentionLinker(["Paris", "Paris"])
     assert np.array([m.entity for m in linker.link("Paris.")]).tolist() == [0, 1]
+
+
+WORDS = ("New", "York", "City", "the", "of", "Bonn", "new", "Yorks", "St.", "York's")
+phrases = st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(" ".join)
+
+
+def normal(text: str) -> list[str]:
+    return [re.sub(r"['’]s$", "", m.group().rstrip(".")).lower() for m in WORD.finditer(text)]
+
+
+@given(st.lists(st.tuples(phrases, st.lists(phrases, max_size=2)), min_size=1, max_size=6), phrases)
+def test_whole_names_are_those_of_the_naive_search(
+    entities: list[tuple[str, list[str]]], sentence: str
+) -> None:
+    """Every run of words is compared with every name and alias."""
+    names, aliases = zip(*entities, strict=True)
+    found = {m.entity: m for m in MentionLinker(names, aliases).link(sentence) if m.kind == EXACT}
+    words, places = normal(sentence), [m.start() for m in WORD.finditer(sentence)]
+    for entity, (name, others) in enumerate(entities):
+        starts = [
+            i
+            for form in (name, *others)
+            for i in range(len(words))
+            if words[i : i + len(normal(form))] == normal(form)
+        ]
+        assert (entity in found) == bool(starts)
+        if starts:
+            assert found[entity].start == places[min(starts)]
+
+
+def test_an_alias_is_a_part_and_a_stem_too() -> None:
+    linker = MentionLinker(["Germany"], [["Federal Bundesrepublik"]])
+    assert found(linker, "The Bundesrepublik grew.") == {("Bundesrepublik", 0, PART)}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relgnn.data.graph import Text
-from relgnn.text.evidence import NO_SPAN, find_evidence
+from relgnn.text.blocking import NO_SPAN
+from relgnn.text.evidence import find_evidence
 from relgnn.text.marking import HEAD, TAIL, Occurrence, TextTokens, mark, occurrences
 from tests.text.toy import toy_graph
 
@@ -126,3 +129,34 @@ def test_evidence_becomes_occurrences() -> None:
         Occurrence("She saw Bonn.", "Ada", "Bonn", NO_SPAN, (8, 12)),
         Occurrence("Ada saw Bonn.", "Ada", "Bonn", (0, 3), (8, 12)),
     ]
+
+
+def test_a_pronoun_is_marked_and_its_name_stands_before_it() -> None:
+    text = "She was born in London."
+    spans = (0, 3), (16, 22)
+    texts = tokens([text, "Ada Lovelace", "London"])
+    named, spoken, both = (
+        mark([Occurrence(text, "Ada Lovelace", "London", *spans, *flags)], texts, 64)
+        for flags in ((), (True,), (True, True))
+    )
+    size = len(named.place)
+    assert spoken.owner.tolist()[-size:] == named.owner.tolist()
+    assert spoken.place.tolist()[-size:] == named.place.tolist()
+    assert set(spoken.owner.tolist()[:-size]) == {HEAD}
+    assert len(both.place) == len(spoken.place) + 1
+    assert set(both.owner.tolist()[: len(both.place) - size]) == {HEAD, TAIL}
+    # A short row keeps both mentions and both names.
+    short = mark([Occurrence(text * 9, "Ada Lovelace", "London", *spans, True)],
+                 tokens([text * 9, "Ada Lovelace", "London"]), 16)  # fmt: skip
+    assert len(short.place) == 16 and short.owner.tolist().count(HEAD) == 3
+
+
+def test_coreferent_evidence_becomes_coreferent_occurrences() -> None:
+    graph = replace(
+        toy_graph((Text("p", "Ada saw Bonn. She was in Bonn.", 0),), ("Ada", "Bonn")),
+        types=(("human",), ("city",)),
+    )
+    evidence = find_evidence(graph, graph.sentences(), coreference=True)
+    found = occurrences(graph, graph.sentences(), evidence, np.arange(len(evidence.pair)))
+    assert [row.head_coreferent for row in found] == [False, True]
+    assert found[1].head_span == (0, 3) and not found[1].tail_coreferent
