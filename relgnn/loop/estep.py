@@ -22,6 +22,7 @@ from relgnn.loop.candidates import (
 from relgnn.loop.controls import supervise
 from relgnn.loop.pseudo import Pseudo, is_in
 from relgnn.loop.views import Before, Fused, fuse
+from relgnn.loop.votes import Votes
 from relgnn.loop.world import World
 from relgnn.posterior.selectors import Posteriors
 from relgnn.rules.judge import FEATURES, RuleJudge
@@ -65,6 +66,7 @@ class Judgement:
         report: label frequencies and calibration, by view.
         given: what the views say of the candidates that are in train, which were judged by models
             that had not seen them: what a promise of precision is calibrated on.
+        votes: what all this follows from.
     """
 
     candidates: Candidates
@@ -74,6 +76,7 @@ class Judgement:
     selectable: np.ndarray
     report: dict[str, Any]
     given: Posteriors | None = None
+    votes: Votes | None = None
 
 
 class EStep:
@@ -104,10 +107,15 @@ class EStep:
             pseudo: accepted in the round before.
             before: what the rounds before said; None in the first.
         """
+        return self._fused(*self._vote(round_, pseudo), before)
+
+    def _vote(self, round_: int, pseudo: Pseudo) -> tuple[Votes, Evidence, PairFeatures]:
+        """Every view's votes, and the evidence that they are about."""
         world, loop = self.world, self._loop
         graph = world.graph
         judges = self._judges(round_, pseudo)
-        evidence = self._with_proposals(judges)
+        proposed = self._proposals(judges)
+        evidence = self._with(proposed)
         features = pool_evidence(world.sentences, evidence, self.vectors)
         folds = pair_folds(evidence.pair_head, evidence.pair_tail, loop.folds)
         known = np.concatenate([graph.train, pseudo.triples])
@@ -131,7 +139,7 @@ class EStep:
         }
         if loop.rules is not None:
             votes["rules"] = self._rule_votes(pseudo, found)
-        return self._fused(found, votes, evidence, features, before)
+        return Votes(found, votes, proposed), evidence, features
 
     def _extractor_votes(
         self,
@@ -222,26 +230,27 @@ class EStep:
         given = self.world.graph.train[self._given_fold != fold]
         return given, pseudo.subset(~own)
 
-    def _with_proposals(self, judges: list[Fitted]) -> Evidence:
-        """The linked evidence and the pairs that the graph proposes.
+    def _proposals(self, judges: list[Fitted]) -> np.ndarray:
+        """Pairs [P, 2] that the graph proposes.
 
         A pair is proposed only by the judge that knows nothing of it, so whether a pair is here
         says nothing of whether it is given.
         """
         world, limit = self.world, self._loop.implied
-        if not limit:
-            return self.linked
-        heads, tails = [], []
-        for k, judge in enumerate(judges):
+        found = [np.zeros((0, 2), dtype=np.int64)]
+        for k, judge in enumerate(judges if limit else ()):
             seen = world.graph.train[self._given_fold != k]
-            head, tail = propose_pairs(judge.model, judge.graph, seen, ANSWERS, limit)
-            own = pair_folds(head, tail, len(judges)) == k
-            heads.append(head[own])
-            tails.append(tail[own])
+            pairs = np.column_stack(propose_pairs(judge.model, judge.graph, seen, ANSWERS, limit))
+            found.append(pairs[pair_folds(pairs[:, 0], pairs[:, 1], len(judges)) == k])
+        return np.concatenate(found)
+
+    def _with(self, proposed: np.ndarray) -> Evidence:
+        """The linked evidence and the pairs that the graph proposes."""
+        if not self._loop.implied:
+            return self.linked
         return add_implied(
-            self.linked, world.graph, world.sentences, self.vectors,
-            np.concatenate(heads), np.concatenate(tails),
-        )  # fmt: skip
+            self.linked, self.world.graph, self.world.sentences, self.vectors, *proposed.T
+        )
 
     def _graph_votes(self, judges: list[Fitted], found: Candidates) -> np.ndarray:
         """log P(t | h, r) and log P(h | r, t), [C, 2], by the judge of each candidate's fold."""
@@ -263,15 +272,9 @@ class EStep:
             votes[own] = judge.features(found.triples[own])
         return votes
 
-    def _fused(
-        self,
-        found: Candidates,
-        votes: dict[str, np.ndarray],
-        evidence: Evidence,
-        features: PairFeatures,
-        before: Before | None,
-    ) -> Judgement:
-        graph = self.world.graph
+    def _weighed(self, votes: Votes, before: Before | None) -> dict[str, Fused]:
+        """The posterior of all views together, `fused`, and of each alone."""
+        graph, found = self.world.graph, votes.candidates
         given = is_in(found.triples, graph.train)
         # Of the other folds: a rare relation's own count would tell that a candidate is given.
         frequency = np.stack(
@@ -283,21 +286,32 @@ class EStep:
         extra = np.column_stack([np.log1p(frequency), found.implied])
         views: dict[str, Fused] = {}
         relation = found.relation if self._loop.label_frequency_by_relation else None
-        for name, own in {"fused": np.column_stack(list(votes.values())), **votes}.items():
+        together = np.column_stack(list(votes.by_view.values()))
+        for name, own in {"fused": together, **votes.by_view}.items():
             # How many true triples are given is a fact of the data. Judges that have seen accepted
             # triples tell given from hidden ones by what was accepted near them, and would have
             # it that more are given.
             c = before.label_frequency[name] if before else self._loop.label_frequency
             views[name] = fuse(own, extra, given, found.fold, c, relation, graph.num_relations)
+        return views
+
+    def _fused(
+        self, votes: Votes, evidence: Evidence, features: PairFeatures, before: Before | None
+    ) -> Judgement:
+        graph, found = self.world.graph, votes.candidates
+        given = is_in(found.triples, graph.train)
+        views = self._weighed(votes, before)
         p = views["fused"].p
         if before is not None:
             p = before.average(found.triples, p)
         new = ~given
         silent = np.full(len(found), np.nan)
+        text, graph_, rules = (
+            views[name].p if name in views else silent for name in ("text", "graph", "rules")
+        )
         posteriors = Posteriors(
-            found.head, found.relation, found.tail, p, views["text"].p, views["graph"].p,
-            views["rules"].p if "rules" in views else silent, found.fold,
-        )  # fmt: skip
+            found.head, found.relation, found.tail, p, text, graph_, rules, found.fold
+        )
         return Judgement(
             found.subset(new),
             posteriors.subset(new),
@@ -306,6 +320,7 @@ class EStep:
             ~is_in(found.triples[new], graph.valid),
             {name: view.report(given) for name, view in views.items()},
             posteriors.subset(given),
+            votes,
         )
 
 

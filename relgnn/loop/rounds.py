@@ -196,6 +196,8 @@ class Loop:
             given = np.concatenate([graph.train, taught.triples])
             edge_text = edge_evidence(judgement.features, given).half()
             save_tensors(text_path, {"edge_text": edge_text})
+            if judgement.votes is not None:
+                judgement.votes.save(self.round_folder(number))
             reader = fit_text_model(self.world, judgement.features, previous)
             save_pairs(self.round_folder(number) / TEXT_MODEL, reader)
             self.e_step.save_extractor(self.round_folder(number) / TEXT_MODEL)

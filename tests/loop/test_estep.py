@@ -18,11 +18,12 @@ from relgnn.data import KnowledgeGraph
 from relgnn.linkpred.fit import Fitted
 from relgnn.linkpred.task import Supervision
 from relgnn.loop import estep
-from relgnn.loop.candidates import Candidates, pair_folds
+from relgnn.loop.candidates import pair_folds
 from relgnn.loop.estep import EStep, Judgement, edge_evidence, rows_to_read
 from relgnn.loop.pseudo import Pseudo
 from relgnn.loop.records import write_round
 from relgnn.loop.views import Before
+from relgnn.loop.votes import Votes
 from relgnn.loop.world import World
 from relgnn.posterior.selectors import Accepted
 from relgnn.rules.judge import FEATURES
@@ -37,15 +38,15 @@ FOLDS, HELD = 3, 1
 EVERYTHING = (f"loop.folds={FOLDS}", "loop.candidates=1000000", "loop.implied=0")
 """No limit binds, and no pair is proposed by judges who know the held-out fold."""
 
-Votes = dict[tuple[int, ...], np.ndarray]
+Said = dict[tuple[int, ...], np.ndarray]
 
 
 class OpenEStep(EStep):
     """An E step that shows its votes before they are fused."""
 
-    def _fused(self, found: Candidates, votes: dict[str, np.ndarray], *rest: Any) -> Judgement:
-        self.found, self.votes = found, np.column_stack(list(votes.values()))
-        return super()._fused(found, votes, *rest)
+    def _fused(self, votes: Votes, *rest: Any) -> Judgement:
+        self.found, self.votes = votes.candidates, np.column_stack(list(votes.by_view.values()))
+        return super()._fused(votes, *rest)
 
 
 def fold_of(triples: np.ndarray) -> np.ndarray:
@@ -54,7 +55,7 @@ def fold_of(triples: np.ndarray) -> np.ndarray:
 
 def votes(
     graph: KnowledgeGraph, pseudo: Pseudo | None = None, *overrides: str
-) -> tuple[Votes, Votes]:
+) -> tuple[Said, Said]:
     """Text and graph votes of every candidate, in the held-out fold and elsewhere."""
     step = OpenEStep(toy_world(*EVERYTHING, *overrides, graph=graph))
     step.run(1, pseudo or Pseudo.none())
@@ -68,22 +69,22 @@ def votes(
 
 
 @cache
-def original(*overrides: str) -> tuple[Votes, Votes]:
+def original(*overrides: str) -> tuple[Said, Said]:
     return votes(toy_graph(), None, *overrides)
 
 
 @cache
-def with_accepted(*overrides: str) -> tuple[Votes, Votes]:
+def with_accepted(*overrides: str) -> tuple[Said, Said]:
     accepted = toy_facts()[0][26:]
     return votes(toy_graph(), Pseudo(accepted, np.full(len(accepted), 0.8)), *overrides)
 
 
 @cache
-def with_proposals() -> tuple[Votes, Votes]:
+def with_proposals() -> tuple[Said, Said]:
     return votes(toy_graph(), None, "loop.implied=1000000")
 
 
-def largest_change(one: Votes, other: Votes) -> float:
+def largest_change(one: Said, other: Said) -> float:
     assert all((np.isnan(one[t]) == np.isnan(other[t])).all() for t in one.keys() & other.keys())
     return max(float(np.nanmax(np.abs(one[t] - other[t]))) for t in one.keys() & other.keys())
 

@@ -1,0 +1,158 @@
+"""A finished loop again from its votes, with something changed: only graph models are trained.
+
+The judges' votes of every round are on disk, and what follows from them is cheap: weighing, choice,
+and the M step. So an ablation need not train the judges again. From the second round on the votes
+are those of judges that knew what the *original* run had accepted; a replay that accepts otherwise
+is an approximation there, and exact in the first round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from relgnn.config import Config, make_config
+from relgnn.errors import InputError
+from relgnn.loop.estep import EStep, Judgement
+from relgnn.loop.opened import open_run
+from relgnn.loop.pseudo import Pseudo
+from relgnn.loop.records import RoundTable
+from relgnn.loop.rounds import Loop, Round
+from relgnn.loop.verdicts import Verdicts
+from relgnn.loop.views import Before, Fused
+from relgnn.loop.votes import Votes
+from relgnn.loop.world import World
+from relgnn.text.evidence import pool_evidence
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a replay changes.
+
+    Args:
+        overrides: `key=value` of the configuration: selector, losses, weights, rounds. What the
+            judges were trained by has no effect any more.
+        without: views that have no say.
+        calibrated: False takes P(given | views) for the probability of being true.
+        noise: share of the accepted triples whose tail becomes any entity.
+    """
+
+    overrides: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    calibrated: bool = True
+    noise: float = 0.0
+
+
+class ReplayedEStep(EStep):
+    """An E step that has its votes from disk.
+
+    Args:
+        world: with the variant's configuration.
+        source: folder of the run whose votes they are.
+        variant: what is changed.
+        like: an E step on the same graph and texts, whose linking is taken over.
+    """
+
+    def __init__(self, world: World, source: Path, variant: Variant, like: EStep) -> None:
+        self.world, self.source, self.variant = world, source, variant
+        self.linked, self.vectors = like.linked, like.vectors
+        self.split_encoder = None
+        self._extractor = like._extractor
+
+    def run(self, round_: int, pseudo: Pseudo, before: Before | None = None) -> Judgement:
+        """Weigh a round's votes; `pseudo` was known to other judges and changes nothing."""
+        votes = Votes.load(self.source / "rounds" / str(round_))
+        missing = set(self.variant.without) - votes.by_view.keys()
+        if missing or not votes.by_view.keys() - set(self.variant.without):
+            raise InputError(
+                f"{self.source}: round {round_} has the views {', '.join(votes.by_view)}; leave "
+                "out some of them, not all"
+            )
+        kept = {n: x for n, x in votes.by_view.items() if n not in self.variant.without}
+        evidence = self._with(votes.proposed)
+        features = pool_evidence(self.world.sentences, evidence, self.vectors)
+        return self._fused(replace(votes, by_view=kept), evidence, features, before)
+
+    def _weighed(self, votes: Votes, before: Before | None) -> dict[str, Fused]:
+        found = super()._weighed(votes, before)
+        if self.variant.calibrated:
+            return found
+        return {name: replace(view, p=view.g) for name, view in found.items()}
+
+
+class ReplayedLoop(Loop):
+    """A loop over replayed votes.
+
+    Args:
+        world: with the variant's configuration and a folder of its own.
+        e_step: gives the votes.
+        noise: share of the accepted triples whose tail becomes any entity.
+    """
+
+    def __init__(self, world: World, e_step: ReplayedEStep, noise: float) -> None:
+        super().__init__(world)
+        self._e_step, self.noise = e_step, noise
+
+    def _taught(self, table: RoundTable, connected: np.ndarray, verdicts: Verdicts) -> Pseudo:
+        taught = super()._taught(table, connected, verdicts)
+        if not self.noise:
+            return taught
+        rng, graph = self.world.runtime.rng("noise of a replay"), self.world.graph
+        typed = np.flatnonzero(taught.triples[:, 1] < graph.num_relations)
+        wrong = rng.choice(typed, round(self.noise * len(typed)), replace=False)
+        tails = taught.triples[:, 2].copy()
+        tails[wrong] = rng.integers(0, graph.num_entities, len(wrong))
+        return taught.with_column(2, tails)
+
+
+class Replay:
+    """Replays of one finished run.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        InputError: it is no finished run with a loop, or was made before votes were kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.world = folder, open_run(folder).world
+        if self.world.config.loop is None or not (folder / "rounds/1/votes.safetensors").is_file():
+            raise InputError(
+                f"{folder}: has no votes of a loop; run a configuration with a section loop anew"
+            )
+
+    @cached_property
+    def _linking(self) -> EStep:
+        return EStep(self.world)
+
+    def run(self, variant: Variant, folder: Path) -> list[Round]:
+        """The rounds of a variant.
+
+        Args:
+            variant: what is changed.
+            folder: of the replay; must be new.
+
+        Raises:
+            InputError: an override is wrong, or names more rounds than there are votes of.
+        """
+        config = self.configured(variant.overrides)
+        loop = config.loop
+        assert loop is not None
+        there = len(list((self.folder / "rounds").glob("*/votes.safetensors")))
+        if loop.rounds > there:
+            raise InputError(
+                f"{self.folder}: has votes of {there} rounds, and {loop.rounds} are asked for; run "
+                "it with more rounds"
+            )
+        world = replace(self.world, config=config, folder=folder, resume=False)
+        e_step = ReplayedEStep(world, self.folder, variant, self._linking)
+        return ReplayedLoop(world, e_step, variant.noise).run()
+
+    def configured(self, overrides: Sequence[str]) -> Config:
+        """The run's configuration with changes."""
+        return make_config(self.world.config.model_dump(mode="json"), overrides, "replay")

@@ -1,0 +1,112 @@
+"""A loop again from its votes: unchanged it is the run, and each change does what it says."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from relgnn.errors import InputError
+from relgnn.loop.records import RoundTable, read_round
+from relgnn.loop.replay import Replay, Variant
+from relgnn.loop.rounds import Round
+from relgnn.posterior.pu import unlabelled_probability
+from relgnn.training import load_tensors, module_tensors
+
+
+@pytest.fixture(scope="module")
+def replay(own_run: Path) -> Replay:
+    return Replay(own_run)
+
+
+def rounds(replay: Replay, folder: Path, variant: Variant) -> tuple[list[Round], RoundTable]:
+    found = replay.run(variant, folder)
+    return found, read_round(folder / "rounds" / "1", replay.world.graph)
+
+
+@pytest.fixture(scope="module")
+def unchanged(
+    replay: Replay, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[Round], RoundTable]:
+    return rounds(replay, tmp_path_factory.mktemp("replay"), Variant())
+
+
+def test_without_a_change_it_is_the_run(
+    unchanged: tuple[list[Round], RoundTable], replay: Replay, own_run: Path
+) -> None:
+    found, table = unchanged
+    original = read_round(own_run / "rounds" / "1", replay.world.graph)
+    for name in ("triples", "p", "p_text", "p_graph", "accepted"):
+        np.testing.assert_array_equal(getattr(table, name), getattr(original, name))
+    assert table.evidence == original.evidence
+    kept = load_tensors(own_run / f"rounds/{found[-1].number}/checkpoint.safetensors")[0]
+    for name, tensor in module_tensors(found[-1].fitted.model).items():
+        np.testing.assert_array_equal(tensor, kept[name])
+
+
+@pytest.mark.parametrize("view", ["text", "graph"])
+def test_a_view_without_a_say(
+    view: str, replay: Replay, tmp_path: Path, unchanged: tuple[list[Round], RoundTable]
+) -> None:
+    _, table = rounds(replay, tmp_path, Variant(without=(view,)))
+    assert np.isnan(getattr(table, f"p_{view}")).all()
+    other = {"text": "graph", "graph": "text"}[view]
+    np.testing.assert_array_equal(table.p, getattr(table, f"p_{other}"))
+    np.testing.assert_array_equal(getattr(table, f"p_{other}"), getattr(unchanged[1], f"p_{other}"))
+    assert (table.p != unchanged[1].p).any()
+
+
+def test_without_calibration_what_is_given_stands_for_what_is_true(
+    replay: Replay, tmp_path: Path, unchanged: tuple[list[Round], RoundTable]
+) -> None:
+    _, table = rounds(replay, tmp_path, Variant(calibrated=False))
+    c = table.label_frequency["fused"]
+    np.testing.assert_allclose(unlabelled_probability(table.p, c), unchanged[1].p)
+
+
+def test_overrides_choose_otherwise(
+    replay: Replay, tmp_path: Path, unchanged: tuple[list[Round], RoundTable]
+) -> None:
+    changed = Variant(("loop.selector=budget", "loop.budget=0.1"))
+    found, table = rounds(replay, tmp_path, changed)
+    np.testing.assert_array_equal(table.p, unchanged[1].p)
+    budget = int(0.1 * len(replay.world.graph.train))
+    assert 0 < (table.accepted > 0).sum() <= budget
+
+
+def test_noise_moves_tails(replay: Replay, tmp_path: Path) -> None:
+    everything = ("loop.selector=fixed", "loop.threshold=0.01", "loop.connect=1")
+    clean, _ = rounds(replay, tmp_path / "clean", Variant(everything))
+    noisy, _ = rounds(replay, tmp_path / "noisy", Variant(everything, noise=0.5))
+    relations = replay.world.graph.num_relations
+    one, other = (x[1].pseudo.triples for x in (clean, noisy))
+    typed = one[:, 1] < relations
+    np.testing.assert_array_equal(one[:, :2], other[:, :2])
+    moved = one[:, 2] != other[:, 2]
+    assert not moved[~typed].any()
+    assert 0.3 < moved[typed].mean() <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("variant", "said"),
+    [
+        (Variant(without=("rules",)), "has the views text, graph; leave out some"),
+        (Variant(without=("text", "graph")), "leave out some of them, not all"),
+        (Variant(("loop.rounds=3",)), "has votes of 1 rounds, and 3 are asked for"),
+        (Variant(("loop.selector=none",)), "loop.selector"),
+    ],
+)
+def test_what_cannot_be_replayed(
+    variant: Variant, said: str, replay: Replay, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=said):
+        replay.run(variant, tmp_path / "replay")
+
+
+def test_a_run_without_votes_is_refused(own_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(own_run, tmp_path / "run")
+    (tmp_path / "run/rounds/1/votes.safetensors").unlink()
+    with pytest.raises(InputError, match="has no votes of a loop"):
+        Replay(tmp_path / "run")
