@@ -1,0 +1,70 @@
+"""The loop's ablation: each row changes something that can be, and is recorded once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from experiments import loop_ablation
+from experiments.loop_ablation import TABLE, VARIANTS, _config, main, measure
+from experiments.results import read_lines
+from experiments.tables import render_table
+from relgnn.config import make_config
+from relgnn.loop.replay import Replay
+from relgnn.training import load_json
+
+
+@pytest.mark.parametrize("row", VARIANTS)
+def test_every_row_changes_the_base_run(row: str) -> None:
+    base, variant = _config(0), VARIANTS[row]
+    changed = make_config(base.model_dump(mode="json"), variant.overrides)
+    assert changed.loop is not None and base.loop is not None
+    assert changed.loop.rounds <= base.loop.rounds
+    others = [make_config(base.model_dump(mode="json"), v.overrides) for v in VARIANTS.values()]
+    same = [
+        name
+        for (name, other), config in zip(VARIANTS.items(), others, strict=True)
+        if (config.sha256(), other.without, other.calibrated, other.noise)
+        == (changed.sha256(), variant.without, variant.calibrated, variant.noise)
+    ]
+    assert same == [row]
+
+
+def test_a_row_is_replayed_and_recorded_once(
+    own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    some = {
+        "loop": loop_ablation.Variant(),
+        "without_text": loop_ablation.Variant(without=("text",)),
+    }
+    monkeypatch.setattr(loop_ablation, "VARIANTS", some)
+    monkeypatch.setattr(loop_ablation, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(loop_ablation, "RUNS", tmp_path / "runs")
+    link = tmp_path / "runs" / TABLE / "0"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(own_run)
+    monkeypatch.setattr(loop_ablation, "tree_is_dirty", lambda: False)
+    monkeypatch.setattr(
+        loop_ablation, "provenance", lambda: {"git_commit": "0" * 40, "dirty": False}
+    )
+    assert main(["--seeds", "0"]) == 0
+    lines = {line.row: line for line in read_lines(TABLE, tmp_path / "results")}
+    assert lines.keys() == some.keys()
+    expected = load_json(own_run / "metrics.json")["test"]["all"]["both"]["realistic"]["mrr"]
+    assert lines["loop"].metrics["mrr"] == pytest.approx(expected)
+    assert lines["without_text"].metrics["accepted"] != lines["loop"].metrics["accepted"]
+    assert sorted(p.name for p in link.parent.iterdir()) == ["0"]
+    assert "without_text" in render_table(TABLE, tmp_path / "results")
+    capsys.readouterr()
+    assert main(["--seeds", "0"]) == 0
+    assert "loop, seed 0" not in capsys.readouterr().err
+    assert main(["--rows", "nothing"]) == 2
+    assert "nothing: is no row; known are loop" in capsys.readouterr().err
+
+
+def test_measures_say_what_was_accepted(own_run: Path, tmp_path: Path) -> None:
+    found = measure(Replay(own_run), loop_ablation.Variant(), tmp_path / "replay")
+    assert found["accepted"] > 0 and 0 <= found["real_precision"] <= 1
+    assert 0 < found["promised_precision"] <= 1 and found["rounds"] == 1
+    assert not (tmp_path / "replay").exists()
