@@ -32,8 +32,11 @@ def test_every_row_changes_the_base_run(row: str) -> None:
 
 
 def test_a_row_is_replayed_and_recorded_once(
-    own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:  # fmt: skip
+    own_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     some = {
         "loop": loop_ablation.Variant(),
         "without_text": loop_ablation.Variant(without=("text",)),
