@@ -254,7 +254,21 @@ def _show_run(folder: Path, metrics: dict[str, Any], as_json: bool) -> None:
         print_metrics("Test, filtered, realistic", metrics["rows"])
     elif "valid" in metrics:
         print_metrics("Valid, filtered, realistic", {"final": metrics["valid"]})
+    _show_stages(metrics.get("stages", []))
     print(f"{folder}: {metrics['seconds']:.0f} s, {metrics['peak_memory_mb']:,.0f} MB")
+
+
+def _show_stages(laps: list[dict[str, Any]]) -> None:
+    """How long each stage took, and the memory in use until its end."""
+    from relgnn.training.stages import by_stage
+
+    if len(laps) < 3:  # training and evaluation alone say nothing that the last line does not
+        return
+    rows = [
+        [one["stage"], str(one["laps"]), f"{one['seconds']:.0f}", f"{one['peak_memory_mb']:,.0f}"]
+        for one in by_stage(laps)
+    ]
+    print_table("Stages", ["", "times", "seconds", "MB at most"], rows)
 
 
 def _show_continued(found: dict[str, Any]) -> None:

@@ -92,10 +92,12 @@ class EStep:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.linked = find_evidence(
-            world.graph, world.sentences, coreference=self._loop.coreference
-        )
-        self.vectors = encode_corpus(world.graph, world.sentences, self.linked, world.encoder)
+        with world.stages.lap("linking mentions"):
+            self.linked = find_evidence(
+                world.graph, world.sentences, coreference=self._loop.coreference
+            )
+        with world.stages.lap("encoding sentences"):
+            self.vectors = encode_corpus(world.graph, world.sentences, self.linked, world.encoder)
         self.split_encoder: SplitEncoder | None = None
         self._extractor: deque[RelationExtractor] = deque(maxlen=1)
 
@@ -113,32 +115,34 @@ class EStep:
         """Every view's votes, and the evidence that they are about."""
         world, loop = self.world, self._loop
         graph = world.graph
-        judges = self._judges(round_, pseudo)
-        proposed = self._proposals(judges)
-        evidence = self._with(proposed)
-        features = pool_evidence(world.sentences, evidence, self.vectors)
+        lap = world.stages.lap
+        with lap("graph judges", round_):
+            judges = self._judges(round_, pseudo)
+        with lap("proposals", round_):
+            proposed = self._proposals(judges)
+            evidence = self._with(proposed)
+            features = pool_evidence(world.sentences, evidence, self.vectors)
         folds = pair_folds(evidence.pair_head, evidence.pair_tail, loop.folds)
         known = np.concatenate([graph.train, pseudo.triples])
         weight = np.concatenate([np.ones(len(graph.train)), pseudo.weight])
         labels = PairLabels.match(features, known, weight, graph.num_relations)
-        logits = cross_fit_pairs(
-            features,
-            labels,
-            folds,
-            graph.num_relations,
-            PairSettings(unlabelled_weight=loop.unlabelled_weight),
-            world.runtime.seed,
-        )
+        with lap("pair models", round_):
+            logits = cross_fit_pairs(
+                features, labels, folds, graph.num_relations,
+                PairSettings(unlabelled_weight=loop.unlabelled_weight), world.runtime.seed,
+            )  # fmt: skip
         implied = np.zeros(evidence.num_pairs, dtype=bool)
         implied[evidence.pair[evidence.kind == IMPLIED]] = True
         found = candidates_from_pairs(features, logits, implied, folds, loop.candidates)
-        read = self._extractor_votes(evidence, features, logits, labels, folds, found)
+        with lap("extractors", round_):
+            read = self._extractor_votes(evidence, features, logits, labels, folds, found)
         votes = {
             "text": np.column_stack([found.text, read]),
             "graph": self._graph_votes(judges, found),
         }
         if loop.rules is not None:
-            votes["rules"] = self._rule_votes(pseudo, found)
+            with lap("rules", round_):
+                votes["rules"] = self._rule_votes(pseudo, found)
         return Votes(found, votes, proposed), evidence, features
 
     def _extractor_votes(

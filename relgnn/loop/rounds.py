@@ -81,7 +81,8 @@ class MStep:
             if path.exists():
                 return Round(number, world.load(supervision, path), pseudo, edge_text)
         weights = start.model.state_dict() if start is not None else None
-        fitted = world.fit(supervision, f"round {number}", start=weights)
+        with world.stages.lap("graph model", number):
+            fitted = world.fit(supervision, f"round {number}", start=weights)
         return Round(number, fitted, pseudo, edge_text)
 
 
@@ -198,7 +199,8 @@ class Loop:
             save_tensors(text_path, {"edge_text": edge_text})
             if judgement.votes is not None:
                 judgement.votes.save(self.round_folder(number))
-            reader = fit_text_model(self.world, judgement.features, previous)
+            with self.world.stages.lap("text model", number):
+                reader = fit_text_model(self.world, judgement.features, previous)
             save_pairs(self.round_folder(number) / TEXT_MODEL, reader)
             self.e_step.save_extractor(self.round_folder(number) / TEXT_MODEL)
             events = ledger_events(graph, table, judgement, accepted, LEDGER_FLOOR, connected)

@@ -94,7 +94,8 @@ def _train(world: World) -> dict[str, Any]:
     """Train and evaluate every row; writes the models."""
     config, graph = world.config, world.graph
     if config.loop is None:
-        final = world.fit(Supervision.gold(graph.train), "link prediction")
+        with world.stages.lap("graph model"):
+            final = world.fit(Supervision.gold(graph.train), "link prediction")
         rounds: list[Round] = []
         rows: dict[str, Row] = {"final": (final, None)}
         reader = None
@@ -104,11 +105,13 @@ def _train(world: World) -> dict[str, Any]:
         final = rounds[-1].fitted
         reader = _reader(loop, rounds, graph)
         rows = {"round0": (rounds[0].fitted, None), "loop": (final, None)}
-        rows |= _controls(world, rounds, reader)
+        with world.stages.lap("controls"):
+            rows |= _controls(world, rounds, reader)
     _write_model(world, final, rounds)
-    metrics = _metrics(world, rows, rounds, final)
-    metrics["calibration"]["score"] = score_calibration(final, graph)
-    return metrics
+    with world.stages.lap("evaluation"):
+        metrics = _metrics(world, rows, rounds, final)
+        metrics["calibration"]["score"] = score_calibration(final, graph)
+    return metrics | {"stages": world.stages.laps}
 
 
 def flat(by_stratum: dict[str, Any]) -> dict[str, float]:

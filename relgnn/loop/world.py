@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from relgnn.linkpred.task import Supervision
 from relgnn.runtime import Runtime
 from relgnn.text.encoder import TextEncoder
 from relgnn.training import Observer, load_tensors, restore_module
+from relgnn.training.stages import Stages
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class World:
         folder: the run folder, or None for a run that leaves nothing.
         resume: go on from what the folder holds.
         observe: called after every epoch of a predictor.
+        stages: times what the run does.
     """
 
     config: Config
@@ -40,6 +42,7 @@ class World:
     folder: Path | None = None
     resume: bool = False
     observe: Observer | None = None
+    stages: Stages = field(default_factory=Stages, compare=False)
 
     @cached_property
     def sentences(self) -> list[Sentence]:

@@ -40,7 +40,7 @@ def files(folder: Path) -> set[str]:
 
 
 def numbers(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in metrics.items() if k not in ("seconds", "peak_memory_mb")}
+    return {k: v for k, v in metrics.items() if k not in ("seconds", "peak_memory_mb", "stages")}
 
 
 def test_the_run_folder_has_its_files_and_no_others_half_written(own_run: Path) -> None:
@@ -68,6 +68,9 @@ def test_metrics_json_has_the_contracts_shape(own_run: Path) -> None:
     assert 0 <= metrics["extraction"]["real"] <= 1
     assert {"score", "posterior"} <= set(metrics["calibration"])
     assert metrics["seconds"] > 0 and metrics["peak_memory_mb"] > 0
+    stages = {lap["stage"] for lap in metrics["stages"]}
+    assert stages >= {"linking mentions", "graph judges", "pair models", "extractors", "evaluation"}
+    assert sum(lap["seconds"] for lap in metrics["stages"]) < metrics["seconds"]
 
 
 def test_ranks_give_the_metrics_again(own_run: Path) -> None:
