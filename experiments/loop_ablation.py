@@ -48,6 +48,7 @@ VARIANTS = {
     "without_graph": Variant(BASE, without=("graph",)),
     "without_rules": Variant(BASE, without=("rules",)),
     "uncalibrated": Variant(BASE, calibrated=False),
+    "em": Variant((*BASE, "loop.weighing=em")),
     "by_relation": Variant((*BASE, "loop.label_frequency_by_relation=true")),
     "cap": Variant((*BASE, "loop.cap=0.5")),
     "unconnected": Variant((*BASE, "loop.connect=1")),

@@ -293,6 +293,7 @@ LOOP_YOUNGER = {
     "loop.coreference": "true",
     "loop.pooling": "noisy_or",
     "loop.rules": "{}",
+    "loop.weighing": "em",
     "train.adversarial": "{}",
     "train.contrast": "{}",
     "loop.target_weighting": "uniform",

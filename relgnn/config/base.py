@@ -26,7 +26,7 @@ NOT_HASHED = ("runtime", "tracking", "source", "expected", "budget")
 YOUNGER: dict[str, Any] = {
     "text.weights": "full",
     "continued": [], "data.negatives": None,
-    "loop.rules": None,
+    "loop.rules": None, "loop.weighing": "fused",
     "gnn.decomposition": "basis", "gnn.alpha": True, "gnn.heads": 4, "gnn.fan_out": None,
     "semi": None,
     "extraction.loss": "cross_entropy", "extraction.multi_label": False, "extraction.attention": 0,

@@ -222,6 +222,11 @@ class LoopConfig(Section):
     extractor: ExtractorConfig = Field(
         default_factory=ExtractorConfig, description="the relation extractor"
     )
+    weighing: Literal["fused", "em"] = Field(
+        "fused",
+        description="fused: a regression weighs the views; em: the graph is the prior, text and "
+        "rules are independent evidence, and no round is averaged with those before",
+    )
     rules: MiningConfig | None = Field(
         None,
         description="mined rules judge beside text and graph; null: they do not",

@@ -21,7 +21,7 @@ from relgnn.loop.candidates import (
 )
 from relgnn.loop.controls import supervise
 from relgnn.loop.pseudo import Pseudo, is_in
-from relgnn.loop.views import Before, Fused, fuse
+from relgnn.loop.views import Before, Fused, expectation, fuse
 from relgnn.loop.votes import Votes
 from relgnn.loop.world import World
 from relgnn.posterior.selectors import Posteriors
@@ -306,7 +306,11 @@ class EStep:
         given = is_in(found.triples, graph.train)
         views = self._weighed(votes, before)
         p = views["fused"].p
-        if before is not None:
+        report = {name: view.report(given) for name, view in views.items()}
+        if self._loop.weighing == "em":
+            # rounds before have their say through the graph that they taught
+            p, report["em"] = expectation(views, given, found.relation)
+        elif before is not None:
             p = before.average(found.triples, p)
         new = ~given
         silent = np.full(len(found), np.nan)
@@ -322,7 +326,7 @@ class EStep:
             evidence,
             features,
             ~is_in(found.triples[new], graph.valid),
-            {name: view.report(given) for name, view in views.items()},
+            report,
             posteriors.subset(given),
             votes,
         )

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import expit
 
 from relgnn.posterior.calibration import calibration_report
+from relgnn.posterior.em import e_step, free_energy
 from relgnn.posterior.fusion import LogisticFusion, cross_fit, logit
 from relgnn.posterior.pu import (
     LABEL_FREQUENCY,
@@ -143,3 +144,35 @@ def fuse(
     g = cross_fit(fit_by_relation, np.column_stack([x, relation]), y, folds)
     ratio = ratio_by_relation(calibrator(votes, extra), y, relation, num_relations)
     return Fused(unlabelled_probability(g, frequency_of(c, relation)), g, c, calibrator, ratio)
+
+
+def expectation(
+    views: dict[str, Fused], given: np.ndarray, relation: np.ndarray
+) -> tuple[np.ndarray, dict[str, float]]:
+    """q [C], the E step of EM, and what it is worth: see `relgnn.posterior.em`.
+
+    The graph's view is the prior p_θ; text and rules are evidence that is independent of it once
+    it is known whether a triple is true, with log p(x | true) - log p(x | false) = logit t - logit
+    of the mean t, where t = g / c is the view's P(true | x).
+
+    Args:
+        views: `fused`, whose label frequency is taken, and each view alone.
+        given: bool [C].
+        relation: int64 [C].
+
+    Returns:
+        q, and label_frequency, free_energy: the objective, which a graph model raises that fits q
+        better, up to a constant.
+    """
+    true = {
+        name: np.clip(view.g / frequency_of(view.label_frequency, relation), UNSEEN, 1 - UNSEEN)
+        for name, view in views.items()
+    }
+    graph = true.get("graph", np.full(len(given), true["fused"].mean()))
+    evidence = sum(
+        (logit(t) - logit(t.mean()) for name, t in true.items() if name not in ("fused", "graph")),
+        start=np.zeros(len(given)),
+    )
+    c = min(float(np.mean(views["fused"].label_frequency)), 1 - UNSEEN)
+    q = e_step(evidence, graph, given, c)
+    return q, {"label_frequency": c, "free_energy": free_energy(q, evidence, graph, given, c)}

@@ -293,6 +293,21 @@ def test_rules_judge_where_they_are_asked() -> None:
     np.testing.assert_array_equal(step.votes[:, : alone.votes.shape[1]], alone.votes)
 
 
+def test_em_takes_the_graph_for_the_prior(judgement: Judgement) -> None:
+    found = EStep(toy_world("loop.weighing=em")).run(1, Pseudo.none())
+    assert (found.candidates.triples == judgement.candidates.triples).all()
+    np.testing.assert_array_equal(found.posteriors.p_graph, judgement.posteriors.p_graph)
+    assert ((found.posteriors.p >= 0) & (found.posteriors.p <= 1)).all()
+    assert (found.posteriors.p != judgement.posteriors.p).any()
+    assert found.given is not None and (found.given.p == 1).all()
+    assert np.isfinite(found.report["em"]["free_energy"])
+    # where text and graph are both surer, so is EM
+    text, graph = found.posteriors.p_text, found.posteriors.p_graph
+    surer = np.flatnonzero((text > np.median(text)) & (graph > np.median(graph)))
+    less = np.flatnonzero((text < np.median(text)) & (graph < np.median(graph)))
+    assert found.posteriors.p[surer].min() > found.posteriors.p[less].max()
+
+
 def test_the_evidence_of_a_candidate_speaks_of_its_pair(judgement: Judgement) -> None:
     found, evidence = judgement.candidates, judgement.evidence
     ends = np.sort(np.column_stack([found.head, found.tail]), axis=1)
