@@ -34,6 +34,8 @@ from relgnn.errors import InputError, RelgnnError
 from relgnn.linkpred.evaluate import evaluate
 from relgnn.loop.pseudo import is_in
 from relgnn.loop.replay import Replay, Variant
+from relgnn.ranking.metrics import metrics_by_stratum
+from relgnn.ranking.strata import degree_masks
 from relgnn.runtime import peak_memory_mb
 from relgnn.training import load_json
 
@@ -99,7 +101,12 @@ def measure(replay: Replay, variant: Variant, folder: Path) -> dict[str, float]:
     shutil.rmtree(folder, ignore_errors=True)
     rounds = replay.run(variant, folder)
     graph, last = replay.world.graph, rounds[-1]
-    metrics = line_metrics(evaluate(last.fitted, graph, "test")[1])
+    ranks, by_stratum = evaluate(last.fitted, graph, "test")
+    metrics = line_metrics(by_stratum)
+    by_degree = metrics_by_stratum(ranks, degree_masks(graph, "test"))
+    for name, part in by_degree.items():
+        if name != "all":
+            metrics[f"mrr_{name}"] = part["both"]["realistic"]["mrr"]
     accepted = last.pseudo.typed(graph.num_relations)
     right = is_in(accepted.triples, graph.filter_triples("test"))
     metrics |= {"accepted": float(len(accepted)), "rounds": float(last.number)}

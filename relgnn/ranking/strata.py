@@ -21,3 +21,17 @@ def stratum_masks(graph: KnowledgeGraph, split: str) -> dict[str, np.ndarray]:
     seen[graph.train[:, [0, 2]]] = True
     masks["unseen"] = ~(seen[triples[:, 0]] & seen[triples[:, 2]])
     return masks
+
+
+def degree_masks(graph: KnowledgeGraph, split: str) -> dict[str, np.ndarray]:
+    """Triples of a split by how often their rarer end is given, bool [M] by name.
+
+    `degree_0` is `unseen` of `stratum_masks`; the others are `degree_1-3`, `degree_4-10` and
+    `degree_11+`.
+    """
+    triples = getattr(graph, split)
+    degree = np.bincount(graph.train[:, [0, 2]].ravel(), minlength=graph.num_entities)
+    rarer = np.minimum(degree[triples[:, 0]], degree[triples[:, 2]])
+    edges = {"degree_0": (0, 0), "degree_1-3": (1, 3), "degree_4-10": (4, 10)}
+    masks = {name: (low <= rarer) & (rarer <= high) for name, (low, high) in edges.items()}
+    return masks | {"degree_11+": rarer > 10}

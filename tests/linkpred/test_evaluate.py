@@ -14,8 +14,8 @@ from relgnn.linkpred.features import TextFeatures
 from relgnn.linkpred.fit import Fitted, new_predictor
 from relgnn.linkpred.task import Supervision
 from relgnn.ranking.admissible import Admissible
-from relgnn.ranking.strata import stratum_masks
-from tests.linkpred.toy import RUNTIME, toy_config
+from relgnn.ranking.strata import degree_masks, stratum_masks
+from tests.linkpred.toy import RUNTIME, toy_config, toy_graph
 
 
 def untrained(graph: KnowledgeGraph, features: TextFeatures) -> Fitted:
@@ -98,3 +98,15 @@ def test_candidates_can_be_restricted(graph: KnowledgeGraph, features: TextFeatu
     every, _ = evaluate(fitted, graph, "test")
     some, _ = evaluate(fitted, graph, "test", admissible=seen)
     assert all((some[side].candidates < every[side].candidates).all() for side in every)
+
+
+def test_degrees_divide_a_split() -> None:
+    graph = toy_graph()
+    masks = degree_masks(graph, "test")
+    assert (np.sum(list(masks.values()), axis=0) == 1).all()
+    np.testing.assert_array_equal(masks["degree_0"], stratum_masks(graph, "test")["unseen"])
+    given = graph.train[:, [0, 2]].tolist()
+    for triple, *own in zip(graph.test.tolist(), *masks.values(), strict=True):
+        times = [sum(end in pair for pair in given) for end in (triple[0], triple[2])]
+        bounds = [(0, 0), (1, 3), (4, 10), (11, 10**9)]
+        assert [low <= min(times) <= high for low, high in bounds] == own
