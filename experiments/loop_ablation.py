@@ -86,7 +86,7 @@ def base_run(seed: int, runner: Runner = run_apart) -> Path:
     """The folder of a seed's base run, made or gone on with where it is not finished."""
     folder = RUNS / TABLE / str(seed)
     if not (folder / "metrics.json").is_file():
-        runner(_config(seed), folder, (folder / "config.yaml").is_file())
+        runner(base_config(seed), folder, (folder / "config.yaml").is_file())
     return folder
 
 
@@ -138,7 +138,7 @@ def record(rows: Sequence[str], seed: int) -> None:
         )
 
 
-def _config(seed: int) -> Config:
+def base_config(seed: int) -> Config:
     return load_config(CONFIG, [*CHANGES, f"runtime.seed={seed}", f"data.split_seed={seed}"])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments import loop_ablation
-from experiments.loop_ablation import TABLE, VARIANTS, _config, main, measure
+from experiments.loop_ablation import TABLE, VARIANTS, base_config, main, measure
 from experiments.results import read_lines
 from experiments.tables import render_table
 from relgnn.config import make_config
@@ -17,7 +17,7 @@ from relgnn.training import load_json
 
 @pytest.mark.parametrize("row", VARIANTS)
 def test_every_row_changes_the_base_run(row: str) -> None:
-    base, variant = _config(0), VARIANTS[row]
+    base, variant = base_config(0), VARIANTS[row]
     changed = make_config(base.model_dump(mode="json"), variant.overrides)
     assert changed.loop is not None and base.loop is not None
     assert changed.loop.rounds <= base.loop.rounds

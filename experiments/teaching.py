@@ -1,0 +1,134 @@
+"""What the graph taught the text: the text's own judgement before and after rounds of the loop.
+
+    python -m experiments.teaching [--seeds S ...]
+
+Read from the base runs of `python -m experiments.loop_ablation`, which are made where they are
+missing. The text view of a round is cross-fitted and trained on the given triples and on what the
+round before accepted; round 1's knows the given ones alone. Row `round_N` tells micro-F1 (p >= .5)
+and average precision of that view on held-out candidates: those that rounds 1 and N both judged,
+that are neither given nor valid, and that no round had accepted, so that nobody taught them. Truth
+is what the whole data set holds. `gain` is the difference in micro-F1 to round 1, with its 95 %
+interval over pairs of entities.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments.loop_ablation import base_config, base_run
+from experiments.reproduce import SEEDS, make_line, provenance, tree_is_dirty
+from experiments.results import RESULTS, append
+from relgnn.data import KnowledgeGraph
+from relgnn.errors import RelgnnError
+from relgnn.loop.opened import run_config, run_graph
+from relgnn.loop.pseudo import is_in
+from relgnn.loop.records import read_round
+from relgnn.ranking.classification import average_precision
+from relgnn.training import load_json
+
+TABLE = "teaching_codex_s"
+THRESHOLD = 0.5
+SAMPLES = 2000
+
+
+def compare(folder: Path, graph: KnowledgeGraph, number: int) -> dict[str, float]:
+    """The text view of round `number` beside that of round 1, on what neither was taught.
+
+    Args:
+        folder: of a run with a loop.
+        graph: its graph.
+        number: a round, from 1.
+    """
+    tables = [read_round(folder / "rounds" / str(n), graph) for n in range(1, number + 1)]
+    taught = np.concatenate([graph.valid, *(table.pseudo.triples for table in tables)])
+    first, last = tables[0], tables[-1]
+    place = {tuple(t): i for i, t in enumerate(first.triples.tolist())}
+    both = [
+        (place[tuple(t)], i)
+        for i, t in enumerate(last.triples.tolist())
+        if tuple(t) in place
+    ]  # fmt: skip
+    rows = np.array(both, dtype=np.int64).reshape(-1, 2)
+    rows = rows[~is_in(last.triples[rows[:, 1]], taught)]
+    triples = last.triples[rows[:, 1]]
+    truth = is_in(triples, graph.filter_triples("test"))
+    before, after = first.p_text[rows[:, 0]], last.p_text[rows[:, 1]]
+    pairs = np.unique(triples[:, [0, 2]], axis=0, return_inverse=True)[1]
+    counts = [_counts(p >= THRESHOLD, truth, pairs) for p in (before, after)]
+    f1 = [float(_f1(one.sum(0))) for one in counts]
+    low, high = _interval(*counts)
+    return {
+        "micro_f1": f1[1],
+        "average_precision": average_precision(truth, after),
+        "gain": f1[1] - f1[0], "gain_low": low, "gain_high": high,
+        "candidates": float(len(rows)), "true": float(truth.sum()),
+    }  # fmt: skip
+
+
+def _counts(said: np.ndarray, truth: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """True positives, false positives and false negatives of each pair, [P, 3]."""
+    kinds = (said & truth, said & ~truth, ~said & truth)
+    return np.column_stack([np.bincount(pairs, kind, pairs.max(initial=-1) + 1) for kind in kinds])
+
+
+def _f1(counts: np.ndarray) -> np.ndarray:
+    """2 tp / (2 tp + fp + fn) of counts [..., 3]."""
+    right = 2 * counts[..., 0]
+    found: np.ndarray = right / np.maximum(right + counts[..., 1] + counts[..., 2], 1)
+    return found
+
+
+def _interval(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the difference of F1, over draws of pairs with replacement."""
+    rng = np.random.default_rng(0)
+    gains = []
+    for _ in range(SAMPLES):
+        weight = np.bincount(rng.integers(0, len(before), len(before)), minlength=len(before))
+        gains.append(_f1(weight @ after) - _f1(weight @ before))
+    low, high = np.quantile(gains, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def record(seed: int) -> None:
+    """Compare all rounds of a seed's run and append their lines."""
+    folder = base_run(seed)
+    code, config = provenance(), base_config(seed)
+    graph = run_graph(run_config(folder), folder)
+    environment, metrics = (
+        load_json(folder / "environment.json"),
+        load_json(folder / "metrics.json"),
+    )
+    rounds = sorted(int(path.parent.name) for path in folder.glob("rounds/*/posterior.parquet"))
+    found = {f"round_{n}": compare(folder, graph, n) for n in rounds}
+    code |= {"dirty": code["dirty"] or tree_is_dirty()}
+    command = f"python -m experiments.teaching --seeds {seed}"
+    append(TABLE, [
+        make_line(TABLE, row, seed, config, figures, {}, command, code, metrics, environment)
+        for row, figures in found.items()
+    ], RESULTS)  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.teaching",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
+    try:
+        for seed in parser.parse_args(arguments).seeds:
+            record(seed)
+    except RelgnnError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
