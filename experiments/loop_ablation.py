@@ -139,6 +139,7 @@ def record(rows: Sequence[str], seed: int) -> None:
 
 
 def base_config(seed: int) -> Config:
+    """The configuration of a seed's base run."""
     return load_config(CONFIG, [*CHANGES, f"runtime.seed={seed}", f"data.split_seed={seed}"])
 
 

@@ -64,7 +64,7 @@ def compare(folder: Path, graph: KnowledgeGraph, number: int) -> dict[str, float
     low, high = _interval(*counts)
     return {
         "micro_f1": f1[1],
-        "average_precision": average_precision(truth, after),
+        "average_precision": average_precision(truth, after) if truth.any() else 0.0,
         "gain": f1[1] - f1[0], "gain_low": low, "gain_high": high,
         "candidates": float(len(rows)), "true": float(truth.sum()),
     }  # fmt: skip
