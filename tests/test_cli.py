@@ -270,7 +270,8 @@ def test_predict(call: Call, own_run: Path) -> None:
     assert len(answers) == 4
     assert set(answers[0]) == {"entity", "name", "score", "probability", "known", "why"}
     whys = [reason for answer in answers for reason in answer["why"]]
-    assert whys and {"kind", "text", "sentence", "p", "p_text", "p_graph"} == set(whys[0])
+    keys = {"kind", "text", "sentence", "p", "p_text", "p_graph", "p_rules"}
+    assert whys and keys == set(whys[0])
     printed = call(*words, "--tail", "e21", "-k", 2).out
     assert printed.startswith("  1. ") and "\n  2. " in printed and "score" in printed
     require_one_line(call(*words, "--head", "Ada Able"), 2, "did you mean 'Ada Abel'?")
@@ -345,7 +346,7 @@ def test_demo(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 COMMANDS = (
     "", "demo", "data", "data list", "data show", "data check", "data get", "data prepare", "run",
     "evaluate", "score", "predict", "extract", "attack", "search", "ledger", "ledger show",
-    "ledger why", "ledger revoke", "ledger import", "ledger export",
+    "ledger why", "ledger revoke", "ledger import", "ledger export", "rules",
 )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def test_answers_come_with_proofs(call: Call, rules_run: Path) -> None:
             assert all(one["score"] > 0 and one["why"] for one in answers)
             proofs += sum(len(one["why"]) for one in answers)
             status, out, _ = call(*words)
-            assert all((one["name"] or one["id"]) in out for one in answers)
+            assert all(one["entity"] in out for one in answers)
     assert proofs > 5
 
 

@@ -74,16 +74,16 @@ def predict_by_rules(
     for answer, score in found:
         triple = (answer, number, given) if tail is not None else (given, number, answer)
         answers.append({
-            "id": graph.entities[answer], "name": graph.entity_names[answer], "score": score,
+            "entity": graph.entities[answer], "name": graph.entity_names[answer], "score": score,
             "why": [say(graph, proof) for proof in predictor.prove(*triple)],
         })  # fmt: skip
     if as_json:
         print_json(answers)
         return
     for place, one in enumerate(answers, 1):
-        print(f"{place}. {one['name'] or one['id']}  {one['score']:.3f}")
+        print(f"{place:3d}. {one['name']} ({one['entity']}; score {one['score']:.2f})")
         for line in one["why"]:
-            print(f"      {line}")
+            print(f"           {line}")
     if not answers:
         note("no rule derives an answer")
 
