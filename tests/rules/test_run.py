@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from relgnn.config import RulesConfig, load_config, load_run_config
 from relgnn.errors import InputError
 from relgnn.loop.runs import run_any
+from relgnn.rules.predictor import RulePredictor
 from relgnn.rules.run import evaluate_rules, open_rules
 from relgnn.training import load_json
 
-CONFIG = "data: {name: umls}\nrules: {length: 2}\n"
+CONFIG = "data: {name: umls}\nrules: {length: 1}\n"
 
 
 def config(tmp_path: Path, *overrides: str) -> RulesConfig:
@@ -27,8 +29,10 @@ def config(tmp_path: Path, *overrides: str) -> RulesConfig:
 def test_rules_of_umls_predict_it(tmp_path: Path) -> None:
     settings = config(tmp_path)
     metrics = run_any(settings, tmp_path / "run")
-    # of entities alone, by how often a relation has them, it is .17
-    assert metrics["test"]["all"]["both"]["realistic"]["mrr"] > 0.9
+    graph, predictor = open_rules(tmp_path / "run")
+    frequent = RulePredictor(predictor.graph, []).ranks(graph.test, graph.filter_triples("test"))
+    without = np.mean([1 / ranks.realistic for ranks in frequent.values()])
+    assert metrics["test"]["all"]["both"]["realistic"]["mrr"] > max(0.7, without + 0.2)
     assert metrics == load_json(tmp_path / "run" / "metrics.json")
     assert metrics["rows"]["final"] == metrics["test"]
     again = evaluate_rules(tmp_path / "run", "test")[2]
