@@ -141,6 +141,7 @@ class TextModel:
                 "whose configuration has a section loop"
             )
         self.loop, self.seed = loop, runtime.seed
+        self._judge: RuleJudge | None = None  # mined when the first text is read
         self.pairs = load_pairs(folder / FOLDER)
         self.extractor: tuple[SplitEncoder, RelationExtractor] | None = None
         if (folder / FOLDER / "extractor.json").exists():
@@ -192,8 +193,9 @@ class TextModel:
         )
         said = {"text": by_text, "graph": by_graph}
         if self.loop.rules is not None:
-            judge = RuleJudge.learn(graph.train, graph, self.loop.rules, self.seed)
-            said["rules"] = judge.features(found.triples)
+            if self._judge is None:
+                self._judge = RuleJudge.learn(graph.train, graph, self.loop.rules, self.seed)
+            said["rules"] = self._judge.features(found.triples)
         views = {"fused": np.column_stack(list(said.values())), **said}
         votes = {
             view: self._probability(view, x, extra, found.relation, given)
