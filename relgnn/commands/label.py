@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
 def is_relation_run(run: Path) -> bool:
     """Whether a folder is a run of relation extraction."""
-    from relgnn.config import RelationConfig, load_run_config
+    from relgnn.config import RelationConfig, config_of_run
 
-    path = run / "config.yaml"
-    return path.is_file() and isinstance(load_run_config(path), RelationConfig)
+    return isinstance(config_of_run(run), RelationConfig)
 
 
 def label(

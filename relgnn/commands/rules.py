@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 
 def is_rules_run(run: Path) -> bool:
     """Whether a folder is a run of rules."""
-    from relgnn.config import RulesConfig, load_run_config
+    from relgnn.config import RulesConfig, config_of_run
 
-    path = run / "config.yaml"
-    return path.is_file() and isinstance(load_run_config(path), RulesConfig)
+    return isinstance(config_of_run(run), RulesConfig)
 
 
 def rules(

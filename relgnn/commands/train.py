@@ -167,15 +167,14 @@ def evaluate(
 ) -> None:
     """Compute a run's metrics again from its checkpoint."""
     start_quietly()
-    from relgnn.config import Config, RulesConfig, load_run_config
+    from relgnn.config import Config, RulesConfig, config_of_run
     from relgnn.linkpred.evaluate import metrics_by_category
     from relgnn.loop.opened import open_run
     from relgnn.ranking.metrics import write_ranks
     from relgnn.rules.run import evaluate_rules
     from relgnn.text.runs import evaluate_text
 
-    path = run / "config.yaml"
-    kind = load_run_config(path) if path.is_file() else None
+    kind = config_of_run(run)
     if kind is not None and not isinstance(kind, Config | RulesConfig):
         if ranks is not None or typed or categories:
             raise InputError(

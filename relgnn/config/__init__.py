@@ -43,7 +43,7 @@ __all__ = [
     "PretrainingConfig", "PretrainingRunConfig", "RelationConfig", "RulesConfig", "RunConfig",
     "RuntimeConfig", "SemiConfig",
     "TrackingConfig", "TrainConfig",
-    "TuningConfig", "known_keys", "load_config", "load_run_config", "make_config",
+    "TuningConfig", "config_of_run", "known_keys", "load_config", "load_run_config", "make_config",
 ]  # fmt: skip
 
 AnyTextConfig = (
@@ -109,6 +109,16 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> AnyConfi
         if section in tree:
             return _checked(kind, tree, places, str(path))
     return _checked(Config, tree, places, str(path))
+
+
+def config_of_run(folder: Path) -> AnyConfig | None:
+    """The configuration in a run folder, of whichever kind; None where there is none.
+
+    Raises:
+        InputError: there is one, and it cannot be read or is wrong.
+    """
+    path = folder / "config.yaml"
+    return load_run_config(path) if path.is_file() else None
 
 
 def make_config(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from relgnn.config import RulesConfig, load_run_config
+from relgnn.config import RulesConfig, config_of_run
 from relgnn.data import KnowledgeGraph
 from relgnn.data.registry import load_graph
 from relgnn.errors import InputError
@@ -74,8 +74,7 @@ def open_rules(folder: Path) -> tuple[KnowledgeGraph, RulePredictor]:
     Raises:
         InputError: it is no finished run of rules.
     """
-    path = folder / "config.yaml"
-    config = load_run_config(path) if path.is_file() else None
+    config = config_of_run(folder)
     if not isinstance(config, RulesConfig) or not (folder / RULES).is_file():
         raise InputError(f"{folder}: is no finished run of rules; give the folder of one")
     graph = load_graph(config.data)
