@@ -95,7 +95,9 @@ class TrainConfig(Section):
     epochs: Count = Field(200, description="passes over the training triples at most")
     batch_size: Count = Field(1024, description="queries of a step")
     lr: Rate = Field(0.003, description="Adam's learning rate")
-    weight_decay: Weight = Field(0.0, description="decoupled weight decay")
+    weight_decay: Weight | tuple[Weight, ...] = Field(
+        0.0, description="decoupled weight decay; of several, valid chooses one in every training"
+    )
     n3: Weight = Field(0.0, description="weight of the N3 regulariser")
     label_smoothing: Dropout = Field(0.1, description="mass spread over all entities")
     loss: Literal["cross_entropy", "bce", "margin", "self_adversarial"] = Field(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from relgnn.config import Config
 from relgnn.data import KnowledgeGraph
+from relgnn.errors import InputError
 from relgnn.gnn.graph import MessageGraph
 from relgnn.linkpred.coteaching import CoteachingTask
 from relgnn.linkpred.features import TextFeatures
@@ -87,6 +88,10 @@ def fit_predictor(
 ) -> Fitted:
     """Train a predictor; valid selects the epoch, unless train.patience is null.
 
+    Of several train.weight_decay, valid selects one too: little data asks for much of it, and a
+    model that should remember what was read asks for little. What the model was taught is no wrong
+    answer at valid.
+
     Where the configuration has them: a second predictor is trained beside it, and the two choose
     each other's accepted targets (loop.coteaching; not where all targets are given); then some
     epochs on given targets alone follow (loop.polish_epochs), which count only where valid ranks
@@ -102,25 +107,83 @@ def fit_predictor(
         name: of the fit, in progress and log; unique within a run.
         num_relations: where the caller adds relations to the graph's.
         start: weights to start from; drawn from the seed where None, as a second predictor's are.
-        known: int64 [K, 3], filters ranks at valid; given and valid triples where None. A model
-            that must not know some given triples must not be selected with them either.
+        known: int64 [K, 3], filters ranks at valid beside the targets; given and valid triples
+            where None. A model that must not know some given triples must not be selected with
+            them either.
         folder: keeps what a resumed training needs.
         resume: go on from `folder`.
         log: shared log.jsonl.
         resume_command: told to the user after an interrupt.
         observe: called after every epoch.
+
+    Raises:
+        InputError: there are several weight decays to choose from, and no valid triple.
     """
+    decays = config.train.weight_decay
+    if not isinstance(decays, tuple):
+        decays = (decays,)
+    if len(decays) > 1 and not len(graph.valid):
+        raise InputError(
+            f"train.weight_decay={list(decays)}: valid chooses one of them, and {graph.name} has "
+            "no valid triples; give one number"
+        )
+    several, best = len(decays) > 1, None
+    for decay in decays:
+        fitted, task = _fit_predictor(
+            config,
+            runtime,
+            graph,
+            features,
+            supervision,
+            decay,
+            name=f"{name}, weight decay {decay:g}" if several else name,
+            num_relations=num_relations,
+            start=start,
+            known=known,
+            folder=folder / f"weight-decay-{decay:g}" if several and folder else folder,
+            resume=resume,
+            log=log,
+            resume_command=resume_command,
+            observe=observe,
+        )
+        mrr = task.evaluate()["mrr"] if several else 0.0
+        if best is None or mrr > best[0]:
+            best = mrr, fitted
+    assert best is not None
+    return best[1]
+
+
+def _fit_predictor(
+    config: Config,
+    runtime: Runtime,
+    graph: KnowledgeGraph,
+    features: TextFeatures | None,
+    supervision: Supervision,
+    weight_decay: float,
+    *,
+    name: str,
+    num_relations: int | None,
+    start: Mapping[str, Tensor] | None,
+    known: np.ndarray | None,
+    folder: Path | None,
+    resume: bool,
+    log: Path | None,
+    resume_command: str | None,
+    observe: Observer | None,
+) -> tuple[Fitted, LinkPredictionTask]:
+    """`fit_predictor` with one weight decay, and the task, which tells how valid ranks."""
     model = new_predictor(config, runtime, graph, features, num_relations)
     if start is not None:
         model.load_state_dict(dict(start))
     known = graph.filter_triples("valid") if known is None else known
+    known = np.concatenate([known, supervision.targets.numpy()])
     task = LinkPredictionTask(model, supervision, graph.valid, known, config, name)
     train = config.train
     selects = train.patience is not None and len(graph.valid) > 0
     settings = TrainSettings(
         epochs=train.epochs,
         lr=train.lr,
-        weight_decay=train.weight_decay,
+        weight_decay=weight_decay,
         accumulate=train.accumulate,
         schedule=train.schedule,
         warmup=train.warmup,
@@ -159,4 +222,4 @@ def fit_predictor(
         result = train_on(gold, settings, folder / "polish" if folder is not None else None)
         if result.best_metric is not None and not settings.better(result.best_metric, mrr):
             restore_module(model, before, "the weights before the polish")
-    return Fitted(model, task.graph)
+    return Fitted(model, task.graph), task

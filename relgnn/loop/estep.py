@@ -58,11 +58,10 @@ class Judgement:
     """What an E step found.
 
     Args:
-        candidates: triples that are not in train, [C]; those of valid are here to be read, never
-            to be accepted (`selectable`).
+        candidates: triples that are not in train, [C]. Those of valid are among them, as those of
+            test are: what text says of either is taught, so valid tells what test will.
         posteriors: the views' probabilities, row for row.
         evidence, features: the pairs that were read.
-        selectable: bool [C].
         report: label frequencies and calibration, by view.
         given: what the views say of the candidates that are in train, which were judged by models
             that had not seen them: what a promise of precision is calibrated on.
@@ -73,7 +72,6 @@ class Judgement:
     posteriors: Posteriors
     evidence: Evidence
     features: PairFeatures
-    selectable: np.ndarray
     report: dict[str, Any]
     given: Posteriors | None = None
     votes: Votes | None = None
@@ -325,7 +323,6 @@ class EStep:
             posteriors.subset(new),
             evidence,
             features,
-            ~is_in(found.triples[new], graph.valid),
             report,
             posteriors.subset(given),
             votes,

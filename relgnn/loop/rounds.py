@@ -216,8 +216,8 @@ class Loop:
     def _connected(self, table: RoundTable, verdicts: Verdicts) -> np.ndarray:
         """Rows of a table, one for each pair that is surely enough related, whatever relation."""
         graph = self.world.graph
-        barred = np.concatenate([graph.valid, numbers(graph, verdicts.reject)])
-        near = (table.p >= self.config.connect) & ~is_in(table.triples, barred)
+        rejected = is_in(table.triples, numbers(graph, verdicts.reject))
+        near = (table.p >= self.config.connect) & ~rejected
         rows = np.flatnonzero(near)
         return rows[surest_of_pairs(table.triples[rows], table.p[rows])]
 
@@ -282,7 +282,7 @@ class Loop:
             ACCEPTED: is_in(triples, numbers(graph, verdicts.accept)),
             REVOKED: is_in(triples, numbers(graph, verdicts.reject)),
         }
-        rows = np.flatnonzero(judgement.selectable & ~said[ACCEPTED] & ~said[REVOKED])
+        rows = np.flatnonzero(~said[ACCEPTED] & ~said[REVOKED])
         certificate = None
         if self.config.selector == "conformal":
             certificate = certify_round(self.config, graph, judgement, verdicts)
@@ -290,7 +290,7 @@ class Loop:
             self._keep_given(judgement, number)
         selector = loop_selector(self.config, graph, number, certificate)
         taken = selector.select(judgement.posteriors.subset(rows))
-        reason = np.full(len(judgement.posteriors), "given in valid", dtype=object)
+        reason = np.full(len(judgement.posteriors), "", dtype=object)
         reason[rows] = taken.reason
         for why, where in said.items():
             reason[where] = why

@@ -72,14 +72,12 @@ def certify_round(
     # with fewer, not even a sample without a mistake shows the precision
     if config.precision ** int(audited.sum()) <= config.delta:
         return certify(p[audited], accepted[audited], config.precision, config.delta, **options)
-    # a triple of valid is true and never accepted: it would make the rest look better
-    kept, given = judgement.selectable, judgement.given
-    scores, relation = [p[kept]], [judgement.posteriors.relation[kept]]
+    given = judgement.given
+    scores, relation = [p], [judgement.posteriors.relation]
     if given is not None:
         scores, relation = [*scores, given.p], [*relation, given.relation]
     labelled = np.arange(sum(map(len, scores))) >= len(scores[0])
     c = np.asarray(judgement.report["fused"]["label_frequency"], dtype=float)
-    c = c / np.maximum(1 - c * len(graph.valid) / max(len(graph.train), 1), c)
     return certify(
         np.concatenate(scores), labelled, config.precision, config.delta,
         label_frequency=frequency_of(c, np.concatenate(relation)),

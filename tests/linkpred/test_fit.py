@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from relgnn.data import KnowledgeGraph
+from relgnn.errors import InputError
 from relgnn.linkpred.coteaching import CoteachingTask
 from relgnn.linkpred.features import TextFeatures
 from relgnn.linkpred.fit import Fitted, fit_predictor, new_predictor
@@ -111,9 +112,62 @@ def test_known_filters_valid_for_a_model_that_must_not_know_all(
 
     monkeypatch.setattr(LinkPredictionTask, "evaluate", spy)
     fit(graph, features, "train.epochs=1")
-    fit(graph, features, "train.epochs=1", known=graph.valid)
+    part = Supervision.gold(graph.train[:-3])
+    fit_on(part, graph, features, "train.epochs=1", known=graph.valid)
     assert seen[0] == 2 * (len(graph.train) + len(graph.valid))
-    assert seen[1] == 2 * len(graph.valid)
+    assert seen[1] == seen[0] - 6, "what it was taught is known in any case"
+
+
+def test_what_was_taught_is_no_wrong_answer_at_valid(
+    graph: KnowledgeGraph, features: TextFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = []
+    monkeypatch.setattr(
+        LinkPredictionTask, "evaluate", lambda self: tasks.append(self) or {"mrr": 0.0}
+    )
+    fit_on(taught(graph), graph, features, "train.epochs=1")
+    extra = taught(graph).targets[len(graph.train) :]
+    known = tasks[0].filter
+    for h, r, t in extra.tolist():
+        start, stop = known.spans(torch.tensor([h]), torch.tensor([r]))
+        assert t in known.tails[start:stop]
+
+
+def test_of_several_weight_decays_valid_takes_the_best(
+    graph: KnowledgeGraph, features: TextFeatures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decays, options = (0.0, 3.0, 60.0), ("train.patience=null",)
+    alone = [fit(graph, features, f"train.weight_decay={d}", *options) for d in decays]
+    known = graph.filter_triples("valid")
+    mrr = [
+        float(np.mean([1 / r.realistic for r in one.ranks(graph.valid, known).values()]))
+        for one in alone
+    ]
+    assert len(set(mrr)) == 3
+    several = f"train.weight_decay={list(decays)}"
+    log = tmp_path / "log.jsonl"
+    chosen = fit(graph, features, several, *options, folder=tmp_path / "fit", log=log)
+    assert equal(chosen, alone[int(np.argmax(mrr))])
+    tasks = {json.loads(line)["task"] for line in log.read_text().splitlines()}
+    assert tasks == {f"toy, weight decay {d:g}" for d in decays}
+    again = fit(graph, features, several, *options, folder=tmp_path / "fit", resume=True)
+    assert equal(chosen, again)
+    worst = int(np.argmin(mrr))
+    monkeypatch.setattr(
+        LinkPredictionTask, "evaluate", lambda self: {"mrr": 1.0 * equal_model(self, alone[worst])}
+    )
+    assert equal(fit(graph, features, several, *options), alone[worst])
+
+
+def equal_model(task: LinkPredictionTask, fitted: Fitted) -> bool:
+    return torch.equal(task._model.entity, fitted.model.entity)
+
+
+def test_several_weight_decays_need_valid(features: TextFeatures) -> None:
+    bare = toy_graph()
+    object.__setattr__(bare, "valid", np.empty((0, 3), dtype=np.int64))
+    with pytest.raises(InputError, match="valid chooses one of them.*give one number"):
+        fit(bare, features, "train.weight_decay=[0.0, 1.0]")
 
 
 def test_test_triples_change_nothing(graph: KnowledgeGraph, features: TextFeatures) -> None:

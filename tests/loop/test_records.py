@@ -63,15 +63,14 @@ def judgement(graph: KnowledgeGraph) -> Judgement:
         head, relation, tail, np.array([row[pair] for pair in pairs]), np.zeros(5),
         np.array([False, False, False, True, False]), fold,
     )  # fmt: skip
-    selectable = np.array([True, True, True, False, True])
     features = None  # not recorded
     report = {"fused": {"label_frequency": 0.5}}
-    return Judgement(found, posteriors(TRIPLES, P, fold), evidence, features, selectable, report)  # type: ignore[arg-type]
+    return Judgement(found, posteriors(TRIPLES, P, fold), evidence, features, report)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def accepted() -> Accepted:
-    reason = np.array(["kept", "low", "low", "given in valid", "kept"], dtype=object)
+    reason = np.array(["kept", "low", "low", "cap", "kept"], dtype=object)
     return Accepted(np.array([0, 4]), P[[0, 4]], reason)
 
 
@@ -157,7 +156,7 @@ def test_a_round_without_candidates_is_read_back(
     none = np.zeros(0, dtype=np.int64)
     empty = replace(
         judgement, candidates=judgement.candidates.subset(none),
-        posteriors=judgement.posteriors.subset(none), selectable=none.astype(bool),
+        posteriors=judgement.posteriors.subset(none),
     )  # fmt: skip
     nothing = Accepted(none, np.zeros(0), none.astype(object))
     write_round(tmp_path, graph, graph.sentences(), empty, nothing)
@@ -172,7 +171,7 @@ def test_events_tell_what_was_taken_and_what_nearly_was(
     events = list(ledger_events(graph, table, judgement, accepted, floor=0.1))
     assert [e["p"] for e in events] == [0.9, 0.7, 0.4, 0.3]
     assert [e["decision"] for e in events] == ["accepted"] * 2 + ["rejected"] * 2
-    assert [e["reason"] for e in events] == ["kept", "kept", "low", "given in valid"]
+    assert [e["reason"] for e in events] == ["kept", "kept", "low", "cap"]
     first = events[0]
     assert (first["head"], first["relation"], first["tail"]) == (PEOPLE[0], "born", TOWNS[0])
     assert first["evidence_ids"] == table.evidence[0] and first["weight"] == 0.9

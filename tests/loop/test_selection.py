@@ -73,9 +73,8 @@ def test_a_round_is_accepted_by_the_chosen_selector_under_its_cap(
     assert (accepted[1][accepted[1] > 0] == accepted[0][accepted[1] > 0]).all()
 
 
-def judged(graph: KnowledgeGraph, p: np.ndarray, given: int, c: Any, valid: int = 0) -> Judgement:
-    """Candidates of made-up triples, the first `valid` of them not selectable, and as many given
-    ones of p = .9."""
+def judged(graph: KnowledgeGraph, p: np.ndarray, given: int, c: Any) -> Judgement:
+    """Candidates of made-up triples, and as many given ones of p = .9."""
     triples = np.array([(h, r, t) for h in range(26) for r in range(3) for t in range(26)])
     triples = np.tile(triples, (1 + len(p) // len(triples), 1))[: len(p)]
     fold, none = np.zeros(len(p), dtype=np.int64), np.zeros(len(p))
@@ -84,9 +83,8 @@ def judged(graph: KnowledgeGraph, p: np.ndarray, given: int, c: Any, valid: int 
         triples[np.zeros(given, dtype=int)], np.full(given, 0.9), fold[:1].repeat(given)
     )
     report = {"fused": {"label_frequency": c}}
-    selectable = np.arange(len(p)) >= valid
     every = posteriors(triples, p, fold)
-    return Judgement(found, every, None, None, selectable, report, known)  # type: ignore[arg-type]
+    return Judgement(found, every, None, None, report, known)  # type: ignore[arg-type]
 
 
 CONFORMAL = ("loop.selector=conformal", "loop.precision=0.7", "loop.min_probability=0.1")
@@ -105,20 +103,6 @@ def test_a_promise_is_calibrated_on_given_triples_and_the_label_frequency() -> N
     assert certify_round(settings(*CONFORMAL), graph, judged(graph, p, 55, 0.9), Verdicts()) == (
         replace(found, threshold=None, p_value=pytest.approx(1, abs=0.01))
     )
-
-
-def test_triples_of_valid_are_no_hidden_ones() -> None:
-    """A sixth of the truth is in valid: of the rest more is given than c says."""
-    graph = toy_graph()
-    p = np.concatenate([np.full(120, 0.9), np.full(500, 0.2)])
-    found = certify_round(settings(*CONFORMAL), graph, judged(graph, p, 100, 0.4, 20), Verdicts())
-    c = 0.4 / (1 - 0.4 * len(graph.valid) / len(graph.train))
-    every, labelled = np.concatenate([p[20:], np.full(100, 0.9)]), np.arange(700) >= 600
-    at_least = int(np.ceil(50 / c))
-    assert found == certify(
-        every, labelled, 0.7, 0.1, label_frequency=c, at_least=at_least, floor=0.1
-    )
-    assert found.items == 200 and found.true == 100
 
 
 def test_label_frequencies_by_relation_calibrate_too() -> None:
