@@ -35,10 +35,14 @@ from relgnn.training.task import Task
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained link predictor with the context it passes messages over."""
+    """A trained link predictor with the context it passes messages over.
+
+    `weight_decay` is what it was trained with, None for one that was loaded.
+    """
 
     model: LinkPredictor
     graph: MessageGraph
+    weight_decay: float | None = None
 
     def ranks(
         self,
@@ -80,6 +84,8 @@ def fit_predictor(
     num_relations: int | None = None,
     start: Mapping[str, Tensor] | None = None,
     known: np.ndarray | None = None,
+    valid: np.ndarray | None = None,
+    weight_decay: float | None = None,
     folder: Path | None = None,
     resume: bool = False,
     log: Path | None = None,
@@ -110,6 +116,8 @@ def fit_predictor(
         known: int64 [K, 3], filters ranks at valid beside the targets; given and valid triples
             where None. A model that must not know some given triples must not be selected with
             them either.
+        valid: int64 [V, 3], selects; the graph's valid triples where None.
+        weight_decay: stands in for the configuration's one or several.
         folder: keeps what a resumed training needs.
         resume: go on from `folder`.
         log: shared log.jsonl.
@@ -119,9 +127,10 @@ def fit_predictor(
     Raises:
         InputError: there are several weight decays to choose from, and no valid triple.
     """
-    decays = config.train.weight_decay
+    decays = config.train.weight_decay if weight_decay is None else weight_decay
     if not isinstance(decays, tuple):
         decays = (decays,)
+    valid = graph.valid if valid is None else valid
     if len(decays) > 1 and not len(graph.valid):
         raise InputError(
             f"train.weight_decay={list(decays)}: valid chooses one of them, and {graph.name} has "
@@ -140,13 +149,14 @@ def fit_predictor(
             num_relations=num_relations,
             start=start,
             known=known,
+            valid=valid,
             folder=folder / f"weight-decay-{decay:g}" if several and folder else folder,
             resume=resume,
             log=log,
             resume_command=resume_command,
             observe=observe,
         )
-        mrr = task.evaluate()["mrr"] if several else 0.0
+        mrr = task.evaluate()["mrr"] if several and len(valid) else 0.0
         if best is None or mrr > best[0]:
             best = mrr, fitted
     assert best is not None
@@ -165,6 +175,7 @@ def _fit_predictor(
     num_relations: int | None,
     start: Mapping[str, Tensor] | None,
     known: np.ndarray | None,
+    valid: np.ndarray,
     folder: Path | None,
     resume: bool,
     log: Path | None,
@@ -177,9 +188,9 @@ def _fit_predictor(
         model.load_state_dict(dict(start))
     known = graph.filter_triples("valid") if known is None else known
     known = np.concatenate([known, supervision.targets.numpy()])
-    task = LinkPredictionTask(model, supervision, graph.valid, known, config, name)
+    task = LinkPredictionTask(model, supervision, valid, known, config, name)
     train = config.train
-    selects = train.patience is not None and len(graph.valid) > 0
+    selects = train.patience is not None and len(valid) > 0
     settings = TrainSettings(
         epochs=train.epochs,
         lr=train.lr,
@@ -214,7 +225,7 @@ def _fit_predictor(
     train_on(taught, settings, folder)
     if loop is not None and loop.polish_epochs:
         gold = LinkPredictionTask(
-            model, supervision.given(), graph.valid, known, config, f"{name} polish"
+            model, supervision.given(), valid, known, config, f"{name} polish"
         )
         settings = replace(settings, epochs=loop.polish_epochs, lr=loop.polish_lr, patience=None)
         before = module_tensors(model)
@@ -222,4 +233,4 @@ def _fit_predictor(
         result = train_on(gold, settings, folder / "polish" if folder is not None else None)
         if result.best_metric is not None and not settings.better(result.best_metric, mrr):
             restore_module(model, before, "the weights before the polish")
-    return Fitted(model, task.graph), task
+    return Fitted(model, task.graph, weight_decay), task

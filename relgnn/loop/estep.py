@@ -214,14 +214,20 @@ class EStep:
         return pair_folds(train[:, 0], train[:, 2], self._loop.folds)
 
     def _judges(self, round_: int, pseudo: Pseudo) -> list[Fitted]:
-        """One graph model for each fold, trained without it."""
+        """One graph model for each fold, trained without it.
+
+        The first one's weight decay is that of all: votes of one round are on one scale.
+        """
         graph, loop = self.world.graph, self._loop
-        judges = []
+        judges: list[Fitted] = []
         for k in range(loop.folds):
             given, others = self._known_without(k, pseudo)
+            # a judge is there for what it was not taught: what it was may not choose it either
+            untaught = graph.valid[~is_in(graph.valid, others.triples)]
             judge = self.world.fit(
                 supervise(given, others, loop), f"round {round_} judge {k}",
-                known=np.concatenate([given, graph.valid]),
+                known=np.concatenate([given, graph.valid]), valid=untaught,
+                weight_decay=judges[0].weight_decay if judges else None,
             )  # fmt: skip
             judges.append(judge)
         return judges

@@ -67,6 +67,8 @@ class World:
         features: TextFeatures | None = None,
         start: dict[str, torch.Tensor] | None = None,
         known: np.ndarray | None = None,
+        valid: np.ndarray | None = None,
+        weight_decay: float | None = None,
     ) -> Fitted:
         """Train a predictor under this world's configuration; see `fit_predictor`."""
         folder = self.folder
@@ -80,6 +82,8 @@ class World:
             num_relations=self.num_relations,
             start=start,
             known=known,
+            valid=valid,
+            weight_decay=weight_decay,
             folder=folder / "resume" / name.replace(" ", "-") if folder else None,
             resume=self.resume,
             log=folder / "log.jsonl" if folder else None,

@@ -20,7 +20,7 @@ from relgnn.linkpred.task import Supervision
 from relgnn.loop import estep
 from relgnn.loop.candidates import pair_folds
 from relgnn.loop.estep import EStep, Judgement, edge_evidence, rows_to_read
-from relgnn.loop.pseudo import Pseudo
+from relgnn.loop.pseudo import Pseudo, is_in
 from relgnn.loop.records import write_round
 from relgnn.loop.views import Before
 from relgnn.loop.votes import Votes
@@ -174,6 +174,29 @@ def test_judges_are_trained_and_selected_without_their_fold(
         assert (context == others).all()
         assert (known == np.concatenate([others, graph.valid])).all()
     assert len(seen) == FOLDS
+
+
+def test_judges_are_not_selected_by_what_they_were_taught_and_share_a_weight_decay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[tuple[np.ndarray, np.ndarray, float | None, float | None]] = []
+    before = World.fit
+
+    def spy(self: World, supervision: Supervision, name: str, **options: Any) -> Fitted:
+        fitted = before(self, supervision, name, **options)
+        known = supervision.targets.numpy()
+        seen.append((known, options["valid"], options["weight_decay"], fitted.weight_decay))
+        return fitted
+
+    monkeypatch.setattr(World, "fit", spy)
+    graph = toy_graph()
+    pseudo = Pseudo(graph.valid, np.full(len(graph.valid), 0.9))
+    EStep(toy_world(*EVERYTHING, "train.weight_decay=[0.0, 5.0]")).run(1, pseudo)
+    assert len(seen) == FOLDS
+    for fold, (known, valid, asked, taken) in enumerate(seen):
+        own = graph.valid[fold_of(graph.valid) == fold]
+        assert (valid == own).all() and len(own) and not is_in(own, known).any()
+        assert asked == (seen[0][3] if fold else None) and taken == seen[0][3]
 
 
 @pytest.fixture
