@@ -98,15 +98,14 @@ def _train(world: World) -> dict[str, Any]:
             final = world.fit(Supervision.gold(graph.train), "link prediction")
         rounds: list[Round] = []
         rows: dict[str, Row] = {"final": (final, None)}
-        reader = None
     else:
         loop = Loop(world)
         rounds = loop.run()
         final = rounds[-1].fitted
-        reader = _reader(loop, rounds, graph)
+        readers = _readers(loop, rounds, graph)
         rows = {"round0": (rounds[0].fitted, None), "loop": (final, None)}
         with world.stages.lap("controls"):
-            rows |= _controls(world, rounds, reader)
+            rows |= _controls(world, rounds, readers)
     _write_model(world, final, rounds)
     with world.stages.lap("evaluation"):
         metrics = _metrics(world, rows, rounds, final)
@@ -152,16 +151,22 @@ def _write_surroundings(config: Config, graph: KnowledgeGraph, folder: Path) -> 
             path.write_text("".join(lines), encoding="utf-8")
 
 
-def _reader(loop: Loop, rounds: list[Round], graph: KnowledgeGraph) -> TextReader | None:
-    """What the text said in the last round that counts."""
+def _readers(loop: Loop, rounds: list[Round], graph: KnowledgeGraph) -> dict[str, TextReader]:
+    """What the last round that counts says of its candidates, for each row that may read it.
+
+    The text alone, for a model that no text has taught; the posterior of all views for the loop's.
+    """
     if len(rounds) < 2:
-        return None
+        return {}
     table = loop.table(rounds[-1].number)
-    relations = loop.world.num_relations
-    return TextReader(table.triples, table.p_text, graph.num_entities, relations)
+    sizes = graph.num_entities, loop.world.num_relations
+    return {
+        "round0": TextReader(table.triples, table.p_text, *sizes),
+        "loop": TextReader(table.triples, table.p, *sizes),
+    }
 
 
-def _controls(world: World, rounds: list[Round], reader: TextReader | None) -> dict[str, Row]:
+def _controls(world: World, rounds: list[Round], readers: dict[str, TextReader]) -> dict[str, Row]:
     """The other rows of the loop table: same model, split, initialisation and budget."""
     config, graph = world.config.loop, world.graph
     assert config is not None
@@ -198,10 +203,12 @@ def _controls(world: World, rounds: list[Round], reader: TextReader | None) -> d
             )
         elif control == "oracle":
             rows["oracle"] = fit("oracle", oracle(graph, graph.train))
-        elif control == "read" and reader is not None:
-            for name, fitted in (("round0", rounds[0].fitted), ("loop", rounds[-1].fitted)):
-                weight = reader.choose_weight(fitted, graph.valid, graph.filter_triples("valid"))
-                rows[f"{name}+read"] = (fitted, reader.scores(weight))
+        elif control == "read":
+            known = np.concatenate([graph.filter_triples("valid"), pseudo.triples])
+            for name, reader in readers.items():
+                fitted = rounds[0 if name == "round0" else -1].fitted
+                reading = reader.choose(fitted, graph.valid, known)
+                rows[f"{name}+read"] = (fitted, reader.scores(reading))
     return rows
 
 
