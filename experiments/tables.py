@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,8 @@ FIRST = ("mrr", "macro_f1", "accuracy")
 PLAIN_NUMBERS = (
     "reading_s", "training_s", "sentences_s", "trained_parameters", "seconds", "peak_memory_mb",
 )  # fmt: skip
+AFTER_MEMORY = 3
+"""Parts of a line's `hardware` before the names of GPUs: processor, cores, memory."""
 WITH_COSTS = "efficient_"
 """Tables that show what each row's runs took."""
 LOOP_COLUMNS = ("mrr", "mrr_feature", "mrr_corpus", "mrr_none", "hits@10")
@@ -291,6 +294,9 @@ def _origin(table: str, lines: Sequence[Line]) -> str:
         f"Made by `{command}` ({_time(hours)} in all, "
         f"{max(x.peak_memory_mb for x in lines):,.0f} MB at most) at {', '.join(commits)}."
     )
+    gpus = Counter(name for x in lines for name in x.hardware.split(", ")[AFTER_MEMORY:])
+    for name, count in sorted(gpus.items()):
+        text += f" {count} of {len(lines)} lines: {name}."
     return text + (f" Expected: {'; '.join(sources)}." if sources else "")
 
 

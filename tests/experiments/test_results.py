@@ -288,6 +288,16 @@ def test_large_figures_keep_their_digits(tmp_path: Path) -> None:
     assert "350.250" in tables.render_table(line.table, tmp_path)
 
 
+def test_a_table_says_which_lines_a_gpu_made(tmp_path: Path) -> None:
+    near = replace(LINE, table="re_toy", hardware="A CPU, 2 cores, 24 GB")
+    far = replace(near, seed=1, hardware="A CPU, 16 cores, 126 GB, NVIDIA H200")
+    append("re_toy", [near], tmp_path)
+    assert "NVIDIA" not in tables.render_table("re_toy", tmp_path)
+    append("re_toy", [far], tmp_path)
+    shown = tables.render_table("re_toy", tmp_path)
+    assert "1 of 2 lines: NVIDIA H200." in shown
+
+
 def test_unknown_table_and_row_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert reproduce.main(["loop_nothing"]) == 2
     assert "loop_codex_s" in capsys.readouterr().err
