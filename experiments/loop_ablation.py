@@ -2,10 +2,11 @@
 
     python -m experiments.loop_ablation [--rows ROW ...] [--seeds S ...] [--again]
 
-The base run (experiments/configs/loop_codex_s/rgcn.yaml with rules and five rounds) trains the
-judges once; a row weighs, chooses and teaches otherwise (`relgnn.loop.replay`). `loop` changes
-nothing but the number of rounds: it has two, as every row but `rounds_N`. Only rows that are
-missing in experiments/results are run.
+The base run is row `loop` of the table loop_codex_s (configuration rgcn), made where it is missing.
+Its judges are not trained again; a row weighs, chooses and teaches otherwise
+(`relgnn.loop.replay`), with the weight decay that valid chose in the base run. `loop` changes
+nothing. Rows of more rounds replay another run, of five rounds. Only rows that are missing in
+experiments/results are run.
 """
 
 from __future__ import annotations
@@ -19,17 +20,21 @@ from pathlib import Path
 from typing import Any
 
 from experiments.reproduce import (
-    CONFIGS,
+    PLAIN,
     RUNS,
     SEEDS,
+    Job,
+    execute,
+    jobs,
     line_metrics,
     make_line,
     provenance,
     run_apart,
+    run_folder,
     tree_is_dirty,
 )
 from experiments.results import RESULTS, append, read_lines
-from relgnn.config import Config, load_config
+from relgnn.config import make_config
 from relgnn.errors import InputError, RelgnnError
 from relgnn.linkpred.evaluate import evaluate
 from relgnn.loop.pseudo import is_in
@@ -40,54 +45,72 @@ from relgnn.runtime import peak_memory_mb
 from relgnn.training import load_json
 
 TABLE = "ablation_loop_codex_s"
-CONFIG = CONFIGS / "loop_codex_s" / "rgcn.yaml"
-CHANGES = ("loop.rules={}", "loop.rounds=5", "loop.patience=5", "loop.controls=[]")
-BASE = ("loop.rounds=2",)
+LOOP = "loop_codex_s"
+MOST_ROUNDS = 5
+LONGER = (f"loop.rounds={MOST_ROUNDS}", f"loop.patience={MOST_ROUNDS}", "loop.controls=[]")
 
 VARIANTS = {
-    "loop": Variant(BASE),
-    "without_text": Variant(BASE, without=("text",)),
-    "without_graph": Variant(BASE, without=("graph",)),
-    "without_rules": Variant(BASE, without=("rules",)),
-    "uncalibrated": Variant(BASE, calibrated=False),
-    "em": Variant((*BASE, "loop.weighing=em")),
-    "by_relation": Variant((*BASE, "loop.label_frequency_by_relation=true")),
-    "cap": Variant((*BASE, "loop.cap=0.5")),
-    "unconnected": Variant((*BASE, "loop.connect=1")),
-    "selector_budget": Variant((*BASE, "loop.selector=budget")),
-    "selector_fixed": Variant((*BASE, "loop.selector=fixed", "loop.threshold=0.8")),
-    "selector_flex": Variant((*BASE, "loop.selector=flex", "loop.threshold=0.8")),
-    "selector_free": Variant((*BASE, "loop.selector=free")),
-    "selector_soft": Variant((*BASE, "loop.selector=soft")),
-    "selector_class_top": Variant((*BASE, "loop.selector=class_top")),
-    "selector_agreement": Variant((*BASE, "loop.selector=agreement", "loop.threshold=0.5")),
-    "selector_curriculum": Variant((*BASE, "loop.selector=curriculum")),
-    "selector_conformal": Variant((*BASE, "loop.selector=conformal")),
-    "targets_alone": Variant((*BASE, "loop.context=false")),
-    "context_alone": Variant((*BASE, "loop.targets=false")),
-    "uniform_weights": Variant((*BASE, "loop.target_weighting=uniform")),
-    "gce": Variant((*BASE, "loop.pseudo_loss=gce")),
-    "bootstrap": Variant((*BASE, "loop.pseudo_loss=bootstrap")),
-    "coteaching": Variant((*BASE, "loop.coteaching={}")),
-    "polish": Variant((*BASE, "loop.polish_epochs=5")),
-    "warm_start": Variant((*BASE, "loop.warm_start=true")),
-    "adversarial": Variant((*BASE, "train.adversarial={}")),
-    "contrast": Variant((*BASE, "train.contrast={}")),
-    "consistency": Variant((*BASE, "loop.consistency={}")),
-    **{f"rounds_{n}": Variant((f"loop.rounds={n}",)) for n in (1, 3, 4, 5)},
-    **{f"noise_{s}": Variant(BASE, noise=s / 100) for s in (10, 20, 30, 50)},
+    "loop": Variant(),
+    "without_text": Variant(without=("text",)),
+    "without_graph": Variant(without=("graph",)),
+    "without_rules": Variant(without=("rules",)),
+    "uncalibrated": Variant(calibrated=False),
+    "em": Variant(("loop.weighing=em",)),
+    "by_relation": Variant(("loop.label_frequency_by_relation=true",)),
+    "cap": Variant(("loop.cap=0.5",)),
+    "unconnected": Variant(("loop.connect=1",)),
+    "selector_budget": Variant(("loop.selector=budget",)),
+    "selector_fixed": Variant(("loop.selector=fixed", "loop.threshold=0.8")),
+    "selector_flex": Variant(("loop.selector=flex", "loop.threshold=0.8")),
+    "selector_free": Variant(("loop.selector=free",)),
+    "selector_soft": Variant(("loop.selector=soft",)),
+    "selector_class_top": Variant(("loop.selector=class_top",)),
+    "selector_agreement": Variant(("loop.selector=agreement", "loop.threshold=0.5")),
+    "selector_curriculum": Variant(("loop.selector=curriculum",)),
+    "selector_conformal": Variant(("loop.selector=conformal",)),
+    "targets_alone": Variant(("loop.context=false",)),
+    "context_alone": Variant(("loop.targets=false",)),
+    "uniform_weights": Variant(("loop.target_weighting=uniform",)),
+    "gce": Variant(("loop.pseudo_loss=gce",)),
+    "bootstrap": Variant(("loop.pseudo_loss=bootstrap",)),
+    "coteaching": Variant(("loop.coteaching={}",)),
+    "polish": Variant(("loop.polish_epochs=5",)),
+    "warm_start": Variant(("loop.warm_start=true",)),
+    "adversarial": Variant(("train.adversarial={}",)),
+    "contrast": Variant(("train.contrast={}",)),
+    "consistency": Variant(("loop.consistency={}",)),
+    **{f"rounds_{n}": Variant((f"loop.rounds={n}",)) for n in (1, 3, 4, MOST_ROUNDS)},
+    **{f"noise_{s}": Variant(noise=s / 100) for s in (10, 20, 30, 50)},
 }
 """Row: what it changes."""
 
 Runner = Callable[[Any, Path, bool], Any]
 
 
-def base_run(seed: int, runner: Runner = run_apart) -> Path:
-    """The folder of a seed's base run, made or gone on with where it is not finished."""
-    folder = RUNS / TABLE / str(seed)
+def base_job(seed: int) -> Job:
+    """The run of the loop table that a seed's rows replay."""
+    return next(job for job in jobs(LOOP, [PLAIN], [seed]) if job.name == PLAIN)
+
+
+def base_run(seed: int, rounds: int = 0, runner: Runner = run_apart) -> Path:
+    """The folder of a seed's base run, or of one with more rounds; made where it is missing.
+
+    Args:
+        seed: of the run and of the draw of the fraction.
+        rounds: of which there must be votes; the run's own number where it is no more.
+        runner: runs a configuration in a folder.
+    """
+    job = base_job(seed)
+    folder = run_folder(job, RUNS)
     if not (folder / "metrics.json").is_file():
-        runner(base_config(seed), folder, (folder / "config.yaml").is_file())
-    return folder
+        execute(job, RUNS, RESULTS, resume=True, runner=runner)
+    if rounds <= job.config.loop.rounds:
+        return folder
+    longer = RUNS / TABLE / f"{seed}-longer"
+    if not (longer / "metrics.json").is_file():
+        changed = make_config(job.config.model_dump(mode="json"), LONGER)
+        runner(changed, longer, (longer / "config.yaml").is_file())
+    return longer
 
 
 def measure(replay: Replay, variant: Variant, folder: Path) -> dict[str, float]:
@@ -121,13 +144,17 @@ def measure(replay: Replay, variant: Variant, folder: Path) -> dict[str, float]:
 
 def record(rows: Sequence[str], seed: int) -> None:
     """Replay rows for a seed and append each as it is done."""
-    folder = base_run(seed)
-    replay, environment = Replay(folder), load_json(folder / "environment.json")
+    replays: dict[Path, Replay] = {}
     for row in rows:
+        folder = base_run(seed, rounds_of(VARIANTS[row]))
+        if folder not in replays:
+            replays[folder] = Replay(folder)
+        replay = replays[folder]
+        environment = load_json(folder / "environment.json")
         print(f"{TABLE}: {row}, seed {seed}", file=sys.stderr)
         code, started = provenance(), time.perf_counter()
         config = replay.configured(VARIANTS[row].overrides)
-        metrics = measure(replay, VARIANTS[row], folder.parent / f"{seed}-{row}")
+        metrics = measure(replay, VARIANTS[row], RUNS / TABLE / f"{seed}-{row}")
         code |= {"dirty": code["dirty"] or tree_is_dirty()}
         cost = {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
         command = f"python -m experiments.loop_ablation --rows {row} --seeds {seed}"
@@ -138,9 +165,10 @@ def record(rows: Sequence[str], seed: int) -> None:
         )
 
 
-def base_config(seed: int) -> Config:
-    """The configuration of a seed's base run."""
-    return load_config(CONFIG, [*CHANGES, f"runtime.seed={seed}", f"data.split_seed={seed}"])
+def rounds_of(variant: Variant) -> int:
+    """How many rounds a variant asks for; 0 where it leaves them alone."""
+    asked = [x.removeprefix("loop.rounds=") for x in variant.overrides if "loop.rounds=" in x]
+    return int(asked[0]) if asked else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -148,6 +148,12 @@ def missing(job: Job, lines: Sequence[Line], dirty: bool) -> bool:
     return not any((job.table, row, fraction, job.seed, sha) in known for row in job.rows.values())
 
 
+def run_folder(job: Job, runs: Path = RUNS) -> Path:
+    """Where a job runs."""
+    name = ranks_path(job.table, job.name, job.config.data.fraction, job.seed).stem
+    return runs / job.table / name
+
+
 def execute(
     job: Job, runs: Path = RUNS, results: Path = RESULTS, resume: bool = False,
     runner: Runner | None = None,
@@ -164,9 +170,8 @@ def execute(
     Raises:
         InputError: an interrupted run is there and `resume` is not asked for.
     """
-    fraction = job.config.data.fraction
-    path = ranks_path(job.table, job.name, fraction, job.seed, results)
-    folder = runs / job.table / path.stem
+    path = ranks_path(job.table, job.name, job.config.data.fraction, job.seed, results)
+    folder = run_folder(job, runs)
     begun = _begun(folder, job.config)
     ended = begun and (folder / "metrics.json").exists()
     if begun and not ended and not resume:

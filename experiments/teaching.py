@@ -2,7 +2,7 @@
 
     python -m experiments.teaching [--seeds S ...]
 
-Read from the base runs of `python -m experiments.loop_ablation`, which are made where they are
+Read from the runs of the table loop_codex_s (configuration rgcn), which are made where they are
 missing. The text view of a round is cross-fitted and trained on the given triples and on what the
 round before accepted; round 1's knows the given ones alone. Row `round_N` tells micro-F1 (p >= .5)
 and average precision of that view on held-out candidates: those that rounds 1 and N both judged,
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.loop_ablation import base_config, base_run
+from experiments.loop_ablation import base_job, base_run
 from experiments.reproduce import SEEDS, make_line, provenance, tree_is_dirty
 from experiments.results import RESULTS, append
 from relgnn.data import KnowledgeGraph
@@ -97,7 +97,7 @@ def _interval(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
 def record(seed: int) -> None:
     """Compare all rounds of a seed's run and append their lines."""
     folder = base_run(seed)
-    code, config = provenance(), base_config(seed)
+    code, config = provenance(), base_job(seed).config
     graph = run_graph(run_config(folder), folder)
     environment, metrics = (
         load_json(folder / "environment.json"),

@@ -37,7 +37,7 @@ from relgnn.training.task import Task
 class Fitted:
     """A trained link predictor with the context it passes messages over.
 
-    `weight_decay` is what it was trained with, None for one that was loaded.
+    `weight_decay` is what it was trained with; None where nobody wrote it down.
     """
 
     model: LinkPredictor

@@ -85,7 +85,10 @@ class ReplayedEStep(EStep):
 
 
 class ReplayedLoop(Loop):
-    """A loop over replayed votes.
+    """A loop over replayed votes: of its rounds only the last one's graph model is trained.
+
+    So no round is dropped for being worse on valid. With a warm start all are trained, each from
+    the one before.
 
     Args:
         world: with the variant's configuration and a folder of its own.
@@ -96,6 +99,15 @@ class ReplayedLoop(Loop):
     def __init__(self, world: World, e_step: ReplayedEStep, noise: float) -> None:
         super().__init__(world)
         self._e_step, self.noise = e_step, noise
+
+    def run(self) -> list[Round]:
+        """The last round; all of them where each starts from the one before."""
+        if self.config.warm_start:
+            return super().run()
+        pseudo, edge_text = Pseudo.none(), None
+        for number in range(1, self.config.rounds + 1):
+            pseudo, edge_text = self._judge(number, pseudo)
+        return [self.m_step.run(self.config.rounds, pseudo, edge_text, None)]
 
     def _taught(self, table: RoundTable, connected: np.ndarray, verdicts: Verdicts) -> Pseudo:
         taught = super()._taught(table, connected, verdicts)
@@ -110,7 +122,7 @@ class ReplayedLoop(Loop):
 
 
 class Replay:
-    """Replays of one finished run.
+    """Replays of one finished run, with the weight decay that valid chose there.
 
     Args:
         folder: of the run.
@@ -120,7 +132,14 @@ class Replay:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.world = folder, open_run(folder).world
+        run = open_run(folder)
+        self.folder, self.world = folder, run.world
+        decay = run.fitted.weight_decay
+        if decay is not None:
+            config = make_config(
+                run.world.config.model_dump(mode="json"), [f"train.weight_decay={decay}"], "replay"
+            )
+            self.world = replace(run.world, config=config)
         if self.world.config.loop is None or not (folder / "rounds/1/votes.safetensors").is_file():
             raise InputError(
                 f"{folder}: has no votes of a loop; run a configuration with a section loop anew"

@@ -217,7 +217,8 @@ def _write_model(world: World, final: Fitted, rounds: list[Round]) -> None:
     assert folder is not None
     models = {f"rounds/{r.number}": r.fitted for r in rounds}
     for name, fitted in {**models, ".": final}.items():
-        save_tensors(folder / name / "checkpoint.safetensors", module_tensors(fitted.model))
+        path = folder / name / "checkpoint.safetensors"
+        save_tensors(path, module_tensors(fitted.model), {"weight_decay": fitted.weight_decay})
     save_tensors(
         folder / "context.safetensors",
         _context_tensors(world.graph, rounds[-1] if rounds else None),
@@ -268,6 +269,7 @@ def _metrics(
             "round": round_.number,
             "accepted": len(accepted),
             "connected": len(round_.pseudo) - len(accepted),
+            "weight_decay": round_.fitted.weight_decay,
             "test": evaluate(round_.fitted, graph, "test")[1],
         }
         if len(graph.valid):

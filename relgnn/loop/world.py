@@ -104,9 +104,12 @@ class World:
         model = new_predictor(
             self.config, self.runtime, self.graph, self.features, self.num_relations
         )
-        restore_module(model, load_tensors(path, self.runtime.device)[0], path)
+        tensors, about = load_tensors(path, self.runtime.device)
+        restore_module(model, tensors, path)
         context = supervision.message_graph(self.graph.num_entities, model.num_relations)
-        return Fitted(model.eval(), context.to(self.runtime.device))
+        return Fitted(
+            model.eval(), context.to(self.runtime.device), about.get("weight_decay")
+        )
 
 
 def make_encoder(config: Config, runtime: Runtime, cache: Path | None) -> TextEncoder:

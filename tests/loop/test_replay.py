@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from relgnn.config import load_config
 from relgnn.errors import InputError
 from relgnn.loop.records import RoundTable, read_round
 from relgnn.loop.replay import Replay, Variant
 from relgnn.loop.rounds import Round
+from relgnn.loop.run import run
 from relgnn.posterior.pu import unlabelled_probability
 from relgnn.training import load_tensors, module_tensors
 
@@ -81,7 +83,7 @@ def test_noise_moves_tails(replay: Replay, tmp_path: Path) -> None:
     clean, _ = rounds(replay, tmp_path / "clean", Variant(everything))
     noisy, _ = rounds(replay, tmp_path / "noisy", Variant(everything, noise=0.5))
     relations = replay.world.graph.num_relations
-    one, other = (x[1].pseudo.triples for x in (clean, noisy))
+    one, other = (x[-1].pseudo.triples for x in (clean, noisy))
     typed = one[:, 1] < relations
     np.testing.assert_array_equal(one[:, :2], other[:, :2])
     moved = one[:, 2] != other[:, 2]
@@ -110,3 +112,16 @@ def test_a_run_without_votes_is_refused(own_run: Path, tmp_path: Path) -> None:
     (tmp_path / "run/rounds/1/votes.safetensors").unlink()
     with pytest.raises(InputError, match="has no votes of a loop"):
         Replay(tmp_path / "run")
+
+
+def test_the_weight_decay_that_valid_chose_is_kept_and_replayed(
+    own_config: Path, tmp_path: Path
+) -> None:
+    config = load_config(own_config, ["train.weight_decay=[0.0, 5.0]", "loop.rounds=2"])
+    metrics = run(config, tmp_path / "run")
+    chosen = [entry["weight_decay"] for entry in metrics["rounds"]]
+    assert set(chosen) <= {0.0, 5.0} and len(chosen) == metrics["round"] + 1
+    for number, decay in enumerate(chosen):
+        path = tmp_path / f"run/rounds/{number}/checkpoint.safetensors"
+        assert load_tensors(path)[1] == {"weight_decay": decay}
+    assert Replay(tmp_path / "run").world.config.train.weight_decay == chosen[-1]
