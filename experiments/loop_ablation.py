@@ -5,8 +5,9 @@
 The base run is row `loop` of the table loop_codex_s (configuration rgcn), made where it is missing.
 Its judges are not trained again; a row weighs, chooses and teaches otherwise
 (`relgnn.loop.replay`), with the weight decay that valid chose in the base run. `loop` changes
-nothing. Rows of more rounds replay another run, of five rounds. Only rows that are missing in
-experiments/results are run.
+nothing. Rows of more rounds replay another run, of five rounds; row `not_cross_fitted` is a run of
+its own, whose judges have seen what they judge. Only rows that are missing in experiments/results
+are run.
 """
 
 from __future__ import annotations
@@ -47,7 +48,11 @@ from relgnn.training import load_json
 TABLE = "ablation_loop_codex_s"
 LOOP = "loop_codex_s"
 MOST_ROUNDS = 5
-LONGER = (f"loop.rounds={MOST_ROUNDS}", f"loop.patience={MOST_ROUNDS}", "loop.controls=[]")
+APART = {
+    "longer": (f"loop.rounds={MOST_ROUNDS}", f"loop.patience={MOST_ROUNDS}", "loop.controls=[]"),
+    "not_cross_fitted": ("loop.cross_fitted=false", "loop.controls=[]"),
+}
+"""Other runs that rows replay, and how they differ from the base run."""
 
 VARIANTS = {
     "loop": Variant(),
@@ -55,6 +60,7 @@ VARIANTS = {
     "without_graph": Variant(without=("graph",)),
     "without_rules": Variant(without=("rules",)),
     "uncalibrated": Variant(calibrated=False),
+    "not_cross_fitted": Variant(("loop.cross_fitted=false",)),
     "em": Variant(("loop.weighing=em",)),
     "by_relation": Variant(("loop.label_frequency_by_relation=true",)),
     "cap": Variant(("loop.cap=0.5",)),
@@ -92,25 +98,28 @@ def base_job(seed: int) -> Job:
     return next(job for job in jobs(LOOP, [PLAIN], [seed]) if job.name == PLAIN)
 
 
-def base_run(seed: int, rounds: int = 0, runner: Runner = run_apart) -> Path:
-    """The folder of a seed's base run, or of one with more rounds; made where it is missing.
-
-    Args:
-        seed: of the run and of the draw of the fraction.
-        rounds: of which there must be votes; the run's own number where it is no more.
-        runner: runs a configuration in a folder.
-    """
+def base_run(seed: int, runner: Runner = run_apart) -> Path:
+    """The folder of a seed's base run, made where it is missing."""
     job = base_job(seed)
     folder = run_folder(job, RUNS)
     if not (folder / "metrics.json").is_file():
         execute(job, RUNS, RESULTS, resume=True, runner=runner)
-    if rounds <= job.config.loop.rounds:
-        return folder
-    longer = RUNS / TABLE / f"{seed}-longer"
-    if not (longer / "metrics.json").is_file():
-        changed = make_config(job.config.model_dump(mode="json"), LONGER)
-        runner(changed, longer, (longer / "config.yaml").is_file())
-    return longer
+    return folder
+
+
+def replayed(row: str, seed: int, runner: Runner = run_apart) -> Path:
+    """The folder of the run that a row replays, made where it is missing."""
+    job = base_job(seed)
+    name = row
+    if rounds_of(VARIANTS[row]) > job.config.loop.rounds:
+        name = "longer"
+    if name not in APART:
+        return base_run(seed, runner)
+    folder = RUNS / TABLE / f"{seed}-run-{name}"
+    if not (folder / "metrics.json").is_file():
+        changed = make_config(job.config.model_dump(mode="json"), APART[name])
+        runner(changed, folder, (folder / "config.yaml").is_file())
+    return folder
 
 
 def measure(replay: Replay, variant: Variant, folder: Path) -> dict[str, float]:
@@ -146,7 +155,7 @@ def record(rows: Sequence[str], seed: int) -> None:
     """Replay rows for a seed and append each as it is done."""
     replays: dict[Path, Replay] = {}
     for row in rows:
-        folder = base_run(seed, rounds_of(VARIANTS[row]))
+        folder = replayed(row, seed)
         if folder not in replays:
             replays[folder] = Replay(folder)
         replay = replays[folder]

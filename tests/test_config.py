@@ -290,6 +290,7 @@ def test_younger_keys_of_few_shot_tasks_leave_recorded_hashes_alone() -> None:
 
 
 LOOP_YOUNGER = {
+    "loop.cross_fitted": "false",
     "loop.coreference": "true",
     "loop.pooling": "noisy_or",
     "loop.rules": "{}",

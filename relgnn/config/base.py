@@ -46,6 +46,7 @@ YOUNGER: dict[str, Any] = {
     "loop.label_frequency_by_relation": False, "loop.precision_start": 0.95,
     "loop.threshold": 0.95, "loop.voters": 2, "loop.delta": 0.1, "loop.bound": "binomial",
     "loop.cap": None,
+    "loop.cross_fitted": True,
     "loop.coreference": False, "loop.pooling": "logsumexp",
 }  # fmt: skip
 

@@ -145,6 +145,11 @@ class LoopConfig(Section):
 
     rounds: Count = Field(2, description="rounds of E and M at most")
     folds: int = Field(4, ge=2, description="folds of the cross-fitting")
+    cross_fitted: bool = Field(
+        True,
+        description="false: views judge what they were taught, which shows what it costs; for "
+        "comparison only",
+    )
     candidates: Count = Field(40000, description="triples that all views judge in a round at most")
     implied: int = Field(
         20000, ge=0, description="pairs that the graph proposes for the text to judge at most"

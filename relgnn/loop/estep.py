@@ -128,6 +128,7 @@ class EStep:
             logits = cross_fit_pairs(
                 features, labels, folds, graph.num_relations,
                 PairSettings(unlabelled_weight=loop.unlabelled_weight), world.runtime.seed,
+                judges=self._judge_of(folds),
             )  # fmt: skip
         implied = np.zeros(evidence.num_pairs, dtype=bool)
         implied[evidence.pair[evidence.kind == IMPLIED]] = True
@@ -173,7 +174,7 @@ class EStep:
         row_logits = cross_fit_extractor(
             self.split_encoder, states, pair, labels, folds, world.graph.num_relations,
             self._extractor_settings, world.runtime.seed, autocast=world.runtime.autocast,
-            keep=self._extractor.append,
+            keep=self._extractor.append, judges=self._judge_of(folds),
         )  # fmt: skip
         pooled = pool_rows(row_logits, pair, evidence.num_pairs, loop.pooling)
         pooled[~judged] = np.nan
@@ -212,6 +213,13 @@ class EStep:
     def _given_fold(self) -> np.ndarray:
         train = self.world.graph.train
         return pair_folds(train[:, 0], train[:, 2], self._loop.folds)
+
+    def _judge_of(self, folds: np.ndarray) -> np.ndarray:
+        """Which fold the judge of an item of each fold has not seen: the item's own.
+
+        Without cross-fitting the next one, so that as many judges, as well taught, have seen it.
+        """
+        return folds if self._loop.cross_fitted else (folds + 1) % self._loop.folds
 
     def _judges(self, round_: int, pseudo: Pseudo) -> list[Fitted]:
         """One graph model for each fold, trained without it.
@@ -264,7 +272,7 @@ class EStep:
         """log P(t | h, r) and log P(h | r, t), [C, 2], by the judge of each candidate's fold."""
         votes = np.zeros((len(found), 2))
         for k, judge in enumerate(judges):
-            own = found.fold == k
+            own = self._judge_of(found.fold) == k
             votes[own] = graph_log_probabilities(judge.model, judge.graph, found.triples[own])
         return votes
 
@@ -276,7 +284,7 @@ class EStep:
             given, others = self._known_without(k, pseudo)
             known = np.concatenate([given, others.triples])
             judge = RuleJudge.learn(known, world.graph, self._loop.rules, world.runtime.seed)
-            own = found.fold == k
+            own = self._judge_of(found.fold) == k
             votes[own] = judge.features(found.triples[own])
         return votes
 

@@ -107,9 +107,7 @@ class World:
         tensors, about = load_tensors(path, self.runtime.device)
         restore_module(model, tensors, path)
         context = supervision.message_graph(self.graph.num_entities, model.num_relations)
-        return Fitted(
-            model.eval(), context.to(self.runtime.device), about.get("weight_decay")
-        )
+        return Fitted(model.eval(), context.to(self.runtime.device), about.get("weight_decay"))
 
 
 def make_encoder(config: Config, runtime: Runtime, cache: Path | None) -> TextEncoder:

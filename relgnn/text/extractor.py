@@ -252,6 +252,7 @@ def cross_fit_extractor(
     *,
     autocast: Autocast = nullcontext,
     keep: Callable[[RelationExtractor], None] | None = None,
+    judges: np.ndarray | None = None,
 ) -> np.ndarray:
     """Logits [M, 2R] of every row by a model that saw no label and no row of its pair's fold.
 
@@ -260,11 +261,14 @@ def cross_fit_extractor(
         pair_folds: int64 [P].
         seed: the same in every fold.
         keep: receives each fold's model.
+        judges: int64 [P], the fold that the model which judges a pair has not seen; the pair's own
+            where None.
     """
     logits = np.zeros((len(states), 2 * num_relations), dtype=np.float32)
     row_folds = pair_folds[pair]
-    for fold in np.unique(row_folds):
-        held = np.flatnonzero(row_folds == fold)
+    row_judges = row_folds if judges is None else judges[pair]
+    for fold in np.unique(row_judges):
+        held = np.flatnonzero(row_judges == fold)
         model = fit_extractor(
             encoder, states, pair, labels.subset(pair_folds != fold), num_relations, settings,
             seed, pool=np.flatnonzero(row_folds != fold), autocast=autocast,

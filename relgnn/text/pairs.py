@@ -275,6 +275,7 @@ def cross_fit_pairs(
     num_relations: int,
     settings: PairSettings,
     seed: int,
+    judges: np.ndarray | None = None,
 ) -> np.ndarray:
     """Logits [P, 2R] of every pair by a model that saw no label of the pair's fold.
 
@@ -285,14 +286,17 @@ def cross_fit_pairs(
         num_relations: R.
         settings: training.
         seed: of initialisation and order; the same in every fold.
+        judges: int64 [P], the fold that the model which judges a pair has not seen; the pair's own
+            where None.
     """
+    judges = folds if judges is None else judges
     logits = np.zeros((len(features), 2 * num_relations), dtype=np.float32)
-    for fold in np.unique(folds):
-        held = folds == fold
+    for fold in np.unique(judges):
+        seen, judged = folds != fold, judges == fold
         model = fit_pairs(
-            features, labels.subset(~held), np.flatnonzero(~held), num_relations, settings, seed
+            features, labels.subset(seen), np.flatnonzero(seen), num_relations, settings, seed
         )
-        logits[held] = score_pairs(model, features, np.flatnonzero(held))
+        logits[judged] = score_pairs(model, features, np.flatnonzero(judged))
     return logits
 
 

@@ -7,11 +7,20 @@ from pathlib import Path
 import pytest
 
 from experiments import loop_ablation
-from experiments.loop_ablation import LONGER, TABLE, VARIANTS, base_job, main, measure, rounds_of
+from experiments.loop_ablation import (
+    APART,
+    TABLE,
+    VARIANTS,
+    base_job,
+    main,
+    measure,
+    replayed,
+    rounds_of,
+)
 from experiments.reproduce import run_folder
 from experiments.results import read_lines
 from experiments.tables import render_table
-from relgnn.config import make_config
+from relgnn.config import Config, make_config
 from relgnn.loop.replay import Replay
 from relgnn.training import load_json
 
@@ -20,7 +29,7 @@ from relgnn.training import load_json
 def test_every_row_changes_the_base_run(row: str) -> None:
     base, variant = base_job(0).config, VARIANTS[row]
     changed = make_config(base.model_dump(mode="json"), variant.overrides)
-    longer = make_config(base.model_dump(mode="json"), LONGER)
+    longer = make_config(base.model_dump(mode="json"), APART["longer"])
     assert changed.loop is not None and longer.loop is not None
     assert max(changed.loop.rounds, rounds_of(variant)) <= longer.loop.rounds
     others = [make_config(base.model_dump(mode="json"), v.overrides) for v in VARIANTS.values()]
@@ -74,3 +83,21 @@ def test_measures_say_what_was_accepted(own_run: Path, tmp_path: Path) -> None:
     assert found["accepted"] > 0 and 0 <= found["real_precision"] <= 1
     assert 0 < found["promised_precision"] <= 1 and found["rounds"] == 1
     assert not (tmp_path / "replay").exists()
+
+
+def test_rows_that_need_other_judges_replay_runs_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_ablation, "RUNS", tmp_path)
+    made = []
+
+    def runner(config: Config, folder: Path, resume: bool) -> None:
+        assert not resume
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text("{}")
+        made.append((folder, config))
+
+    for row in ("rounds_3", "rounds_5", "not_cross_fitted"):
+        assert replayed(row, 0, runner) == replayed(row, 0, runner)
+    assert [folder.name for folder, _ in made] == ["0-run-longer", "0-run-not_cross_fitted"]
+    assert made[0][1].loop.rounds == 5 and not made[1][1].loop.cross_fitted

@@ -124,6 +124,16 @@ def test_no_view_of_a_fold_knows_what_is_given_in_it(change: str, views: tuple[s
     assert largest_change(elsewhere, other_elsewhere) > 0.05
 
 
+def test_without_cross_fitting_every_view_knows_what_it_judges() -> None:
+    options = (RULES, "loop.cross_fitted=false")
+    held, _ = votes(toy_graph(), None, *options)
+    other, _ = votes(toy_graph(train=planted_train("another relation")), None, *options)
+    shared = held.keys() & other.keys()
+    change = np.stack([np.abs(held[t] - other[t]) for t in shared]).max(0)
+    text, graph, rules = change[:2], change[2:4], change[4:]
+    assert min(text[0], graph.max(), rules.max()) > 0.05 and len(shared) > 50
+
+
 @pytest.mark.parametrize("views", [(), (RULES,)], ids=["text and graph", "rules"])
 @pytest.mark.parametrize("change", ["removed", "another relation", "added"])
 def test_no_view_of_a_fold_knows_what_was_accepted_in_it(
