@@ -26,10 +26,11 @@ import numpy as np
 import torch
 from sklearn.metrics import cohen_kappa_score
 
+from experiments.command import tells_errors
 from experiments.reproduce import make_line, provenance
 from experiments.results import RESULTS, ROOT, append
 from relgnn.config import make_config
-from relgnn.errors import InputError, RelgnnError
+from relgnn.errors import InputError
 from relgnn.loop.opened import OpenRun, open_run
 from relgnn.loop.pseudo import is_in
 from relgnn.loop.records import RoundTable, evidence_id, read_round
@@ -233,6 +234,7 @@ def score(folder: Path = FOLDER, results: Path = RESULTS) -> None:
         print(f"{name}: " + ", ".join(f"{k} {v:.3f}" for k, v in metrics.items()))
 
 
+@tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -244,11 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     one.add_argument("run", type=Path, help="a finished run with a loop")
     commands.add_parser("score", help="record what the judges said")
     given = parser.parse_args(arguments)
-    try:
-        draw(given.run) if given.command == "draw" else score()
-    except RelgnnError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    draw(given.run) if given.command == "draw" else score()
     return 0
 
 

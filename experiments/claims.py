@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.command import tells_errors
 from experiments.reproduce import PLAIN
 from experiments.results import RESULTS, load_ranks, ranks_path, read_lines, rendered, tables
 from relgnn.data import STRATA, KnowledgeGraph, load
-from relgnn.errors import InputError, RelgnnError
+from relgnn.errors import InputError
 from relgnn.ranking.statistics import mean_std, paired_bootstrap
 from relgnn.training import load_json, save_json
 
@@ -161,17 +162,14 @@ def stale(claims: Sequence[Claim], root: Path = RESULTS) -> list[str]:
     return wrong
 
 
+@tells_errors
 def main() -> int:
     """The command line."""
-    try:
-        found = []
-        for table in tables():
-            if table.startswith(LOOP):
-                found += table_claims(table, stratum_masks(load(table.removeprefix(LOOP))))
-        save_json(RESULTS / FILE, [asdict(claim) for claim in found])
-    except RelgnnError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    found = []
+    for table in tables():
+        if table.startswith(LOOP):
+            found += table_claims(table, stratum_masks(load(table.removeprefix(LOOP))))
+    save_json(RESULTS / FILE, [asdict(claim) for claim in found])
     for claim in found:
         print(
             f"{claim.table} {claim.config} {100 * claim.fraction:g} % {claim.stratum:8}"

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from experiments.command import tells_errors
 from experiments.reproduce import (
     CONFIGS,
     RUNS,
@@ -31,7 +32,6 @@ from experiments.results import RESULTS, append, read_lines
 from relgnn.config import RelationConfig, load_run_config
 from relgnn.data.prepare import files_of
 from relgnn.data.relations import SPLITS, RelationData
-from relgnn.errors import RelgnnError
 from relgnn.text.reader import load_data
 from relgnn.text.retune import continued_config
 from relgnn.training import atomic_file, load_json
@@ -138,6 +138,7 @@ def _config(seed: int) -> RelationConfig:
     return found
 
 
+@tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -148,20 +149,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
     parser.add_argument("--again", action="store_true", help="run what is recorded too")
     given = parser.parse_args(arguments)
-    try:
-        dirty = tree_is_dirty()
-        if dirty:
-            print("uncommitted code: these lines will be dirty, and never shown", file=sys.stderr)
-        known = {
-            (x.seed, x.config_sha256) for x in read_lines(TABLE, RESULTS) if dirty or not x.dirty
-        }
-        for seed in given.seeds:
-            if given.again or (seed, _config(seed).sha256()) not in known:
-                print(f"{TABLE}: seed {seed}", file=sys.stderr)
-                record(seed)
-    except RelgnnError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    dirty = tree_is_dirty()
+    if dirty:
+        print("uncommitted code: these lines will be dirty, and never shown", file=sys.stderr)
+    known = {(x.seed, x.config_sha256) for x in read_lines(TABLE, RESULTS) if dirty or not x.dirty}
+    for seed in given.seeds:
+        if given.again or (seed, _config(seed).sha256()) not in known:
+            print(f"{TABLE}: seed {seed}", file=sys.stderr)
+            record(seed)
     return 0
 
 

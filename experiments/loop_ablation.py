@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.command import tells_errors
 from experiments.reproduce import (
     PLAIN,
     RUNS,
@@ -36,7 +37,7 @@ from experiments.reproduce import (
 )
 from experiments.results import RESULTS, append, read_lines
 from relgnn.config import make_config
-from relgnn.errors import InputError, RelgnnError
+from relgnn.errors import InputError
 from relgnn.linkpred.evaluate import evaluate
 from relgnn.loop.pseudo import is_in
 from relgnn.loop.replay import Replay, Variant
@@ -180,6 +181,7 @@ def rounds_of(variant: Variant) -> int:
     return int(asked[0]) if asked else 0
 
 
+@tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -191,21 +193,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
     parser.add_argument("--again", action="store_true", help="replay what is recorded too")
     given = parser.parse_args(arguments)
-    try:
-        for row in given.rows:
-            if row not in VARIANTS:
-                raise InputError(f"--rows {row}: is no row; known are {', '.join(VARIANTS)}")
-        dirty = tree_is_dirty()
-        if dirty:
-            print("uncommitted code: these lines will be dirty, and never shown", file=sys.stderr)
-        known = {(x.row, x.seed) for x in read_lines(TABLE, RESULTS) if dirty or not x.dirty}
-        for seed in given.seeds:
-            rows = [row for row in given.rows if given.again or (row, seed) not in known]
-            if rows:
-                record(rows, seed)
-    except RelgnnError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    for row in given.rows:
+        if row not in VARIANTS:
+            raise InputError(f"--rows {row}: is no row; known are {', '.join(VARIANTS)}")
+    dirty = tree_is_dirty()
+    if dirty:
+        print("uncommitted code: these lines will be dirty, and never shown", file=sys.stderr)
+    known = {(x.row, x.seed) for x in read_lines(TABLE, RESULTS) if dirty or not x.dirty}
+    for seed in given.seeds:
+        rows = [row for row in given.rows if given.again or (row, seed) not in known]
+        if rows:
+            record(rows, seed)
     return 0
 
 

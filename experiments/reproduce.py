@@ -26,6 +26,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from experiments.command import tells_errors
 from experiments.results import (
     RESULTS,
     ROOT,
@@ -381,6 +382,7 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
+@tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -398,22 +400,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     overrides = [] if given.fraction is None else [f"data.fraction={given.fraction}"]
-    try:
-        todo = jobs(given.table, given.rows, given.seeds, overrides)
-        dirty = tree_is_dirty()
-        if dirty:
-            print("uncommitted code: these lines will be dirty, and never shown", file=sys.stderr)
-        for job in todo:
-            if given.again or missing(job, read_lines(job.table), dirty):
-                print(f"{job.table}: {job.name}, seed {job.seed}", file=sys.stderr)
-                execute(job, resume=given.resume)
-        rows = [row for job in todo for row in job.rows.values()]
-        shas = {job.config.sha256() for job in todo}
-        lines = [line for line in read_lines(given.table) if line.config_sha256 in shas]
-        Console().print(summary(given.table, lines, rows))
-    except RelgnnError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    todo = jobs(given.table, given.rows, given.seeds, overrides)
+    dirty = tree_is_dirty()
+    if dirty:
+        print("uncommitted code: these lines will be dirty, and never shown", file=sys.stderr)
+    for job in todo:
+        if given.again or missing(job, read_lines(job.table), dirty):
+            print(f"{job.table}: {job.name}, seed {job.seed}", file=sys.stderr)
+            execute(job, resume=given.resume)
+    rows = [row for job in todo for row in job.rows.values()]
+    shas = {job.config.sha256() for job in todo}
+    lines = [line for line in read_lines(given.table) if line.config_sha256 in shas]
+    Console().print(summary(given.table, lines, rows))
     return 0
 
 

@@ -20,11 +20,11 @@ from pathlib import Path
 
 from experiments import claims as claims_module
 from experiments.claims import LOOP, METRIC, Claim, read_claims, stale
+from experiments.command import tells_errors
 from experiments.markdown import markdown_table
 from experiments.reproduce import verdict
 from experiments.results import RESULTS, ROOT, Line, read_lines, rendered, tables
 from experiments.speed import SPEED, render_speed
-from relgnn.errors import RelgnnError
 from relgnn.loop import figures
 from relgnn.loop.report import ordered_rows, row_title, short, signed
 from relgnn.ranking.statistics import mean_std
@@ -305,6 +305,7 @@ def _time(hours: float) -> str:
     return f"{hours:.1f} hours" if hours >= 0.1 else f"{minutes} minute{'s' * (minutes > 1)}"
 
 
+@tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -314,25 +315,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 on differences")
     given = parser.parse_args(arguments)
-    try:
-        if given.check:
-            found = differences()
-            print("\n".join(found) or "RESULTS.md and README.md say what the results say")
-            return int(bool(found))
-        texts = {OUTPUT: render_results()}
-        if README.exists():
-            texts[README] = render_readme(README.read_text(encoding="utf-8"))
-        for path, text in texts.items():
-            with atomic_file(path) as partial:
-                partial.write_text(text, encoding="utf-8")
-        for table in tables():
-            image = picture(table) if table.startswith(LOOP) else None
-            if image is not None:
-                with atomic_file(PICTURES / f"{table}.png") as partial:
-                    partial.write_bytes(image)
-    except RelgnnError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    if given.check:
+        found = differences()
+        print("\n".join(found) or "RESULTS.md and README.md say what the results say")
+        return int(bool(found))
+    texts = {OUTPUT: render_results()}
+    if README.exists():
+        texts[README] = render_readme(README.read_text(encoding="utf-8"))
+    for path, text in texts.items():
+        with atomic_file(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+    for table in tables():
+        image = picture(table) if table.startswith(LOOP) else None
+        if image is not None:
+            with atomic_file(PICTURES / f"{table}.png") as partial:
+                partial.write_bytes(image)
     return 0
 
 

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.command import tells_errors
 from experiments.loop_ablation import base_job, base_run
 from experiments.reproduce import SEEDS, make_line, provenance, tree_is_dirty
 from experiments.results import RESULTS, append
 from relgnn.data import KnowledgeGraph
-from relgnn.errors import RelgnnError
 from relgnn.loop.opened import run_config, run_graph
 from relgnn.loop.pseudo import is_in
 from relgnn.loop.records import read_round
@@ -113,6 +113,7 @@ def record(seed: int) -> None:
     ], RESULTS)  # fmt: skip
 
 
+@tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -121,12 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
-    try:
-        for seed in parser.parse_args(arguments).seeds:
-            record(seed)
-    except RelgnnError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    for seed in parser.parse_args(arguments).seeds:
+        record(seed)
     return 0
 
 

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import experiments.loop_benchmark as package
+from experiments.command import tells_errors
 from experiments.loop_benchmark.scoring import score_ranks, score_triples
 from experiments.loop_benchmark.task import make, open_task
 from relgnn.commands.ask import read_triples, resolve
-from relgnn.errors import RelgnnError
 
 
+@tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make a task or score answers; returns the exit status."""
     parser = argparse.ArgumentParser(
@@ -33,20 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     answers.add_argument("--ranks", type=Path, help="TSV of ranks of all test triples")
     answers.add_argument("--triples", type=Path, help="TSV of triples that were read")
     given = parser.parse_args(arguments)
-    try:
-        if given.command == "make":
-            graph = make(given.data, given.fraction, given.seed, given.out)
-            print(f"{given.out}: {len(graph.train)} given, {len(graph.test)} test triples")
-            return 0
-        graph = open_task(given.folder)
-        if given.ranks is not None:
-            print(json.dumps(score_ranks(graph, given.ranks), indent=2))
-        else:
-            rows = resolve(graph, given.triples, read_triples(given.triples))
-            print(json.dumps(score_triples(graph, rows), indent=2))
-    except RelgnnError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    if given.command == "make":
+        graph = make(given.data, given.fraction, given.seed, given.out)
+        print(f"{given.out}: {len(graph.train)} given, {len(graph.test)} test triples")
+        return 0
+    graph = open_task(given.folder)
+    if given.ranks is not None:
+        print(json.dumps(score_ranks(graph, given.ranks), indent=2))
+    else:
+        rows = resolve(graph, given.triples, read_triples(given.triples))
+        print(json.dumps(score_triples(graph, rows), indent=2))
     return 0
 
 
