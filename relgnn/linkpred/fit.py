@@ -96,7 +96,7 @@ def fit_predictor(
 
     Of several train.weight_decay, valid selects one too: little data asks for much of it, and a
     model that should remember what was read asks for little. What the model was taught is no wrong
-    answer at valid.
+    answer at valid, as surely as it is true (`Supervision.drawn`).
 
     Where the configuration has them: a second predictor is trained beside it, and the two choose
     each other's accepted targets (loop.coteaching; not where all targets are given); then some
@@ -113,7 +113,7 @@ def fit_predictor(
         name: of the fit, in progress and log; unique within a run.
         num_relations: where the caller adds relations to the graph's.
         start: weights to start from; drawn from the seed where None, as a second predictor's are.
-        known: int64 [K, 3], filters ranks at valid beside the targets; given and valid triples
+        known: int64 [K, 3], filters ranks at valid beside targets; given and valid triples
             where None. A model that must not know some given triples must not be selected with
             them either.
         valid: int64 [V, 3], selects; the graph's valid triples where None.
@@ -187,7 +187,7 @@ def _fit_predictor(
     if start is not None:
         model.load_state_dict(dict(start))
     known = graph.filter_triples("valid") if known is None else known
-    known = np.concatenate([known, supervision.targets.numpy()])
+    known = np.concatenate([known, supervision.drawn(runtime.rng("true targets"))])
     task = LinkPredictionTask(model, supervision, valid, known, config, name)
     train = config.train
     selects = train.patience is not None and len(valid) > 0

@@ -51,6 +51,7 @@ class Supervision:
         pseudo: bool [T], which targets the loop accepted; None where all are given.
         p_text: float [T], the text's probability of each target, nan where it has none; None
             where it has no say.
+        p: float [T], the probability that each target is true; None where all are given.
     """
 
     targets: Tensor
@@ -60,6 +61,7 @@ class Supervision:
     evidence: Tensor | None = None
     pseudo: Tensor | None = None
     p_text: Tensor | None = None
+    p: Tensor | None = None
 
     @classmethod
     def gold(cls, triples: np.ndarray) -> Supervision:
@@ -78,7 +80,18 @@ class Supervision:
             target_weight=self.target_weight[kept],
             pseudo=None,
             p_text=None,
+            p=None,
         )
+
+    def drawn(self, rng: np.random.Generator) -> np.ndarray:
+        """Targets int64 [K, 3], each kept with the probability that it is true.
+
+        What filters ranks at valid. All of them would hide every false triple that a model
+        remembers, none of them would punish it for every true one.
+        """
+        if self.p is None:
+            return self.targets.numpy()
+        return self.targets.numpy()[rng.random(len(self.targets)) < self.p.numpy()]
 
     def message_graph(self, num_entities: int, num_relations: int) -> MessageGraph:
         """The context as a message graph."""

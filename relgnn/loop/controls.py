@@ -58,6 +58,7 @@ def supervise(
         evidence,
         torch.cat([torch.zeros(len(gold)), torch.ones(len(taught))]).bool(),
         None if text is None else torch.cat([torch.full((len(gold),), torch.nan), text]),
+        torch.cat([ones, weight[torch.from_numpy(kept)]]),
     )
 
 

@@ -35,6 +35,14 @@ class Pseudo:
         text = None if self.p_text is None else self.p_text[index]
         return Pseudo(self.triples[index], self.weight[index], text)
 
+    def drawn(self, rng: np.random.Generator) -> np.ndarray:
+        """Triples int64 [K, 3], each kept with the probability that it is true.
+
+        They filter ranks at valid, where most true answers are hidden: a model that found them must
+        not be punished, nor one rewarded for believing what is false.
+        """
+        return self.triples[rng.random(len(self)) < self.weight]
+
     def join(self, other: Pseudo) -> Pseudo:
         """These, then the others."""
         text = None

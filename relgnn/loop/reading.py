@@ -79,6 +79,10 @@ class TextReader:
 
         return read
 
+    def drawn(self, rng: np.random.Generator) -> np.ndarray:
+        """What is spoken of, int64 [K, 3], each with the probability that it is true."""
+        return self.triples[rng.random(len(self.triples)) < np.nan_to_num(self.p)]
+
     def choose(self, fitted: Fitted, valid: np.ndarray, known: np.ndarray) -> Reading:
         """Weight and floor of every relation: the best MRR on valid of `WEIGHTS` × `FLOORS`.
 

@@ -310,12 +310,12 @@ class Loop:
     def _worse(self, current: Round, best: Round) -> bool:
         """Whether a round's valid ranks are worse than the best's, beyond chance.
 
-        Both are filtered by what either accepted: at a fraction most true answers are hidden, and a
-        model that found them must not be counted wrong for ranking them above the valid one.
+        Both are filtered by what either accepted, as surely as it is true (`Pseudo.drawn`).
         """
         if not len(self.world.graph.valid):
             return False
-        believed = np.concatenate([current.pseudo.triples, best.pseudo.triples])
+        rng = self.world.runtime.rng("true answers")
+        believed = np.concatenate([r.pseudo.drawn(rng) for r in (current, best)])
         ours, theirs = (
             valid_reciprocal(self.world, r.fitted, believed)[None] for r in (current, best)
         )

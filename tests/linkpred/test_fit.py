@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from relgnn.linkpred.features import TextFeatures
 from relgnn.linkpred.fit import Fitted, fit_predictor, new_predictor
 from relgnn.linkpred.signals import Seen
 from relgnn.linkpred.task import LinkPredictionTask, Supervision
-from relgnn.runtime import Runtime
+from relgnn.runtime import Runtime, rng
 from relgnn.training.interrupt import Interrupted
 from tests.linkpred.toy import RUNTIME, taught, toy_config, toy_graph
 
@@ -131,6 +132,17 @@ def test_what_was_taught_is_no_wrong_answer_at_valid(
     for h, r, t in extra.tolist():
         start, stop = known.spans(torch.tensor([h]), torch.tensor([r]))
         assert t in known.tails[start:stop]
+
+
+def test_what_was_taught_filters_valid_as_surely_as_it_is_true(graph: KnowledgeGraph) -> None:
+    many = np.repeat(graph.train[:1], 4000, axis=0)
+    p = torch.tensor([1.0, 0.75, 0.25, 0.0]).repeat_interleave(1000)
+    rows = torch.from_numpy(many)
+    whole = Supervision(rows, torch.ones(4000), rows, torch.ones(4000))
+    assert len(whole.drawn(rng("draw", 0))) == 4000
+    kept = len(replace(whole, p=p).drawn(rng("draw", 0)))
+    assert kept > 1000 and abs(kept - 2000) < 5 * np.sqrt(4000 * 3 / 16)
+    assert len(replace(whole, p=torch.zeros(4000)).drawn(rng("draw", 0))) == 0
 
 
 def test_of_several_weight_decays_valid_takes_the_best(

@@ -158,3 +158,10 @@ def test_without_valid_nothing_is_read(graph: KnowledgeGraph, fitted: Fitted) ->
     reader = TextReader(graph.test, np.full(len(graph.test), 0.9), 26, 3)
     none = np.empty((0, 3), dtype=np.int64)
     assert not reader.choose(fitted, none, graph.train).weight.any()
+
+
+def test_answers_are_drawn_as_surely_as_they_are_spoken_of(graph: KnowledgeGraph) -> None:
+    triples = np.repeat(graph.test[:1], 3000, axis=0)
+    p = np.repeat([1.0, np.nan, 0.5], 1000)
+    kept = len(TextReader(triples, p, 26, 3).drawn(rng("draw", 0)))
+    assert kept > 1000 and abs(kept - 1500) < 5 * np.sqrt(250)
