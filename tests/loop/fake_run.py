@@ -116,7 +116,7 @@ def _judgement(graph: KnowledgeGraph, evidence: Evidence, random: np.random.Gene
     # what was read is not written, so that it may be empty
     none = torch.zeros(0)
     features = PairFeatures(*(none for _ in PairFeatures.__dataclass_fields__))
-    return Judgement(found, posteriors, evidence, features, np.ones(size, dtype=bool), {})
+    return Judgement(found, posteriors, evidence, features, {})
 
 
 def _ranks(graph: KnowledgeGraph, factor: float, random: np.random.Generator) -> dict[str, Ranks]:
