@@ -53,6 +53,14 @@ COLUMNS = {
     "old_micro_f1": "micro-F1, old relations",
     "new_macro_f1": "macro-F1, new relations",
     "new_micro_f1": "micro-F1, new relations",
+    "promised": "promised precision",
+    "precision": "precision",
+    "precision_low": "from",
+    "precision_high": "to",
+    "recall": "recall",
+    "in_data_set": "in the data set",
+    "kappa": "kappa",
+    "judged": "judged",
     "accuracy": "accuracy",
     "standard_error": "standard error",
     "ece": "ECE",
@@ -78,6 +86,7 @@ FIRST = ("mrr", "macro_f1", "accuracy")
 """What is compared with the expected figure: the first of these that a table has."""
 PLAIN_NUMBERS = (
     "reading_s", "training_s", "sentences_s", "trained_parameters", "seconds", "peak_memory_mb",
+    "judged",
 )  # fmt: skip
 AFTER_MEMORY = 3
 """Parts of a line's `hardware` before the names of GPUs: processor, cores, memory."""
