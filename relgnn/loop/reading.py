@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from relgnn.linkpred.fit import Fitted
+from relgnn.loop.pseudo import Pseudo
 from relgnn.posterior.fusion import logit
 
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
@@ -81,7 +82,7 @@ class TextReader:
 
     def drawn(self, rng: np.random.Generator) -> np.ndarray:
         """What is spoken of, int64 [K, 3], each with the probability that it is true."""
-        return self.triples[rng.random(len(self.triples)) < np.nan_to_num(self.p)]
+        return Pseudo(self.triples, np.nan_to_num(self.p)).drawn(rng)
 
     def choose(self, fitted: Fitted, valid: np.ndarray, known: np.ndarray) -> Reading:
         """Weight and floor of every relation: the best MRR on valid of `WEIGHTS` × `FLOORS`.

@@ -203,11 +203,11 @@ def _controls(world: World, rounds: list[Round], readers: dict[str, TextReader])
             )
         elif control == "oracle":
             rows["oracle"] = fit("oracle", oracle(graph, graph.train))
-        elif control == "read":
+        elif control == "read" and readers:
+            drawn = readers["loop"].drawn(world.runtime.rng("true answers"))
+            known = np.concatenate([graph.filter_triples("valid"), drawn])
             for name, reader in readers.items():
                 fitted = rounds[0 if name == "round0" else -1].fitted
-                drawn = readers["loop"].drawn(world.runtime.rng("true answers"))
-                known = np.concatenate([graph.filter_triples("valid"), drawn])
                 reading = reader.choose(fitted, graph.valid, known)
                 rows[f"{name}+read"] = (fitted, reader.scores(reading))
     return rows
