@@ -39,7 +39,7 @@ from experiments.results import RESULTS, append, read_lines
 from relgnn.config import make_config
 from relgnn.errors import InputError
 from relgnn.linkpred.evaluate import evaluate
-from relgnn.loop.pseudo import is_in
+from relgnn.loop.pseudo import Role, is_in
 from relgnn.loop.replay import Replay, Variant
 from relgnn.ranking.metrics import metrics_by_stratum
 from relgnn.ranking.strata import degree_masks
@@ -77,6 +77,8 @@ VARIANTS = {
     "selector_conformal": Variant(("loop.selector=conformal",)),
     "targets_alone": Variant(("loop.context=false",)),
     "context_alone": Variant(("loop.targets=false",)),
+    "memory": Variant(("loop.memory={}",)),
+    "memory_for_targets": Variant(("loop.memory={}", "loop.targets=false")),
     "uniform_weights": Variant(("loop.target_weighting=uniform",)),
     "gce": Variant(("loop.pseudo_loss=gce",)),
     "bootstrap": Variant(("loop.pseudo_loss=bootstrap",)),
@@ -140,7 +142,7 @@ def measure(replay: Replay, variant: Variant, folder: Path) -> dict[str, float]:
     for name, part in by_degree.items():
         if name != "all":
             metrics[f"mrr_{name}"] = part["both"]["realistic"]["mrr"]
-    accepted = last.pseudo.typed(graph.num_relations)
+    accepted = last.pseudo.of(Role.ACCEPTED)
     right = is_in(accepted.triples, graph.filter_triples("test"))
     metrics |= {"accepted": float(len(accepted)), "rounds": float(last.number)}
     if len(accepted):

@@ -305,6 +305,7 @@ LOOP_YOUNGER = {
     "loop.bootstrap_beta": "0.5",
     "loop.consistency": "{}",
     "loop.coteaching": "{}",
+    "loop.memory": "{}",
     "loop.polish_epochs": "3",
     "loop.polish_lr": "0.01",
     "loop.label_frequency_by_relation": "true",

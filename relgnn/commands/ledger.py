@@ -39,6 +39,7 @@ class Decision(StrEnum):
 
     accepted = "accepted"
     connected = "connected"
+    told = "told"
     rejected = "rejected"
     revoked = "revoked"
 

@@ -30,6 +30,7 @@ from relgnn.config.relations import (
 )
 from relgnn.config.rules import MiningConfig, RulesConfig
 from relgnn.config.semi import SemiConfig
+from relgnn.config.signals import MemoryConfig
 from relgnn.config.tracking import TrackingConfig
 from relgnn.config.tree import parse, tree_of
 from relgnn.errors import InputError
@@ -38,7 +39,7 @@ Run = TypeVar("Run", bound=RunConfig)
 
 __all__ = [
     "AnyConfig", "AnyTextConfig", "Config", "DocumentConfig", "EfficientConfig", "FewShotConfig",
-    "GenerativeConfig", "JointConfig", "LoopConfig", "Marking", "MiningConfig",
+    "GenerativeConfig", "JointConfig", "LoopConfig", "Marking", "MemoryConfig", "MiningConfig",
     "Pooling",
     "PretrainingConfig", "PretrainingRunConfig", "RelationConfig", "RulesConfig", "RunConfig",
     "RuntimeConfig", "SemiConfig",

@@ -41,7 +41,7 @@ YOUNGER: dict[str, Any] = {
     "train.adversarial": None, "train.contrast": None,
     "loop.target_weighting": "posterior", "loop.target_floor": 0.0, "loop.context_weight": 1.0,
     "loop.pseudo_loss": "plain", "loop.gce_q": 0.7, "loop.bootstrap_beta": 0.95,
-    "loop.consistency": None, "loop.coteaching": None,
+    "loop.consistency": None, "loop.coteaching": None, "loop.memory": None,
     "loop.polish_epochs": 0, "loop.polish_lr": 0.0003,
     "loop.label_frequency_by_relation": False, "loop.precision_start": 0.95,
     "loop.threshold": 0.95, "loop.voters": 2, "loop.delta": 0.1, "loop.bound": "binomial",

@@ -21,6 +21,7 @@ from relgnn.config.rules import MiningConfig
 from relgnn.config.signals import (
     ConsistencyConfig,
     CoteachingConfig,
+    MemoryConfig,
     NodeAdversarialConfig,
     ViewContrastConfig,
 )
@@ -215,6 +216,11 @@ class LoopConfig(Section):
     )
     consistency: ConsistencyConfig | None = Field(
         None, description="text and graph agree on accepted targets; null: not asked for"
+    )
+    memory: MemoryConfig | None = Field(
+        None,
+        description="after every training, vectors beside the predictor learn the posterior of all "
+        "candidates, accepted or not; null: they do not",
     )
     coteaching: CoteachingConfig | None = Field(
         None, description="two predictors choose each other's accepted targets; null: one alone"

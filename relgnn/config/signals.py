@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from relgnn.config.base import Count, Dropout, Rate, Section, Weight
+from relgnn.config.base import Count, Dropout, Fraction, Rate, Section, Weight
 
 
 class NodeAdversarialConfig(Section):
@@ -34,6 +34,19 @@ class ConsistencyConfig(Section):
         "kl", description="symmetric KL of both probabilities, or squared difference of log odds"
     )
     weight: Weight = Field(0.1, description="of the distance; 0: none")
+
+
+class MemoryConfig(Section):
+    """Vectors beside the predictor that learn what the posterior says of every candidate."""
+
+    dim: Count = Field(400, multiple_of=2, description="width of the vectors, even")
+    epochs: Count = Field(20, description="passes over all queries that something was told of")
+    lr: Rate = Field(0.01, description="peak learning rate; falls linearly to 0")
+    batch_size: Count = Field(256, description="queries in a step")
+    floor: Fraction = Field(
+        0.1, description="what is less probable is not taught; the log odds above it are"
+    )
+    weight: Weight = Field(0.4, description="factor of these log odds")
 
 
 class CoteachingConfig(Section):

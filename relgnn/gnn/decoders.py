@@ -186,6 +186,46 @@ class RotatE(Decoder):
         return _modulus(h), _modulus(t)
 
 
+class Beside(Decoder):
+    """score = score of `first` + score of `second`, each on its own part of every vector.
+
+    Args:
+        first, second: decoders; a vector is the first one's, then the second one's.
+    """
+
+    def __init__(self, first: Decoder, second: Decoder) -> None:
+        super().__init__(first.dim + second.dim)
+        self.first, self.second = first, second
+        self.bilinear = first.bilinear and second.bilinear
+
+    @property
+    def relation_dim(self) -> int:
+        """The sum of both."""
+        return self.first.relation_dim + self.second.relation_dim
+
+    def score(self, h: Tensor, r: Tensor, t: Tensor) -> Tensor:
+        first, second = self._parts(h, r, t)
+        return self.first.score(*first) + self.second.score(*second)
+
+    def score_all(self, h: Tensor, r: Tensor, candidates: Tensor) -> Tensor:
+        first, second = self._parts(h, r, candidates)
+        return self.first.score_all(*first) + self.second.score_all(*second)
+
+    def factors(self, h: Tensor, r: Tensor, t: Tensor) -> tuple[Tensor, ...]:
+        first, second = self._parts(h, r, t)
+        return self.first.factors(*first) + self.second.factors(*second)
+
+    def _query(self, h: Tensor, r: Tensor) -> Tensor:
+        (h1, r1, _), (h2, r2, _) = self._parts(h, r, h)
+        return torch.cat([self.first.query(h1, r1), self.second.query(h2, r2)], -1)
+
+    def _parts(self, h: Tensor, r: Tensor, t: Tensor) -> tuple[tuple[Tensor, ...], ...]:
+        first, second = self.first, self.second
+        entity, relation = [first.dim, second.dim], [first.relation_dim, second.relation_dim]
+        split = (h.split(entity, -1), r.split(relation, -1), t.split(entity, -1))
+        return tuple(zip(*split, strict=True))
+
+
 def _modulus(value: Tensor) -> Tensor:
     # The modulus of a complex tensor has gradient 0, not NaN, at 0.
     return torch.complex(*widen(value).chunk(2, -1)).abs()

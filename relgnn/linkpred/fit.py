@@ -17,8 +17,10 @@ from relgnn.errors import InputError
 from relgnn.gnn.graph import MessageGraph
 from relgnn.linkpred.coteaching import CoteachingTask
 from relgnn.linkpred.features import TextFeatures
-from relgnn.linkpred.model import LinkPredictor, build_predictor
-from relgnn.linkpred.task import LinkPredictionTask, Supervision, rank_triples
+from relgnn.linkpred.memory import MemoryTask
+from relgnn.linkpred.model import LinkPredictor, build_predictor, without_memory
+from relgnn.linkpred.supervision import Supervision
+from relgnn.linkpred.task import LinkPredictionTask, rank_triples
 from relgnn.ranking.admissible import Admissible
 from relgnn.ranking.ranks import FilterIndex, Ranks
 from relgnn.runtime import Runtime
@@ -102,7 +104,8 @@ def fit_predictor(
     each other's accepted targets (loop.coteaching; not where all targets are given); then some
     epochs on given targets alone follow (loop.polish_epochs), which count only where valid ranks
     better after them, if valid selects. So that rows of a table compare, they follow every
-    training.
+    training. With loop.memory, what was told is learned last, by vectors beside the predictor
+    (`MemoryTask`).
 
     Args:
         config: sections text, gnn, decoder, train and loop.
@@ -160,7 +163,34 @@ def fit_predictor(
         if best is None or mrr > best[0]:
             best = mrr, fitted
     assert best is not None
-    return best[1]
+    fitted = best[1]
+    memory = config.loop.memory if config.loop is not None else None
+    if memory is not None and supervision.told is not None and len(supervision.told):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(runtime.torch_rng("memory").initial_seed())
+            learns = MemoryTask(
+                fitted.model, fitted.graph, supervision, valid, _known(graph, known, supervision,
+                runtime), memory, f"{name}, memory"
+            )  # fmt: skip
+        Trainer(
+            TrainSettings(
+                epochs=memory.epochs, lr=memory.lr, weight_decay=0.0, schedule="linear",
+                patience=None, metric=None,
+            ),
+            device=runtime.device, seed=runtime.seed, resume_command=resume_command,
+            observe=observe,
+        ).fit(
+            learns, folder=folder / "memory" if folder else None, resume=resume, log=log
+        )  # fmt: skip
+    return fitted
+
+
+def _known(
+    graph: KnowledgeGraph, known: np.ndarray | None, supervision: Supervision, runtime: Runtime
+) -> np.ndarray:
+    """What is no wrong answer at valid: int64 [K, 3]."""
+    known = graph.filter_triples("valid") if known is None else known
+    return np.concatenate([known, supervision.drawn(runtime.rng("true targets"))])
 
 
 def _fit_predictor(
@@ -185,9 +215,8 @@ def _fit_predictor(
     """`fit_predictor` with one weight decay, and the task, which tells how valid ranks."""
     model = new_predictor(config, runtime, graph, features, num_relations)
     if start is not None:
-        model.load_state_dict(dict(start))
-    known = graph.filter_triples("valid") if known is None else known
-    known = np.concatenate([known, supervision.drawn(runtime.rng("true targets"))])
+        model.load_state_dict(without_memory(start))
+    known = _known(graph, known, supervision, runtime)
     task = LinkPredictionTask(model, supervision, valid, known, config, name)
     train = config.train
     selects = train.patience is not None and len(valid) > 0

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from relgnn.config import Config
-from relgnn.gnn.decoders import Decoder, make_decoder
+from relgnn.gnn.decoders import Beside, ComplEx, Decoder, make_decoder
 from relgnn.gnn.encoders import GraphEncoder, make_encoder
 from relgnn.gnn.graph import MessageGraph
 from relgnn.linkpred.features import TextFeatures
 
 INITIAL_SCALE = 0.1
+MEMORY_SCALE = 0.05
+"""Standard deviation of a memory's first vectors: so small that it begins by saying nothing."""
+
+
+class Memory(nn.Module):
+    """What a predictor was told and need not explain: vectors that no text and no message makes.
+
+    Args:
+        num_entities: N.
+        num_relations: R, inverses not counted.
+        dim: width of either vector, even: ComplEx scores them.
+    """
+
+    def __init__(self, num_entities: int, num_relations: int, dim: int) -> None:
+        super().__init__()
+        self.entity = nn.Parameter(torch.randn(num_entities, dim) * MEMORY_SCALE)
+        self.relation = nn.Parameter(torch.randn(2 * num_relations, dim) * MEMORY_SCALE)
 
 
 class LinkPredictor(nn.Module):
@@ -47,6 +66,7 @@ class LinkPredictor(nn.Module):
     ) -> None:
         super().__init__()
         self.num_relations = num_relations
+        self.memory: Memory | None = None
         self.decoder, self.encoder = decoder, encoder
         self.entity = nn.Parameter(torch.randn(num_entities, decoder.dim) * INITIAL_SCALE)
         self.relation = nn.Parameter(
@@ -69,6 +89,19 @@ class LinkPredictor(nn.Module):
         else:
             self.relation_lift = self.relation_drop = nn.Identity()
 
+    def remember(self, dim: int) -> Memory:
+        """Give it a memory beside what it is: its score is the sum of both from now on.
+
+        s(h, r, t) = decoder(x_h, z_r, x_t) + Re⟨m_h, m_r, conj m_t⟩
+
+        Args:
+            dim: width of the memory's vectors, even.
+        """
+        entities = self.entity.shape[0]
+        self.memory = Memory(entities, self.num_relations, dim).to(self.entity.device)
+        self.decoder = Beside(self.decoder, ComplEx(dim))
+        return self.memory
+
     def node_features(self, nodes: Tensor | None = None) -> Tensor:
         """x [N, d] before any message, or [n, d] of some nodes (int64 [n])."""
         entity = self.entity if nodes is None else self.entity[nodes]
@@ -86,6 +119,15 @@ class LinkPredictor(nn.Module):
             graph: over all entities, or over `nodes`; None for no message.
             nodes: int64 [n], the entities that are the nodes of `graph`; all where None.
         """
+        x, z = self._passed(graph, nodes)
+        if self.memory is None:
+            return x, z
+        own = self.memory.entity if nodes is None else self.memory.entity[nodes]
+        return torch.cat([x, own], -1), torch.cat([z, self.memory.relation], -1)
+
+    def _passed(
+        self, graph: MessageGraph | None, nodes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         x, z = self.node_features(nodes), self.relation
         if self.encoder is None or graph is None:
             return x, z
@@ -146,6 +188,21 @@ def build_predictor(
         config.text.feature_dropout,
         config.text.weight,
     )
+
+
+def without_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A predictor's tensors by name, as they were before it was given a memory."""
+    return {
+        name.replace("decoder.first.", "decoder.", 1): tensor
+        for name, tensor in tensors.items()
+        if not name.startswith("memory.")
+    }
+
+
+def shape_like(model: LinkPredictor, tensors: Mapping[str, Tensor]) -> None:
+    """Give a new predictor a memory, if the tensors that it is to take have one."""
+    if (entity := tensors.get("memory.entity")) is not None:
+        model.remember(entity.shape[1])
 
 
 def _scaled(encoding: Tensor | None, weight: float = 1.0) -> Tensor | None:

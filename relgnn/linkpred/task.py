@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from copy import copy
-from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -26,6 +25,7 @@ from relgnn.gnn.negatives import NEGATIVE_SAMPLERS
 from relgnn.gnn.sampling import NeighbourSampler, Subgraph
 from relgnn.linkpred.model import LinkPredictor
 from relgnn.linkpred.signals import Scored, Seen, Step, make_signals
+from relgnn.linkpred.supervision import Supervision
 from relgnn.ranking.admissible import Admissible
 from relgnn.ranking.metrics import rank_metrics
 from relgnn.ranking.ranks import FilterIndex, Ranks, ScoreTails, concatenate, evaluate_ranks
@@ -35,75 +35,6 @@ from relgnn.training.task import Task
 
 BLOCK_BATCH = 1024  # answers ranked at once where scores are made by blocks
 WHOLE_BATCH = 256  # and where a batch is scored against all entities at once
-
-
-@dataclass(frozen=True)
-class Supervision:
-    """What a link predictor is trained on and what it passes messages over.
-
-    Args:
-        targets: int64 [T, 3], triples to be predicted.
-        target_weight: float [T]; gold weighs 1.
-        context: int64 [E, 3], triples that carry messages.
-        context_weight: float [E] in (0, 1].
-        evidence: float [E, d_t], the encoding of each context triple's sentences, zero where it
-            has none; None where no triple has any.
-        pseudo: bool [T], which targets the loop accepted; None where all are given.
-        p_text: float [T], the text's probability of each target, nan where it has none; None
-            where it has no say.
-        p: float [T], the probability that each target is true; None where all are given.
-    """
-
-    targets: Tensor
-    target_weight: Tensor
-    context: Tensor
-    context_weight: Tensor
-    evidence: Tensor | None = None
-    pseudo: Tensor | None = None
-    p_text: Tensor | None = None
-    p: Tensor | None = None
-
-    @classmethod
-    def gold(cls, triples: np.ndarray) -> Supervision:
-        """Given triples only, as targets and as context."""
-        rows = torch.from_numpy(np.array(triples, dtype=np.int64))
-        return cls(rows, torch.ones(len(rows)), rows, torch.ones(len(rows)))
-
-    def given(self) -> Supervision:
-        """Given targets alone, in the same context."""
-        if self.pseudo is None:
-            return self
-        kept = ~self.pseudo
-        return replace(
-            self,
-            targets=self.targets[kept],
-            target_weight=self.target_weight[kept],
-            pseudo=None,
-            p_text=None,
-            p=None,
-        )
-
-    def drawn(self, rng: np.random.Generator) -> np.ndarray:
-        """Targets int64 [K, 3], each kept with the probability that it is true.
-
-        What filters ranks at valid. All of them would hide every false triple that a model
-        remembers, none of them would punish it for every true one.
-        """
-        if self.p is None:
-            return self.targets.numpy()
-        return self.targets.numpy()[rng.random(len(self.targets)) < self.p.numpy()]
-
-    def message_graph(self, num_entities: int, num_relations: int) -> MessageGraph:
-        """The context as a message graph."""
-        return MessageGraph.build(
-            self.context, num_entities, num_relations, self.context_weight, self.evidence
-        )
-
-    def context_rows(self) -> Tensor:
-        """int64 [T]: each target's row in `context`, E where it is not there."""
-        rows = {tuple(triple): row for row, triple in enumerate(self.context.tolist())}
-        none = len(self.context)
-        return torch.tensor([rows.get(tuple(t), none) for t in self.targets.tolist()])
 
 
 class LinkPredictionTask(Task[Tensor]):

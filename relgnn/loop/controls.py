@@ -11,10 +11,11 @@ from torch import Tensor
 
 from relgnn.config import LoopConfig
 from relgnn.data import STRATA, KnowledgeGraph
-from relgnn.linkpred.task import Supervision
-from relgnn.loop.pseudo import Pseudo, is_in
+from relgnn.linkpred.supervision import Supervision
+from relgnn.loop.pseudo import Pseudo, Role, is_in
 from relgnn.loop.views import UNSEEN
 from relgnn.posterior.fusion import logit
+from relgnn.posterior.selectors import surest_of_pairs
 
 COMMON = 0.05
 """Share of the entities that a type must have to be a kind."""
@@ -30,11 +31,21 @@ def supervise(
 
     Args:
         given: int64 [G, 3].
-        pseudo: accepted triples and their weights.
-        loop: switches context and targets, context_weight, target_weight, target_weighting and
-            target_floor.
+        pseudo: what text taught, and how sure it is: accepted triples and connected pairs carry
+            messages and are targets; a memory is told of the accepted and of all that fell short.
+        loop: switches context, targets and memory, context_weight, target_weight, target_weighting
+            and target_floor.
         evidence: [G + A, d_t], encoding of each triple's sentences, or None.
     """
+    told = pseudo.of(Role.ACCEPTED, Role.TOLD) if loop.memory is not None else Pseudo.none()
+    if evidence is not None:
+        shown = np.concatenate([np.full(len(given), True), pseudo.role != Role.TOLD])
+        evidence = evidence[torch.from_numpy(shown)]
+    pseudo = pseudo.of(Role.ACCEPTED, Role.CONNECTED)
+    of_memory = {
+        "told": torch.from_numpy(np.array(told.triples)),
+        "told_p": torch.from_numpy(np.array(told.weight)),
+    }
     gold = torch.from_numpy(np.array(given))
     extra = torch.from_numpy(np.array(pseudo.triples))
     weight = torch.from_numpy(pseudo.weight).float()
@@ -46,7 +57,7 @@ def supervise(
         context, context_weight = gold, ones
         evidence = None if evidence is None else evidence[: len(gold)]
     if not loop.targets:
-        return Supervision(gold, ones, context, context_weight, evidence)
+        return Supervision(gold, ones, context, context_weight, evidence, **of_memory)
     kept = pseudo.weight >= loop.target_floor
     taught = torch.from_numpy(target_weights(pseudo.weight[kept], loop.target_weighting)).float()
     text = None if pseudo.p_text is None else torch.from_numpy(pseudo.p_text[kept]).float()
@@ -59,6 +70,7 @@ def supervise(
         torch.cat([torch.zeros(len(gold)), torch.ones(len(taught))]).bool(),
         None if text is None else torch.cat([torch.full((len(gold),), torch.nan), text]),
         torch.cat([ones, weight[torch.from_numpy(kept)]]),
+        **of_memory,
     )
 
 
@@ -84,12 +96,13 @@ def shuffled(pseudo: Pseudo, graph: KnowledgeGraph, rng: np.random.Generator) ->
 
     What is left is which pairs the text connects and how often each relation is used. Kinds are
     coarse (`entity_kinds`): the finest types fix the relation (on CoDEx-S permuting within them
-    changes 5 % of the triples), and a control that changes nothing would be the loop again. Pairs
-    that were connected without a type stay so.
+    changes 5 % of the triples), and a control that changes nothing would be the loop again. Roles
+    stay: pairs that were connected without a type have none, and accepted triples change relations
+    among themselves.
     """
     kinds = entity_kinds(graph)
-    untyped = graph.num_relations
-    signature = [f"{kinds[h]}|{kinds[t]}|{r == untyped}" for h, r, t in pseudo.triples.tolist()]
+    rows = zip(pseudo.triples.tolist(), pseudo.role.tolist(), strict=True)
+    signature = [f"{kinds[h]}|{kinds[t]}|{role}" for (h, _, t), role in rows]
     return pseudo.with_column(1, _permuted_within(pseudo.triples[:, 1], signature, rng))
 
 
@@ -104,9 +117,24 @@ def entity_kinds(graph: KnowledgeGraph) -> list[str]:
 
 
 def random_pairs(pseudo: Pseudo, rng: np.random.Generator) -> Pseudo:
-    """Tails permuted among accepted triples of the same relation: every degree stays."""
-    relations = [str(r) for r in pseudo.triples[:, 1].tolist()]
-    return pseudo.with_column(2, _permuted_within(pseudo.triples[:, 2], relations, rng))
+    """Tails permuted among triples of the same relation and role: every degree stays."""
+    rows = zip(pseudo.triples[:, 1].tolist(), pseudo.role.tolist(), strict=True)
+    groups = [f"{relation}|{role}" for relation, role in rows]
+    return pseudo.with_column(2, _permuted_within(pseudo.triples[:, 2], groups, rng))
+
+
+def one_of_pairs(pseudo: Pseudo) -> np.ndarray:
+    """Positions [P] of the surest triple of each pair, for `comention`.
+
+    First of what is accepted or connected, so that no pair loses its edge; then of what is told of
+    pairs that have no accepted triple.
+    """
+    sure = np.flatnonzero(pseudo.role != Role.TOLD)
+    sure = sure[surest_of_pairs(pseudo.triples[sure], pseudo.weight[sure])]
+    accepted = pseudo.triples[pseudo.role == Role.ACCEPTED][:, [0, 2]]
+    rest = np.flatnonzero((pseudo.role == Role.TOLD) & ~is_in(pseudo.triples[:, [0, 2]], accepted))
+    rest = rest[surest_of_pairs(pseudo.triples[rest], pseudo.weight[rest])]
+    return np.concatenate([sure, rest])
 
 
 def comention(pseudo: Pseudo, num_relations: int) -> Pseudo:

@@ -20,7 +20,7 @@ from relgnn.loop.candidates import (
     propose_pairs,
 )
 from relgnn.loop.controls import supervise
-from relgnn.loop.pseudo import Pseudo, is_in
+from relgnn.loop.pseudo import Pseudo, Role, is_in
 from relgnn.loop.views import Before, Fused, expectation, fuse
 from relgnn.loop.votes import Votes
 from relgnn.loop.world import World
@@ -104,7 +104,7 @@ class EStep:
 
         Args:
             round_: the round's number, from 1.
-            pseudo: accepted in the round before.
+            pseudo: accepted in the round before, and told to its memory.
             before: what the rounds before said; None in the first.
         """
         return self._fused(*self._vote(round_, pseudo), before)
@@ -121,8 +121,9 @@ class EStep:
             evidence = self._with(proposed)
             features = pool_evidence(world.sentences, evidence, self.vectors)
         folds = pair_folds(evidence.pair_head, evidence.pair_tail, loop.folds)
-        known = np.concatenate([graph.train, pseudo.triples])
-        weight = np.concatenate([np.ones(len(graph.train)), pseudo.weight])
+        accepted = pseudo.of(Role.ACCEPTED)
+        known = np.concatenate([graph.train, accepted.triples])
+        weight = np.concatenate([np.ones(len(graph.train)), accepted.weight])
         labels = PairLabels.match(features, known, weight, graph.num_relations)
         with lap("pair models", round_):
             logits = cross_fit_pairs(
@@ -141,7 +142,7 @@ class EStep:
         }
         if loop.rules is not None:
             with lap("rules", round_):
-                votes["rules"] = self._rule_votes(pseudo, found)
+                votes["rules"] = self._rule_votes(accepted, found)
         return Votes(found, votes, proposed), evidence, features
 
     def _extractor_votes(
@@ -231,7 +232,7 @@ class EStep:
         for k in range(loop.folds):
             given, others = self._known_without(k, pseudo)
             # a judge is there for what it was not taught: what it was may not choose it either
-            untaught = graph.valid[~is_in(graph.valid, others.triples)]
+            untaught = graph.valid[~is_in(graph.valid, others.of(Role.ACCEPTED).triples)]
             judge = self.world.fit(
                 supervise(given, others, loop), f"round {round_} judge {k}",
                 known=np.concatenate([given, graph.valid]), valid=untaught,

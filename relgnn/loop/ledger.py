@@ -122,8 +122,9 @@ class Ledger:
         return rows
 
     def held(self, round_: int) -> dict[Triple, str]:
-        """What a round taught the graph model, "accepted" or "connected"; nothing in round 0."""
-        events, taught = self.read(round_) if round_ else [], ("accepted", "connected")
+        """What a round taught the graph model, and how: "accepted", "connected" (its pair, untyped)
+        or "told" (its memory, with the posterior); nothing in round 0."""
+        events, taught = self.read(round_) if round_ else [], ("accepted", "connected", "told")
         return {triple_of(e): e["decision"] for e in events if e["decision"] in taught}
 
     def accepted(self, round_: int) -> dict[Triple, float]:

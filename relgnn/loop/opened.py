@@ -18,7 +18,7 @@ from relgnn.errors import InputError
 from relgnn.gnn.backends import set_backend
 from relgnn.linkpred.evaluate import evaluate
 from relgnn.linkpred.fit import Fitted
-from relgnn.linkpred.task import Supervision
+from relgnn.linkpred.supervision import Supervision
 from relgnn.loop.calibrate import raw_scores
 from relgnn.loop.controls import supervise
 from relgnn.loop.pseudo import Pseudo

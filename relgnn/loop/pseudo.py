@@ -1,26 +1,46 @@
-"""Pseudo triples: what the loop accepted from text, and pairs that it connects without a type."""
+"""Pseudo triples: what the loop learned from text, and how it teaches each of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
 
 import numpy as np
+
+from relgnn.linkpred.supervision import drawn
+
+
+class Role(IntEnum):
+    """How a pseudo triple is taught."""
+
+    ACCEPTED = 0
+    TOLD = 1
+    """Not accepted, and told to a memory with its probability."""
+    CONNECTED = 2
+    """A pair that joins without a type, as a triple of relation R, one beyond the graph's."""
 
 
 @dataclass(frozen=True)
 class Pseudo:
-    """Accepted triples, and connected pairs as triples of relation R, one beyond the graph's.
+    """Triples that text was read for.
 
     Args:
         triples: int64 [A, 3].
         weight: float [A] in (0, 1], the posterior of each.
         p_text: float [A], what the text alone says of each, nan where it is silent; None where it
             is silent everywhere.
+        role: int8 [A], a `Role` each; all accepted where none is given.
     """
 
     triples: np.ndarray
     weight: np.ndarray
     p_text: np.ndarray | None = None
+    role: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int8))
+
+    def __post_init__(self) -> None:
+        if not len(self.role):
+            roles = np.full(len(self.weight), Role.ACCEPTED, dtype=np.int8)
+            object.__setattr__(self, "role", roles)
 
     @classmethod
     def none(cls) -> Pseudo:
@@ -33,15 +53,19 @@ class Pseudo:
     def subset(self, index: np.ndarray) -> Pseudo:
         """Those that `index` (bool mask or positions) picks."""
         text = None if self.p_text is None else self.p_text[index]
-        return Pseudo(self.triples[index], self.weight[index], text)
+        return Pseudo(self.triples[index], self.weight[index], text, self.role[index])
+
+    def of(self, *roles: Role) -> Pseudo:
+        """Those of some roles."""
+        return self.subset(np.isin(self.role, roles))
+
+    def as_role(self, role: Role) -> Pseudo:
+        """All of them in one role."""
+        return replace(self, role=np.full(len(self), role, dtype=np.int8))
 
     def drawn(self, rng: np.random.Generator) -> np.ndarray:
-        """Triples int64 [K, 3], each kept with the probability that it is true.
-
-        They filter ranks at valid, where most true answers are hidden: a model that found them must
-        not be punished, nor one rewarded for believing what is false.
-        """
-        return self.triples[rng.random(len(self)) < self.weight]
+        """Triples int64 [K, 3], each with the probability that it is true."""
+        return drawn(self.triples, self.weight, rng)
 
     def join(self, other: Pseudo) -> Pseudo:
         """These, then the others."""
@@ -56,14 +80,11 @@ class Pseudo:
             np.concatenate([self.triples, other.triples]),
             np.concatenate([self.weight, other.weight]),
             text,
+            np.concatenate([self.role, other.role]),
         )
 
-    def typed(self, num_relations: int) -> Pseudo:
-        """Without the connected pairs."""
-        return self.subset(self.triples[:, 1] < num_relations)
-
     def with_column(self, column: int, values: np.ndarray) -> Pseudo:
-        """The same weights, and word of the text, on other triples: one column replaced."""
+        """The same weights, roles and word of the text on other triples: one column replaced."""
         triples = self.triples.copy()
         triples[:, column] = values
         return replace(self, triples=triples)

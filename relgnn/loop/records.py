@@ -168,8 +168,9 @@ def ledger_events(
     accepted: Accepted,
     floor: float,
     connected: np.ndarray | None = None,
+    told: np.ndarray | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Events of a round: all that was accepted, connected or revoked, and rejected above `floor`.
+    """Events of a round: all that it taught or that was revoked, and rejected above `floor`.
 
     Args:
         graph: names ids.
@@ -177,15 +178,32 @@ def ledger_events(
         judgement, accepted: the E step and the selector's word on its rows.
         floor: rejected candidates below it are in `posterior.parquet` only.
         connected: rows whose pairs join without a type, where they are not accepted themselves.
+        told: rows that a memory learns with their posteriors.
     """
     joined = set() if connected is None else set(connected.tolist())
+    learned = set() if told is None else set(told.tolist())
     posteriors = judgement.posteriors
     for row in np.argsort(-table.p, kind="stable"):
         taken = table.accepted[row] > 0
         untyped = not taken and row in joined
         revoked = accepted.reason[row] == REVOKED
-        if not (taken or untyped or revoked) and table.p[row] < floor:
+        remembered = row in learned
+        if not (taken or untyped or remembered or revoked) and table.p[row] < floor:
             continue
+        decision = (
+            "accepted"
+            if taken
+            else "connected"
+            if untyped
+            else "told"
+            if remembered
+            else REVOKED
+            if revoked
+            else "rejected"
+        )
+        also = ("; its pair joins untyped" if untyped else "") + (
+            "; told to the memory" if remembered else ""
+        )
         head, relation, tail = table.triples[row].tolist()
         yield {
             "head": graph.entities[head],
@@ -196,17 +214,9 @@ def ledger_events(
             "p_graph": posteriors.p_graph[row],
             "p_rules": posteriors.p_rules[row],
             "p": posteriors.p[row],
-            "decision": (
-                "accepted"
-                if taken
-                else "connected"
-                if untyped
-                else REVOKED
-                if revoked
-                else "rejected"
-            ),
-            "weight": table.p[row] if untyped else table.accepted[row],
-            "reason": str(accepted.reason[row]) + ("; its pair joins untyped" if untyped else ""),
+            "decision": decision,
+            "weight": table.p[row] if untyped or remembered else table.accepted[row],
+            "reason": str(accepted.reason[row]) + also,
             "fold": posteriors.fold[row],
         }
 

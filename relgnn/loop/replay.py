@@ -19,7 +19,7 @@ from relgnn.config import Config, make_config
 from relgnn.errors import InputError
 from relgnn.loop.estep import EStep, Judgement
 from relgnn.loop.opened import open_run
-from relgnn.loop.pseudo import Pseudo
+from relgnn.loop.pseudo import Pseudo, Role
 from relgnn.loop.records import RoundTable
 from relgnn.loop.rounds import Loop, Round
 from relgnn.loop.verdicts import Verdicts
@@ -114,7 +114,7 @@ class ReplayedLoop(Loop):
         if not self.noise:
             return taught
         rng, graph = self.world.runtime.rng("noise of a replay"), self.world.graph
-        typed = np.flatnonzero(taught.triples[:, 1] < graph.num_relations)
+        typed = np.flatnonzero(taught.role == Role.ACCEPTED)
         wrong = rng.choice(typed, round(self.noise * len(typed)), replace=False)
         tails = taught.triples[:, 2].copy()
         tails[wrong] = rng.integers(0, graph.num_entities, len(wrong))

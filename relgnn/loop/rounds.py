@@ -14,7 +14,7 @@ from relgnn.linkpred.fit import Fitted
 from relgnn.loop.controls import comention, supervise
 from relgnn.loop.estep import EStep, Judgement, edge_evidence
 from relgnn.loop.ledger import Ledger
-from relgnn.loop.pseudo import Pseudo, is_in
+from relgnn.loop.pseudo import Pseudo, Role, is_in
 from relgnn.loop.records import RoundTable, ledger_events, read_round, write_round
 from relgnn.loop.selection import certify_round, loop_selector
 from relgnn.loop.textmodel import FOLDER as TEXT_MODEL
@@ -42,7 +42,8 @@ class Round:
     Args:
         number: 0 for the model before any text was read.
         fitted: the graph model after its M step.
-        pseudo: what its E step accepted, then the pairs that it connected without a type.
+        pseudo: what its E step accepted, the pairs that it connected without a type, and what a
+            memory is told.
         edge_text: t_e of given and accepted triples, [G + A, d_t]; None in round 0.
     """
 
@@ -69,7 +70,7 @@ class MStep:
 
         Args:
             number: 0 trains on gold alone.
-            pseudo: accepted triples and connected pairs.
+            pseudo: what the round teaches.
             edge_text: t_e of given and accepted triples, or None.
             start: the model to warm-start from, or None.
         """
@@ -187,7 +188,7 @@ class Loop:
         text_path = self.round_folder(number) / "edge_text.safetensors"
         if not (self.world.resume and number in self.ledger.rounds):
             verdicts = self._hear(number)
-            previous = verdicts.correct(previous.typed(graph.num_relations), graph)
+            previous = verdicts.correct(previous.of(Role.ACCEPTED, Role.TOLD), graph)
             judgement = self.e_step.run(number, previous, self._before(number, verdicts))
             accepted = self._select(judgement, verdicts, number)
             write_round(self.round_folder(number), graph, self.world.sentences, judgement, accepted)
@@ -200,10 +201,13 @@ class Loop:
             if judgement.votes is not None:
                 judgement.votes.save(self.round_folder(number))
             with self.world.stages.lap("text model", number):
-                reader = fit_text_model(self.world, judgement.features, previous)
+                reader = fit_text_model(self.world, judgement.features, previous.of(Role.ACCEPTED))
             save_pairs(self.round_folder(number) / TEXT_MODEL, reader)
             self.e_step.save_extractor(self.round_folder(number) / TEXT_MODEL)
-            events = ledger_events(graph, table, judgement, accepted, LEDGER_FLOOR, connected)
+            events = ledger_events(
+                graph, table, judgement, accepted, LEDGER_FLOOR, connected,
+                np.flatnonzero(self._told(table, verdicts)),
+            )  # fmt: skip
             unjudged = verdicts.events(table.triples, graph, self.config.folds)
             self.ledger.append(number, [*events, *unjudged])
         else:
@@ -221,12 +225,22 @@ class Loop:
         rows = np.flatnonzero(near)
         return rows[surest_of_pairs(table.triples[rows], table.p[rows])]
 
+    def _told(self, table: RoundTable, verdicts: Verdicts) -> np.ndarray:
+        """Which rows were not accepted and are told to a memory, bool [C]."""
+        if self.config.memory is None:
+            return np.zeros(len(table.p), dtype=bool)
+        short = (table.accepted == 0) & (table.p > self.config.memory.floor)
+        return short & ~is_in(table.triples, numbers(self.world.graph, verdicts.reject))
+
     def _taught(self, table: RoundTable, connected: np.ndarray, verdicts: Verdicts) -> Pseudo:
-        """What a round teaches the graph model: accepted triples, and connected pairs untyped."""
+        """What a round teaches the graph model: accepted triples, connected pairs untyped, and to
+        its memory what fell short of being accepted."""
         graph = self.world.graph
-        pairs = Pseudo(table.triples[connected], table.p[connected])
+        pairs = Pseudo(table.triples[connected], table.p[connected]).as_role(Role.CONNECTED)
         accepted = table.pseudo.join(verdicts.beside(table.triples, graph))
-        return accepted.join(comention(pairs, graph.num_relations))
+        told = self._told(table, verdicts)
+        short = Pseudo(table.triples[told], table.p[told], table.p_text[told]).as_role(Role.TOLD)
+        return accepted.join(comention(pairs, graph.num_relations)).join(short)
 
     def _before(self, number: int, verdicts: Verdicts) -> Before | None:
         if number == 1:
@@ -255,7 +269,10 @@ class Loop:
 
     def _learned(self, number: int) -> set[Triple]:
         """What the judges of a recorded round knew beside the given triples."""
-        return set(self.in_force(number).replay(self.ledger.accepted(number - 1)))
+        before = self.ledger.held(number - 1)
+        if self.config.memory is None:
+            before = {triple: said for triple, said in before.items() if said == "accepted"}
+        return set(self.in_force(number).replay(before))
 
     def _start(self, rounds: list[Round]) -> Fitted | None:
         """What a warm start of the next round goes on from: weights that saw nothing revoked."""

@@ -19,16 +19,22 @@ from relgnn.gnn.backends import set_backend
 from relgnn.linkpred.evaluate import evaluate
 from relgnn.linkpred.features import encode_features
 from relgnn.linkpred.fit import Fitted
-from relgnn.linkpred.task import Supervision
+from relgnn.linkpred.reading import TextReader
+from relgnn.linkpred.supervision import Supervision
 from relgnn.loop.calibrate import score_calibration
-from relgnn.loop.controls import comention, oracle, random_pairs, shuffled, supervise
-from relgnn.loop.pseudo import Pseudo, is_in
-from relgnn.loop.reading import TextReader
+from relgnn.loop.controls import (
+    comention,
+    one_of_pairs,
+    oracle,
+    random_pairs,
+    shuffled,
+    supervise,
+)
+from relgnn.loop.pseudo import Pseudo, Role, is_in
 from relgnn.loop.rounds import Loop, Round
 from relgnn.loop.textmodel import publish_text_model
 from relgnn.loop.world import World, make_encoder
 from relgnn.posterior.calibration import calibration_report
-from relgnn.posterior.selectors import surest_of_pairs
 from relgnn.ranking.metrics import write_ranks
 from relgnn.runtime import Runtime, cache_home, environment
 from relgnn.training import Observer, module_tensors, save_json, save_tensors
@@ -183,7 +189,7 @@ def _controls(world: World, rounds: list[Round], readers: dict[str, TextReader])
             gold = Supervision.gold(graph.train)
             rows["alltext"] = (world.fit(gold, "alltext", features=page), None)
         elif control == "comention":
-            kept = surest_of_pairs(pseudo.triples, pseudo.weight)
+            kept = one_of_pairs(pseudo)
             untyped = comention(pseudo.subset(kept), graph.num_relations)
             text = edge_text
             if text is not None:
@@ -232,12 +238,15 @@ def _write_model(world: World, final: Fitted, rounds: list[Round]) -> None:
 def _context_tensors(graph: KnowledgeGraph, last: Round | None) -> dict[str, torch.Tensor]:
     """What the final model passes messages over: accepted triples, weights, evidence."""
     pseudo = last.pseudo if last else Pseudo.none()
+    shown = np.flatnonzero(pseudo.role != Role.TOLD)
     tensors = {
-        "triples": torch.from_numpy(pseudo.triples.copy()),
-        "weight": torch.from_numpy(pseudo.weight.copy()).float(),
+        "triples": torch.from_numpy(pseudo.triples[shown]),
+        "weight": torch.from_numpy(pseudo.weight[shown]).float(),
     }
     if last is not None and last.edge_text is not None:
-        tensors["edge_text"] = last.edge_text.half()
+        given = len(graph.train)
+        rows = np.concatenate([np.arange(given), given + shown])
+        tensors["edge_text"] = last.edge_text[torch.from_numpy(rows)].half()
     return tensors
 
 
@@ -265,11 +274,12 @@ def _metrics(
         if fitted is final and read is None:
             metrics["test"] = by_stratum
     for round_ in rounds:
-        accepted = round_.pseudo.typed(graph.num_relations)
+        accepted = round_.pseudo.of(Role.ACCEPTED)
         entry: dict[str, Any] = {
             "round": round_.number,
             "accepted": len(accepted),
-            "connected": len(round_.pseudo) - len(accepted),
+            "connected": len(round_.pseudo.of(Role.CONNECTED)),
+            "told": len(round_.pseudo.of(Role.TOLD)),
             "weight_decay": round_.fitted.weight_decay,
             "test": evaluate(round_.fitted, graph, "test")[1],
         }

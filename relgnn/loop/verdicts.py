@@ -14,7 +14,7 @@ from relgnn.data import KnowledgeGraph
 from relgnn.data.tables import Problems, raise_alone, read_json_lines, read_table, read_text
 from relgnn.errors import InputError
 from relgnn.loop.candidates import pair_folds
-from relgnn.loop.pseudo import Pseudo, is_in
+from relgnn.loop.pseudo import Pseudo, Role, is_in
 from relgnn.training import load_json, save_json
 
 Triple = tuple[str, str, str]
@@ -88,19 +88,22 @@ class Verdicts:
         ]
         save_json(path, lines)
 
-    def replay(self, accepted: Mapping[Triple, float]) -> dict[Triple, float]:
+    def replay(self, accepted: Mapping[Triple, Any]) -> dict[Triple, Any]:
         """Accepted triples and weights after the verdicts: rejected ones gone, others at 1."""
         kept = {triple: w for triple, w in accepted.items() if triple not in self.reject}
         return kept | dict.fromkeys(sorted(self.accept), 1.0)
 
     def correct(self, pseudo: Pseudo, graph: KnowledgeGraph) -> Pseudo:
-        """The same for typed pseudo triples; those that nobody had accepted come last."""
+        """The same for typed pseudo triples; those that nobody had spoken of come last."""
         if not self:
             return pseudo
         pseudo = pseudo.subset(~is_in(pseudo.triples, numbers(graph, self.reject)))
-        accept = numbers(graph, self.accept)
-        weight = np.where(is_in(pseudo.triples, accept), 1.0, pseudo.weight)
-        return replace(pseudo, weight=weight).join(self.beside(pseudo.triples, graph))
+        said = is_in(pseudo.triples, numbers(graph, self.accept))
+        weight, role = (
+            np.where(said, 1.0, pseudo.weight),
+            np.where(said, Role.ACCEPTED, pseudo.role),
+        )
+        return replace(pseudo, weight=weight, role=role).join(self.beside(pseudo.triples, graph))
 
     def beside(self, triples: np.ndarray, graph: KnowledgeGraph) -> Pseudo:
         """The accepted ones that are not among triples [C, 3]."""

@@ -13,7 +13,8 @@ from relgnn.config import Config
 from relgnn.data import KnowledgeGraph, Sentence
 from relgnn.linkpred.features import TextFeatures, encode_features
 from relgnn.linkpred.fit import Fitted, fit_predictor, new_predictor
-from relgnn.linkpred.task import Supervision
+from relgnn.linkpred.model import shape_like
+from relgnn.linkpred.supervision import Supervision
 from relgnn.runtime import Runtime
 from relgnn.text.encoder import TextEncoder
 from relgnn.training import Observer, load_tensors, restore_module
@@ -105,6 +106,7 @@ class World:
             self.config, self.runtime, self.graph, self.features, self.num_relations
         )
         tensors, about = load_tensors(path, self.runtime.device)
+        shape_like(model, tensors)
         restore_module(model, tensors, path)
         context = supervision.message_graph(self.graph.num_entities, model.num_relations)
         return Fitted(model.eval(), context.to(self.runtime.device), about.get("weight_decay"))

@@ -12,7 +12,7 @@ from relgnn.data import KnowledgeGraph
 from relgnn.linkpred.evaluate import evaluate, metrics_by_category
 from relgnn.linkpred.features import TextFeatures
 from relgnn.linkpred.fit import Fitted, new_predictor
-from relgnn.linkpred.task import Supervision
+from relgnn.linkpred.supervision import Supervision
 from relgnn.ranking.admissible import Admissible
 from relgnn.ranking.strata import degree_masks, stratum_masks
 from tests.linkpred.toy import RUNTIME, toy_config, toy_graph

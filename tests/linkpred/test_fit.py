@@ -20,7 +20,8 @@ from relgnn.linkpred.coteaching import CoteachingTask
 from relgnn.linkpred.features import TextFeatures
 from relgnn.linkpred.fit import Fitted, fit_predictor, new_predictor
 from relgnn.linkpred.signals import Seen
-from relgnn.linkpred.task import LinkPredictionTask, Supervision
+from relgnn.linkpred.supervision import Supervision
+from relgnn.linkpred.task import LinkPredictionTask
 from relgnn.runtime import Runtime, rng
 from relgnn.training.interrupt import Interrupted
 from tests.linkpred.toy import RUNTIME, taught, toy_config, toy_graph

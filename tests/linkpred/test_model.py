@@ -12,7 +12,8 @@ from relgnn.gnn.decoders import DECODERS
 from relgnn.linkpred.features import TextFeatures
 from relgnn.linkpred.fit import new_predictor
 from relgnn.linkpred.model import LinkPredictor, build_predictor
-from relgnn.linkpred.task import LinkPredictionTask, Supervision
+from relgnn.linkpred.supervision import Supervision
+from relgnn.linkpred.task import LinkPredictionTask
 from tests.linkpred.toy import RUNTIME, toy_config
 
 ENCODERS = ("none", "rgcn", "compgcn")

@@ -9,7 +9,8 @@ from torch import Tensor
 from relgnn.data import KnowledgeGraph
 from relgnn.linkpred.features import TextFeatures
 from relgnn.linkpred.fit import fit_predictor, new_predictor
-from relgnn.linkpred.task import LinkPredictionTask, Supervision
+from relgnn.linkpred.supervision import Supervision
+from relgnn.linkpred.task import LinkPredictionTask
 from tests.linkpred.toy import KNOWS, RUNTIME, taught, toy_config
 
 

@@ -27,7 +27,8 @@ from relgnn.linkpred.signals import (
     info_nce,
     make_signals,
 )
-from relgnn.linkpred.task import LinkPredictionTask, Supervision
+from relgnn.linkpred.supervision import Supervision
+from relgnn.linkpred.task import LinkPredictionTask
 from tests.linkpred.toy import RUNTIME, taught, toy_config
 
 SWITCHES = ("train.adversarial={}", "train.contrast={}", "loop.consistency={}")

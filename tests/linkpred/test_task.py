@@ -14,7 +14,8 @@ from relgnn.gnn.decoders import DECODERS
 from relgnn.gnn.graph import MessageGraph
 from relgnn.linkpred.features import TextFeatures
 from relgnn.linkpred.fit import new_predictor
-from relgnn.linkpred.task import LinkPredictionTask, Supervision, rank_triples
+from relgnn.linkpred.supervision import Supervision
+from relgnn.linkpred.task import LinkPredictionTask, rank_triples
 from relgnn.ranking.admissible import Admissible
 from relgnn.ranking.ranks import FilterIndex, evaluate_ranks
 from tests.linkpred.toy import RUNTIME, taught, toy_config

@@ -16,7 +16,7 @@ from torch.nn import functional
 from relgnn.config import Config, make_config
 from relgnn.data import KnowledgeGraph
 from relgnn.data.graph import Text
-from relgnn.linkpred.task import Supervision
+from relgnn.linkpred.supervision import Supervision
 from relgnn.runtime import Runtime, rng
 from relgnn.text.encoder import Span, TextEncoder
 

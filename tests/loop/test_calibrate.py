@@ -10,7 +10,7 @@ import pytest
 from relgnn.data import KnowledgeGraph
 from relgnn.linkpred.features import encode_features
 from relgnn.linkpred.fit import Fitted, fit_predictor
-from relgnn.linkpred.task import Supervision
+from relgnn.linkpred.supervision import Supervision
 from relgnn.loop.calibrate import raw_scores, score_calibration
 from relgnn.loop.candidates import graph_log_probabilities
 from relgnn.posterior.calibration import calibrator_from_json

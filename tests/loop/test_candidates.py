@@ -13,7 +13,7 @@ from relgnn.gnn.graph import MessageGraph
 from relgnn.linkpred.features import encode_features
 from relgnn.linkpred.fit import new_predictor
 from relgnn.linkpred.model import LinkPredictor
-from relgnn.linkpred.task import Supervision
+from relgnn.linkpred.supervision import Supervision
 from relgnn.loop import candidates as module
 from relgnn.loop.candidates import (
     candidates_from_pairs,

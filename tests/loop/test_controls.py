@@ -22,7 +22,7 @@ from relgnn.loop.controls import (
     supervise,
     target_weights,
 )
-from relgnn.loop.pseudo import Pseudo
+from relgnn.loop.pseudo import Pseudo, Role
 from relgnn.runtime import rng
 from tests.linkpred.toy import PEOPLE, toy_facts, toy_graph
 
@@ -93,10 +93,10 @@ def test_comention_has_one_relation_of_its_own(pseudo: Pseudo, graph: KnowledgeG
 def test_pairs_without_a_type_stay_so_when_relations_are_shuffled(
     graph: KnowledgeGraph, pseudo: Pseudo
 ) -> None:
-    both = pseudo.join(comention(pseudo, graph.num_relations))
+    both = pseudo.join(comention(pseudo, graph.num_relations).as_role(Role.CONNECTED))
     other = shuffled(both, graph, rng("test", 0))
     assert (other.triples[len(pseudo) :] == both.triples[len(pseudo) :]).all()
-    assert (other.typed(graph.num_relations).triples[:, 1] != pseudo.triples[:, 1]).any()
+    assert (other.of(Role.ACCEPTED).triples[:, 1] != pseudo.triples[:, 1]).any()
 
 
 def test_the_oracle_has_all_that_some_text_says_and_is_not_given(graph: KnowledgeGraph) -> None:

@@ -16,7 +16,7 @@ import torch
 from relgnn.config import Pooling
 from relgnn.data import KnowledgeGraph
 from relgnn.linkpred.fit import Fitted
-from relgnn.linkpred.task import Supervision
+from relgnn.linkpred.supervision import Supervision
 from relgnn.loop import estep
 from relgnn.loop.candidates import pair_folds
 from relgnn.loop.estep import EStep, Judgement, edge_evidence, rows_to_read

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from relgnn.loop.pseudo import Pseudo
+from relgnn.loop.pseudo import Pseudo, Role
 
 TRIPLES = np.array([[0, 1, 2], [3, 3, 4], [5, 0, 6]])
 WEIGHT, TEXT = np.array([0.5, 0.6, 0.7]), np.array([0.1, np.nan, 0.3])
@@ -18,8 +20,13 @@ def test_a_subset_keeps_its_rows() -> None:
         np.testing.assert_array_equal(part.p_text, TEXT[index])
         np.testing.assert_array_equal(part.weight, WEIGHT[index])
         assert SILENT.subset(index).p_text is None
-    typed = HEARD.typed(3)
-    assert typed.p_text is not None and len(typed) == len(typed.p_text) == 2
+    mixed = replace(HEARD, role=np.array([Role.ACCEPTED, Role.TOLD, Role.TOLD], dtype=np.int8))
+    told = mixed.of(Role.TOLD)
+    assert told.p_text is not None and len(told) == len(told.p_text) == 2
+    assert (
+        len(mixed.of(Role.ACCEPTED, Role.TOLD))
+        == len(mixed.of(Role.TOLD).as_role(Role.ACCEPTED).of(Role.ACCEPTED)) + 1
+    )
 
 
 def test_joined_to_what_it_is_silent_of_the_text_says_nan() -> None:

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from relgnn.linkpred.fit import Fitted
-from relgnn.linkpred.task import Supervision
+from relgnn.linkpred.supervision import Supervision
 from relgnn.loop import rounds as module
 from relgnn.loop.candidates import Candidates
 from relgnn.loop.estep import Judgement
 from relgnn.loop.ledger import Ledger
-from relgnn.loop.pseudo import Pseudo, is_in
+from relgnn.loop.pseudo import Pseudo, Role, is_in
 from relgnn.loop.rounds import Loop, MStep, Round
 from relgnn.loop.verdicts import Triple, Verdicts, numbers
 from relgnn.loop.world import World
@@ -134,7 +134,7 @@ def test_a_revoked_triple_is_in_no_training_set_of_the_next_round(
     assert {said.judged, said.unheard} <= judges
     assert {said.judged, said.unheard} <= seen.fits["round 2"]
     # round 1 is as it was
-    assert said.taken in set(named(rounds[1].pseudo.typed(3).triples))
+    assert said.taken in set(named(rounds[1].pseudo.of(Role.ACCEPTED).triples))
     assert rounds[-1].number == 2
 
 
@@ -165,7 +165,7 @@ def test_the_replay_of_the_ledger_is_the_state_of_the_run(
     rounds, _ = second
     loop = Loop(world(said.folder, 2))
     for round_ in rounds[1:]:
-        accepted = round_.pseudo.typed(3)
+        accepted = round_.pseudo.of(Role.ACCEPTED)
         state = dict(zip(named(accepted.triples), accepted.weight.tolist(), strict=True))
         assert loop.ledger.accepted(round_.number) == state
         table = loop.table(round_.number)

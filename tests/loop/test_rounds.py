@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from relgnn.errors import InputError
-from relgnn.linkpred.task import Supervision
+from relgnn.linkpred.supervision import Supervision
 from relgnn.loop import rounds as module
 from relgnn.loop.estep import EStep
-from relgnn.loop.pseudo import Pseudo
+from relgnn.loop.pseudo import Pseudo, Role
 from relgnn.loop.rounds import LEDGER_FLOOR, Loop, MStep, Round
 from relgnn.loop.world import World
 from relgnn.runtime import rng
@@ -61,7 +61,7 @@ def test_a_loop_gives_its_rounds(finished: tuple[Path, list[Round]]) -> None:
         assert ((round_.pseudo.weight > 0) & (round_.pseudo.weight <= 1)).all()
         assert round_.edge_text is not None
         assert len(round_.edge_text) == len(graph.train) + len(round_.pseudo)
-        accepted = round_.pseudo.typed(graph.num_relations)
+        accepted = round_.pseudo.of(Role.ACCEPTED)
         assert (loop.table(round_.number).pseudo.triples == accepted.triples).all()
 
 
@@ -98,7 +98,7 @@ def test_the_ledger_holds_what_was_accepted(finished: tuple[Path, list[Round]]) 
             for e in events
             if e["decision"] == "accepted"
         }
-        accepted = round_.pseudo.typed(graph.num_relations)
+        accepted = round_.pseudo.of(Role.ACCEPTED)
         names = (
             (graph.entities[h], graph.relations[r], graph.entities[t])
             for h, r, t in accepted.triples.tolist()

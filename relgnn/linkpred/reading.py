@@ -1,18 +1,21 @@
-"""Reading at test time: what the texts say of a candidate answer joins the graph's score."""
+"""Reading: what the texts say of a candidate answer joins the graph's score."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from relgnn.linkpred.fit import Fitted
-from relgnn.loop.pseudo import Pseudo
+from relgnn.linkpred.supervision import drawn
 from relgnn.posterior.fusion import logit
+
+if TYPE_CHECKING:
+    from relgnn.linkpred.fit import Fitted
 
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 FLOORS = (0.01, 0.1, 0.3)
@@ -73,16 +76,19 @@ class TextReader:
         def read(heads: Tensor, relations: Tensor) -> Tensor:
             asked = (heads * 2 * self.num_relations + relations).cpu().numpy()
             low, high = np.searchsorted(query, asked), np.searchsorted(query, asked, side="right")
+            count = high - low
+            row = np.repeat(np.arange(len(asked)), count)
+            place = np.arange(count.sum()) + np.repeat(low - (count.cumsum() - count), count)
             out = torch.zeros(len(asked), self.num_entities)
-            for row, (a, b) in enumerate(zip(low, high, strict=True)):
-                out[row, torch.from_numpy(answer[a:b])] = torch.from_numpy(value[a:b]).float()
+            said = torch.from_numpy(value[place]).float()
+            out[torch.from_numpy(row), torch.from_numpy(answer[place])] = said
             return out
 
         return read
 
     def drawn(self, rng: np.random.Generator) -> np.ndarray:
         """What is spoken of, int64 [K, 3], each with the probability that it is true."""
-        return Pseudo(self.triples, np.nan_to_num(self.p)).drawn(rng)
+        return drawn(self.triples, np.nan_to_num(self.p), rng)
 
     def choose(self, fitted: Fitted, valid: np.ndarray, known: np.ndarray) -> Reading:
         """Weight and floor of every relation: the best MRR on valid of `WEIGHTS` × `FLOORS`.

@@ -9,8 +9,8 @@ import torch
 from relgnn.data import KnowledgeGraph
 from relgnn.linkpred.features import encode_features
 from relgnn.linkpred.fit import Fitted, new_predictor
-from relgnn.linkpred.task import Supervision
-from relgnn.loop.reading import FLOORS, SHRINKAGE, WEIGHTS, Reading, TextReader
+from relgnn.linkpred.reading import FLOORS, SHRINKAGE, WEIGHTS, Reading, TextReader
+from relgnn.linkpred.supervision import Supervision
 from relgnn.posterior.fusion import logit
 from relgnn.runtime import rng
 from tests.linkpred.toy import RUNTIME, HashEncoder, toy_config, toy_graph

@@ -1,0 +1,95 @@
+"""What a link predictor is taught, and how sure each triple of it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from relgnn.gnn.graph import MessageGraph
+
+
+def drawn(triples: np.ndarray, p: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Triples int64 [K, 3] of [A, 3], each kept with its probability p [A] of being true.
+
+    They filter ranks at valid, where most true answers are hidden: a model that found them must
+    not be punished, nor one rewarded for believing what is false.
+    """
+    return triples[rng.random(len(triples)) < p]
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """What a link predictor is trained on and what it passes messages over.
+
+    Args:
+        targets: int64 [T, 3], triples to be predicted.
+        target_weight: float [T]; gold weighs 1.
+        context: int64 [E, 3], triples that carry messages.
+        context_weight: float [E] in (0, 1].
+        evidence: float [E, d_t], the encoding of each context triple's sentences, zero where it
+            has none; None where no triple has any.
+        pseudo: bool [T], which targets the loop accepted; None where all are given.
+        p_text: float [T], the text's probability of each target, nan where it has none; None
+            where it has no say.
+        p: float [T], the probability that each target is true; None where all are given.
+        told: int64 [S, 3], triples whose probabilities a memory learns; None where there are none.
+        told_p: float [S], these probabilities.
+    """
+
+    targets: Tensor
+    target_weight: Tensor
+    context: Tensor
+    context_weight: Tensor
+    evidence: Tensor | None = None
+    pseudo: Tensor | None = None
+    p_text: Tensor | None = None
+    p: Tensor | None = None
+    told: Tensor | None = None
+    told_p: Tensor | None = None
+
+    @classmethod
+    def gold(cls, triples: np.ndarray) -> Supervision:
+        """Given triples only, as targets and as context."""
+        rows = torch.from_numpy(np.array(triples, dtype=np.int64))
+        return cls(rows, torch.ones(len(rows)), rows, torch.ones(len(rows)))
+
+    def given(self) -> Supervision:
+        """Given targets alone, in the same context."""
+        if self.pseudo is None:
+            return self
+        kept = ~self.pseudo
+        return replace(
+            self,
+            targets=self.targets[kept],
+            target_weight=self.target_weight[kept],
+            pseudo=None,
+            p_text=None,
+            p=None,
+        )
+
+    def drawn(self, rng: np.random.Generator) -> np.ndarray:
+        """Targets and what is told, int64 [K, 3], each with the probability that it is true.
+
+        What filters ranks at valid. All of them would hide every false triple that a model
+        remembers, none of them would punish it for every true one.
+        """
+        p = torch.ones(len(self.targets)) if self.p is None else self.p
+        targets = drawn(self.targets.numpy(), p.numpy(), rng)
+        if self.told is None or self.told_p is None:
+            return targets
+        return np.concatenate([targets, drawn(self.told.numpy(), self.told_p.numpy(), rng)])
+
+    def message_graph(self, num_entities: int, num_relations: int) -> MessageGraph:
+        """The context as a message graph."""
+        return MessageGraph.build(
+            self.context, num_entities, num_relations, self.context_weight, self.evidence
+        )
+
+    def context_rows(self) -> Tensor:
+        """int64 [T]: each target's row in `context`, E where it is not there."""
+        rows = {tuple(triple): row for row, triple in enumerate(self.context.tolist())}
+        none = len(self.context)
+        return torch.tensor([rows.get(tuple(t), none) for t in self.targets.tolist()])
