@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,43 @@ def new_predictor(
     return model.to(runtime.device)
 
 
+@dataclass(frozen=True)
+class Keeping:
+    """Where a training keeps its state, and whom it tells.
+
+    Args:
+        folder: holds what a resumed training needs; None keeps nothing.
+        resume: go on from `folder`.
+        log: shared log.jsonl.
+        resume_command: told to the user after an interrupt.
+        observe: called after every epoch.
+    """
+
+    folder: Path | None = None
+    resume: bool = False
+    log: Path | None = None
+    resume_command: str | None = None
+    observe: Observer | None = None
+
+    def part(self, name: str) -> Keeping:
+        """The same for a training that is a part of this one."""
+        return replace(self, folder=self.folder / name if self.folder else None)
+
+    def train(
+        self, task: Task[Any], settings: TrainSettings, runtime: Runtime, exact: bool = False
+    ) -> FitResult:
+        """Train a task; `exact` keeps to the precision of its weights."""
+        autocast = nullcontext if exact else lambda: runtime.autocast(training=True)
+        trainer = Trainer(
+            settings, device=runtime.device, autocast=autocast, seed=runtime.seed,
+            resume_command=self.resume_command, observe=self.observe,
+        )  # fmt: skip
+        return trainer.fit(task, folder=self.folder, resume=self.resume, log=self.log)
+
+
+KEEP_NOTHING = Keeping()
+
+
 def fit_predictor(
     config: Config,
     runtime: Runtime,
@@ -88,11 +126,7 @@ def fit_predictor(
     known: np.ndarray | None = None,
     valid: np.ndarray | None = None,
     weight_decay: float | None = None,
-    folder: Path | None = None,
-    resume: bool = False,
-    log: Path | None = None,
-    resume_command: str | None = None,
-    observe: Observer | None = None,
+    keeping: Keeping = KEEP_NOTHING,
 ) -> Fitted:
     """Train a predictor; valid selects the epoch, unless train.patience is null.
 
@@ -121,11 +155,7 @@ def fit_predictor(
             them either.
         valid: int64 [V, 3], selects; the graph's valid triples where None.
         weight_decay: stands in for the configuration's one or several.
-        folder: keeps what a resumed training needs.
-        resume: go on from `folder`.
-        log: shared log.jsonl.
-        resume_command: told to the user after an interrupt.
-        observe: called after every epoch.
+        keeping: where its state is kept.
 
     Raises:
         InputError: there are several weight decays to choose from, and no valid triple.
@@ -133,133 +163,118 @@ def fit_predictor(
     decays = config.train.weight_decay if weight_decay is None else weight_decay
     if not isinstance(decays, tuple):
         decays = (decays,)
-    valid = graph.valid if valid is None else valid
     if len(decays) > 1 and not len(graph.valid):
         raise InputError(
             f"train.weight_decay={list(decays)}: valid chooses one of them, and {graph.name} has "
             "no valid triples; give one number"
         )
-    several, best = len(decays) > 1, None
-    for decay in decays:
-        fitted, task = _fit_predictor(
-            config,
-            runtime,
-            graph,
-            features,
-            supervision,
-            decay,
-            name=f"{name}, weight decay {decay:g}" if several else name,
-            num_relations=num_relations,
-            start=start,
-            known=known,
-            valid=valid,
-            folder=folder / f"weight-decay-{decay:g}" if several and folder else folder,
-            resume=resume,
-            log=log,
-            resume_command=resume_command,
-            observe=observe,
-        )
-        mrr = task.evaluate()["mrr"] if several and len(valid) else 0.0
-        if best is None or mrr > best[0]:
-            best = mrr, fitted
-    assert best is not None
-    fitted = best[1]
-    memory = config.loop.memory if config.loop is not None else None
-    if memory is not None and supervision.told is not None and len(supervision.told):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(runtime.torch_rng("memory").initial_seed())
-            learns = MemoryTask(
-                fitted.model, fitted.graph, supervision, valid, _known(graph, known, supervision,
-                runtime), memory, f"{name}, memory"
-            )  # fmt: skip
-        Trainer(
-            TrainSettings(
-                epochs=memory.epochs, lr=memory.lr, weight_decay=0.0, schedule="linear",
-                patience=None, metric=None,
-            ),
-            device=runtime.device, seed=runtime.seed, resume_command=resume_command,
-            observe=observe,
-        ).fit(
-            learns, folder=folder / "memory" if folder else None, resume=resume, log=log
-        )  # fmt: skip
+    known = graph.filter_triples("valid") if known is None else known
+    known = np.concatenate([known, supervision.drawn(runtime.rng("true targets"))])
+    fit = _Fit(
+        config, runtime, graph, features, supervision, num_relations, start, known,
+        graph.valid if valid is None else valid,
+    )  # fmt: skip
+    if len(decays) == 1:
+        fitted = fit.run(decays[0], name, keeping)[0]
+    else:
+        several = [
+            fit.run(
+                decay, f"{name}, weight decay {decay:g}", keeping.part(f"weight-decay-{decay:g}")
+            )
+            for decay in decays
+        ]
+        mrr = [task.evaluate()["mrr"] if len(fit.valid) else 0.0 for _, task in several]
+        fitted = several[int(np.argmax(mrr))][0]
+    fit.remember(fitted, f"{name}, memory", keeping.part("memory"))
     return fitted
 
 
-def _known(
-    graph: KnowledgeGraph, known: np.ndarray | None, supervision: Supervision, runtime: Runtime
-) -> np.ndarray:
-    """What is no wrong answer at valid: int64 [K, 3]."""
-    known = graph.filter_triples("valid") if known is None else known
-    return np.concatenate([known, supervision.drawn(runtime.rng("true targets"))])
+@dataclass(frozen=True)
+class _Fit:
+    """What the trainings of one `fit_predictor` share; `known` has what was taught."""
 
+    config: Config
+    runtime: Runtime
+    graph: KnowledgeGraph
+    features: TextFeatures | None
+    supervision: Supervision
+    num_relations: int | None
+    start: Mapping[str, Tensor] | None
+    known: np.ndarray
+    valid: np.ndarray
 
-def _fit_predictor(
-    config: Config,
-    runtime: Runtime,
-    graph: KnowledgeGraph,
-    features: TextFeatures | None,
-    supervision: Supervision,
-    weight_decay: float,
-    *,
-    name: str,
-    num_relations: int | None,
-    start: Mapping[str, Tensor] | None,
-    known: np.ndarray | None,
-    valid: np.ndarray,
-    folder: Path | None,
-    resume: bool,
-    log: Path | None,
-    resume_command: str | None,
-    observe: Observer | None,
-) -> tuple[Fitted, LinkPredictionTask]:
-    """`fit_predictor` with one weight decay, and the task, which tells how valid ranks."""
-    model = new_predictor(config, runtime, graph, features, num_relations)
-    if start is not None:
-        model.load_state_dict(without_memory(start))
-    known = _known(graph, known, supervision, runtime)
-    task = LinkPredictionTask(model, supervision, valid, known, config, name)
-    train = config.train
-    selects = train.patience is not None and len(valid) > 0
-    settings = TrainSettings(
-        epochs=train.epochs,
-        lr=train.lr,
-        weight_decay=weight_decay,
-        accumulate=train.accumulate,
-        schedule=train.schedule,
-        warmup=train.warmup,
-        clip=train.clip,
-        patience=train.patience if selects else None,
-        eval_every=train.eval_every,
-        metric="mrr" if selects else None,
-    )
+    def run(
+        self, weight_decay: float, name: str, keeping: Keeping
+    ) -> tuple[Fitted, LinkPredictionTask]:
+        """A predictor trained with one weight decay, and the task, which tells how valid ranks."""
+        config, loop = self.config, self.config.loop
+        model = self._new("link predictor")
+        if self.start is not None:
+            model.load_state_dict(without_memory(self.start))
+        task = self._task(model, self.supervision, name)
+        settings = self._settings(weight_decay)
+        taught: Task[Any] = task
+        if loop is not None and loop.coteaching is not None and bool(task.pseudo.any()):
+            taught = CoteachingTask(task, self._new("second link predictor"), loop.coteaching)
+        keeping.train(taught, settings, self.runtime)
+        if config.loop is not None and config.loop.polish_epochs:
+            self._polish(model, settings, name, keeping)
+        return Fitted(model, task.graph, weight_decay), task
 
-    def train_on(task: Task[Any], settings: TrainSettings, folder: Path | None) -> FitResult:
-        trainer = Trainer(
-            settings,
-            device=runtime.device,
-            autocast=lambda: runtime.autocast(training=True),
-            seed=runtime.seed,
-            resume_command=resume_command,
-            observe=observe,
-        )
-        return trainer.fit(task, folder=folder, resume=resume, log=log)
-
-    loop = config.loop
-    taught: Task[Any] = task
-    if loop is not None and loop.coteaching is not None and bool(task.pseudo.any()):
-        second = new_predictor(
-            config, runtime, graph, features, num_relations, "second link predictor"
-        )
-        taught = CoteachingTask(task, second, loop.coteaching)
-    train_on(taught, settings, folder)
-    if loop is not None and loop.polish_epochs:
-        gold = LinkPredictionTask(
-            model, supervision.given(), valid, known, config, f"{name} polish"
-        )
+    def _polish(
+        self, model: LinkPredictor, settings: TrainSettings, name: str, keeping: Keeping
+    ) -> None:
+        """Epochs on given targets; undone where valid selects and ranks no better after them."""
+        loop = self.config.loop
+        assert loop is not None
+        gold = self._task(model, self.supervision.given(), f"{name} polish")
         settings = replace(settings, epochs=loop.polish_epochs, lr=loop.polish_lr, patience=None)
         before = module_tensors(model)
-        mrr = gold.evaluate()["mrr"] if selects else None
-        result = train_on(gold, settings, folder / "polish" if folder is not None else None)
+        mrr = gold.evaluate()["mrr"] if settings.metric else None
+        result = keeping.part("polish").train(gold, settings, self.runtime)
         if result.best_metric is not None and not settings.better(result.best_metric, mrr):
             restore_module(model, before, "the weights before the polish")
-    return Fitted(model, task.graph, weight_decay), task
+
+    def remember(self, fitted: Fitted, name: str, keeping: Keeping) -> None:
+        """Give the predictor a memory of what was told, where there is some and it is asked for."""
+        memory = self.config.loop.memory if self.config.loop is not None else None
+        told = self.supervision.told
+        if memory is None or told is None or not len(told):
+            return
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.runtime.torch_rng("memory").initial_seed())
+            task = MemoryTask(
+                fitted.model, fitted.graph, self.supervision, self.valid, self.known, memory, name
+            )
+        settings = TrainSettings(
+            epochs=memory.epochs, lr=memory.lr, weight_decay=0.0, schedule="linear",
+            patience=None, metric=None,
+        )  # fmt: skip
+        # a divergence of some hundredths would drown in bfloat16
+        keeping.train(task, settings, self.runtime, exact=True)
+
+    def _new(self, stream: str) -> LinkPredictor:
+        return new_predictor(
+            self.config, self.runtime, self.graph, self.features, self.num_relations, stream
+        )
+
+    def _task(
+        self, model: LinkPredictor, supervision: Supervision, name: str
+    ) -> LinkPredictionTask:
+        return LinkPredictionTask(model, supervision, self.valid, self.known, self.config, name)
+
+    def _settings(self, weight_decay: float) -> TrainSettings:
+        train = self.config.train
+        selects = train.patience is not None and len(self.valid) > 0
+        return TrainSettings(
+            epochs=train.epochs,
+            lr=train.lr,
+            weight_decay=weight_decay,
+            accumulate=train.accumulate,
+            schedule=train.schedule,
+            warmup=train.warmup,
+            clip=train.clip,
+            patience=train.patience if selects else None,
+            eval_every=train.eval_every,
+            metric="mrr" if selects else None,
+        )

@@ -12,7 +12,7 @@ import torch
 from relgnn.config import Config
 from relgnn.data import KnowledgeGraph, Sentence
 from relgnn.linkpred.features import TextFeatures, encode_features
-from relgnn.linkpred.fit import Fitted, fit_predictor, new_predictor
+from relgnn.linkpred.fit import Fitted, Keeping, fit_predictor, new_predictor
 from relgnn.linkpred.model import shape_like
 from relgnn.linkpred.supervision import Supervision
 from relgnn.runtime import Runtime
@@ -85,11 +85,13 @@ class World:
             known=known,
             valid=valid,
             weight_decay=weight_decay,
-            folder=folder / "resume" / name.replace(" ", "-") if folder else None,
-            resume=self.resume,
-            log=folder / "log.jsonl" if folder else None,
-            resume_command=f"relgnn run --resume {folder}" if folder else None,
-            observe=self.observe,
+            keeping=Keeping(
+                folder / "resume" / name.replace(" ", "-") if folder else None,
+                self.resume,
+                folder / "log.jsonl" if folder else None,
+                f"relgnn run --resume {folder}" if folder else None,
+                self.observe,
+            ),
         )
 
     def load(self, supervision: Supervision, path: Path) -> Fitted:

@@ -18,7 +18,7 @@ from relgnn.data import KnowledgeGraph
 from relgnn.errors import InputError
 from relgnn.linkpred.coteaching import CoteachingTask
 from relgnn.linkpred.features import TextFeatures
-from relgnn.linkpred.fit import Fitted, fit_predictor, new_predictor
+from relgnn.linkpred.fit import Fitted, Keeping, fit_predictor, new_predictor
 from relgnn.linkpred.signals import Seen
 from relgnn.linkpred.supervision import Supervision
 from relgnn.linkpred.task import LinkPredictionTask
@@ -47,7 +47,11 @@ def fit_on(
     **options: object,
 ) -> Fitted:
     config = toy_config(*overrides)
-    return fit_predictor(config, runtime, graph, features, supervision, name="toy", **options)  # type: ignore[arg-type]
+    kept = {key: options.pop(key) for key in Keeping.__dataclass_fields__ if key in options}
+    return fit_predictor(
+        config, runtime, graph, features, supervision, name="toy",
+        keeping=Keeping(**kept), **options,  # type: ignore[arg-type]
+    )  # fmt: skip
 
 
 def weights(fitted: Fitted) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from relgnn.data import KnowledgeGraph
 from relgnn.errors import InputError
 from relgnn.gnn.decoders import DECODERS, Beside, ComplEx, make_decoder
 from relgnn.linkpred.features import TextFeatures, encode_features
-from relgnn.linkpred.fit import Fitted, fit_predictor, new_predictor
+from relgnn.linkpred.fit import Fitted, Keeping, fit_predictor, new_predictor
 from relgnn.linkpred.memory import MemoryTask
 from relgnn.linkpred.model import shape_like, without_memory
 from relgnn.linkpred.reading import Reading, TextReader
@@ -184,13 +184,13 @@ def test_a_resumed_memory_is_read_back(
     graph: KnowledgeGraph, features: TextFeatures, told: Fitted, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    whole = fit(graph, features, telling(graph), folder=tmp_path)
+    whole = fit(graph, features, telling(graph), keeping=Keeping(tmp_path))
 
     def never(*args: object) -> None:
         raise AssertionError("trained again")
 
     monkeypatch.setattr(MemoryTask, "loss", never)
-    again = fit(graph, features, telling(graph), folder=tmp_path, resume=True)
+    again = fit(graph, features, telling(graph), keeping=Keeping(tmp_path, resume=True))
     for one in (whole, again):
         assert all(
             torch.equal(x, y)
