@@ -13,15 +13,9 @@ import numpy as np
 
 from relgnn.data.cleaning import Marked, around_mentions, clean, drop_words
 from relgnn.data.passages import Passage, drawn, read_passages, signatures, split_files
-from relgnn.data.relations import (
-    NO_RELATION,
-    SPLITS,
-    Example,
-    RelationData,
-    stratified,
-    stratified_rows,
-)
+from relgnn.data.relations import NO_RELATION, SPLITS, Example, RelationData
 from relgnn.data.sentences import split_sentences
+from relgnn.data.shares import stratified, stratified_rows
 from relgnn.data.tables import Problems, find_file, read_table, read_text
 from relgnn.errors import InputError
 from relgnn.runtime import rng

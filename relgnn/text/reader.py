@@ -14,7 +14,8 @@ from torch import Tensor
 from relgnn.config import FewShotConfig, GenerativeConfig, RelationConfig, load_run_config
 from relgnn.data.prepare import with_negatives
 from relgnn.data.registry import folder_of
-from relgnn.data.relations import Example, RelationData, few_labels, read_relations
+from relgnn.data.relations import Example, RelationData, read_relations
+from relgnn.data.shares import few_labels
 from relgnn.errors import InputError
 from relgnn.posterior.softmax import LabelCalibrator
 from relgnn.ranking.classification import f1_scores

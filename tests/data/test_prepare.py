@@ -20,7 +20,8 @@ from relgnn.data.prepare import (
     to_data,
     with_negatives,
 )
-from relgnn.data.relations import RelationData, few_labels, read_relations
+from relgnn.data.relations import RelationData, read_relations
+from relgnn.data.shares import few_labels
 from relgnn.errors import InputError
 from tests.data.test_passages import SENTENCE, write
 

@@ -13,14 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relgnn.data.registry import find
-from relgnn.data.relations import (
-    Example,
-    check_relations,
-    few_labels,
-    is_relations,
-    read_relations,
-    stratified,
-)
+from relgnn.data.relations import Example, check_relations, is_relations, read_relations
+from relgnn.data.shares import few_labels, stratified
 from relgnn.errors import InputError
 
 SIZES = {

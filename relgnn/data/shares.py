@@ -1,0 +1,89 @@
+"""Parts of a set of sentences that keep the shares of its relations: splits, and few labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from relgnn.data.relations import Example, RelationData
+from relgnn.data.tables import Problems, find_file, raise_first, read_json
+from relgnn.errors import InputError
+
+
+def few_labels(data: RelationData, folder: Path, percent: int, draw: int) -> RelationData:
+    """A data set with a frozen share of its labels; the other sentences that it names lose theirs.
+
+    Args:
+        data: the whole.
+        folder: has the subsets as a JSON object, `seed<S>_label<P>` to row numbers of train.
+        percent: P.
+        draw: which of the draws, from 0, in the order of S.
+
+    Raises:
+        InputError: there is no such subset.
+    """
+    path = find_file(folder, "subsets_generated_here.json", "subsets.json")
+    problems = Problems()
+    known = read_json(path, problems) or {} if path is not None else {}
+    raise_first(problems.all(), folder)
+    names = sorted(
+        (name for name in known if name.endswith(f"_label{percent}")),
+        key=lambda name: int(name.removeprefix("seed").split("_")[0]),
+    )
+    if not names:
+        shares = sorted({int(name.rsplit("_label", 1)[1]) for name in known})
+        raise InputError(
+            f"{folder}: no subset with {percent} % of the labels; there are {shares or 'none'}"
+        )
+    subset = known[names[draw % len(names)]]
+    labelled = tuple(data.train[i] for i in subset["labelled"])
+    unlabelled = tuple(data.train[i]._replace(relation=-1) for i in subset["unlabelled"])
+    return replace(data, train=labelled, unlabelled=(*data.unlabelled, *unlabelled))
+
+
+def stratified(
+    examples: Sequence[Example], share: float, generator: np.random.Generator
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """Split into a part with `share` of every relation's examples, and the rest.
+
+    Examples of one group (sentence or document) go to the same side, so what a relation gets is
+    off by a group at most. A relation with a single group stays in the rest.
+
+    Args:
+        examples: what to split.
+        share: in (0, 1).
+        generator: draws.
+
+    Returns:
+        the part and the rest, both in the order of `examples`.
+    """
+    part, rest = stratified_rows(examples, share, generator)
+    return tuple(examples[i] for i in part), tuple(examples[i] for i in rest)
+
+
+def stratified_rows(
+    examples: Sequence[Example], share: float, generator: np.random.Generator
+) -> tuple[list[int], list[int]]:
+    """Rows of the part and of the rest; see `stratified`."""
+    groups: dict[str, list[int]] = {}
+    for i, one in enumerate(examples):
+        groups.setdefault(one.group or f"\0{i}", []).append(i)
+    wanted = {
+        relation: share * count
+        for relation, count in Counter(one.relation for one in examples).items()
+    }
+    members = list(groups.values())
+    taken: set[int] = set()
+    have: Counter[int] = Counter()
+    for index in generator.permutation(len(members)):
+        own = Counter(examples[i].relation for i in members[index])
+        # Take the group where that brings the counts nearer to what is wanted.
+        gain = sum(abs(wanted[r] - have[r]) - abs(wanted[r] - have[r] - n) for r, n in own.items())
+        if gain > 0:
+            taken.update(members[index])
+            have.update(own)
+    return sorted(taken), [i for i in range(len(examples)) if i not in taken]
