@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from relgnn.data.registry import find
-from relgnn.data.relations import Example, check_relations, is_relations, read_relations
-from relgnn.data.shares import few_labels, stratified
+from relgnn.data.relations import check_relations, is_relations, read_relations
+from relgnn.data.shares import few_labels
 from relgnn.errors import InputError
 
 SIZES = {
@@ -71,21 +67,6 @@ def test_semeval_has_nine_relations_and_other() -> None:
     assert data.negative == data.labels.index("Other")
     assert len({data.families[i] for i in data.positive}) == 9
     assert len(data.positive) == 18
-
-
-@pytest.mark.parametrize(("percent", "labelled"), [(5, 351), (10, 712), (30, 2153)])
-def test_few_labels_are_the_frozen_ones(percent: int, labelled: int) -> None:
-    folder = find("semeval2010_fewlabel")
-    if folder is None:
-        pytest.skip("semeval2010_fewlabel is not here")
-    data = read_relations(folder)
-    first, second = (few_labels(data, folder, percent, draw) for draw in (0, 1))
-    assert len(first.train) == len(second.train) == labelled
-    assert first.train != second.train
-    assert {one.relation for one in first.unlabelled} == {-1}
-    assert len(first.unlabelled) > 3500
-    with pytest.raises(InputError, match=r"no subset with 50 % of the labels; there are \[5, 10"):
-        few_labels(data, folder, 50, 0)
 
 
 def test_tokens_and_text(tmp_path: Path) -> None:
@@ -195,21 +176,3 @@ def test_unlabelled_lines_need_no_relation(tmp_path: Path) -> None:
     assert (first.place, second.place) == ("unlabelled.jsonl:1", "unlabelled.jsonl:2")
     assert "head span [0, 9) is outside" in first.message
     assert second.message.endswith("with a span [start, end)")
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=1, max_size=60),
-    st.floats(0.1, 0.9),
-    st.integers(0, 5),
-)
-def test_a_stratified_split_keeps_relations_and_groups(
-    rows: list[tuple[int, int]], share: float, seed: int
-) -> None:
-    examples = [Example(f"{i}", (0, 1), (0, 1), r, group=str(g)) for i, (r, g) in enumerate(rows)]
-    part, rest = stratified(examples, share, np.random.default_rng(seed))
-    assert sorted(map(int, (one.text for one in (*part, *rest)))) == list(range(len(rows)))
-    assert not {one.group for one in part} & {one.group for one in rest}
-    alone = [one._replace(group="") for one in examples]
-    part, _ = stratified(alone, share, np.random.default_rng(seed))
-    whole, have = Counter(one.relation for one in alone), Counter(one.relation for one in part)
-    assert all(abs(have[r] - share * n) <= 0.5 + 1e-9 for r, n in whole.items())
