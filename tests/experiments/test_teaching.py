@@ -22,7 +22,7 @@ def test_the_first_round_gains_nothing_on_itself(own_run: Path) -> None:
 
 
 def write_round(folder: Path, graph: object, p_text: dict[tuple[str, str, str], float]) -> None:
-    """The files of a round that judged these triples and accepted none."""
+    """The files of a round that judged these triples and accepted what the text is sure of."""
     folder.mkdir(parents=True)
     pair = [f"{h}\t{t}" for h, _, t in p_text]
     candidates = pd.DataFrame({
@@ -33,7 +33,8 @@ def write_round(folder: Path, graph: object, p_text: dict[tuple[str, str, str], 
     none = np.zeros(len(p_text))
     pd.DataFrame({
         "pair_id": pair, "relation": [r for _, r, _ in p_text], "p": none,
-        "p_text": list(p_text.values()), "p_graph": none, "p_rules": none, "weight": none,
+        "p_text": list(p_text.values()), "p_graph": none, "p_rules": none,
+        "weight": np.array(list(p_text.values())) >= 0.5,
     }).to_parquet(folder / "posterior.parquet")  # fmt: skip
     (folder / "calibration.json").write_text("{}")
 
@@ -62,6 +63,9 @@ def test_f1_is_counted_on_what_both_rounds_judged(own_run: Path, tmp_path: Path)
     assert found["micro_f1"] == pytest.approx(2 * 3 / (2 * 3 + 0 + 1))
     assert found["gain"] == pytest.approx(6 / 7 - 2 / (2 + 1 + 3))
     assert found["gain_low"] <= found["gain"] <= found["gain_high"]
+    # true ones stand first, second and third, then three at .1, one of them true, and .2 before
+    assert found["average_precision"] == pytest.approx((3 * 1 + 4 / 7) / 4)
+    assert found["precision_gain_low"] <= found["precision_gain"] <= found["precision_gain_high"]
 
 
 def test_every_round_of_a_run_is_recorded(
