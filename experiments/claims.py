@@ -2,7 +2,8 @@
 
     python -m experiments.claims
 
-writes experiments/results/claims.json, which the tables quote; it needs the data's strata.
+writes experiments/results/claims.json, which the tables quote, and the strata beside the ranks; it
+needs the data's strata.
 """
 
 from __future__ import annotations
@@ -16,7 +17,16 @@ import numpy as np
 
 from experiments.command import tells_errors
 from experiments.reproduce import PLAIN
-from experiments.results import RESULTS, load_ranks, ranks_path, read_lines, rendered, tables
+from experiments.results import (
+    RESULTS,
+    load_ranks,
+    ranks_path,
+    read_lines,
+    rendered,
+    save_strata,
+    strata_path,
+    tables,
+)
 from relgnn.data import STRATA, KnowledgeGraph, load
 from relgnn.errors import InputError
 from relgnn.ranking.statistics import mean_std, paired_bootstrap
@@ -168,7 +178,9 @@ def main() -> int:
     found = []
     for table in tables():
         if table.startswith(LOOP):
-            found += table_claims(table, stratum_masks(load(table.removeprefix(LOOP))))
+            masks = stratum_masks(load(table.removeprefix(LOOP)))
+            save_strata(masks, strata_path(table))
+            found += table_claims(table, masks)
     save_json(RESULTS / FILE, [asdict(claim) for claim in found])
     for claim in found:
         print(

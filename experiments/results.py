@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -160,3 +160,31 @@ def load_ranks(path: Path) -> dict[str, np.ndarray]:
         ]
         found[str(row)] = np.stack(sides)
     return found
+
+
+def strata_path(table: str, root: Path = RESULTS) -> Path:
+    """Where the strata of a loop table's test triples are kept, in the order of its ranks."""
+    return root / "ranks" / table / "strata.parquet"
+
+
+def save_strata(masks: Mapping[str, np.ndarray], path: Path) -> None:
+    """Keep which test triples are in each stratum.
+
+    Args:
+        masks: stratum -> bool [T].
+        path: Parquet file with one column a stratum.
+    """
+    with atomic_file(path) as partial:
+        pd.DataFrame(masks).to_parquet(partial, index=False, compression="zstd")
+
+
+def load_strata(path: Path) -> dict[str, np.ndarray]:
+    """Stratum -> bool [T], as they were saved.
+
+    Raises:
+        InputError: the file is not there.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no strata; run python -m experiments.claims")
+    frame = pd.read_parquet(path)
+    return {str(name): frame[name].to_numpy(bool) for name in frame}

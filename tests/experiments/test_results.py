@@ -149,6 +149,18 @@ def test_ranks_are_kept_exactly_and_small(recorded: Path) -> None:
         load_ranks(path.with_name("rgcn-10-9.parquet"))
 
 
+def test_strata_are_kept_beside_the_ranks(tmp_path: Path) -> None:
+    path = results.strata_path(TABLE, tmp_path)
+    assert path.parent == results.ranks_path(TABLE, "rgcn", 0.1, 0, tmp_path).parent
+    with pytest.raises(InputError, match="no strata; run python -m experiments.claims"):
+        results.load_strata(path)
+    results.save_strata(STRATA, path)
+    kept = results.load_strata(path)
+    assert list(kept) == list(STRATA)
+    for name, mask in STRATA.items():
+        np.testing.assert_array_equal(kept[name], mask)
+
+
 def test_an_interrupted_run_needs_resume(tmp_path: Path, fake_runner: Callable[..., None]) -> None:
     runs, root, job = tmp_path / "runs", tmp_path / "results", toy_job(0)
     folder = runs / TABLE / "rgcn-10-0"
