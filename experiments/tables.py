@@ -134,15 +134,19 @@ def grouped(lines: Sequence[Line]) -> dict[str, Group]:
     for line in lines:
         rows.setdefault(line.row, []).append(line)
     if all(line.table.startswith(LOOP) for line in lines):
-        by_family: dict[str, dict[str, str]] = {}
-        for row in rows:
-            family, _, name = row.rpartition("/")
-            by_family.setdefault(family, {})[name] = row
-        order = [
-            by_family[f][name] for f in sorted(by_family) for name in ordered_rows(by_family[f])
-        ]
-        return {row: rows[row] for row in order}
+        families = by_family(rows).values()
+        parts = [named[name] for named in families for name in ordered_rows(named)]
+        return {part[0].row: part for part in parts}
     return dict(sorted(rows.items()))
+
+
+def by_family(groups: Mapping[str, Group]) -> dict[str, dict[str, Group]]:
+    """Rows of a loop table by graph network ("" for R-GCN), each under its name without it."""
+    found: dict[str, dict[str, Group]] = {}
+    for row, part in groups.items():
+        family, _, name = row.rpartition("/")
+        found.setdefault(family, {})[name] = part
+    return dict(sorted(found.items()))
 
 
 def sentence(claim: Claim) -> str:
@@ -231,18 +235,15 @@ def picture(table: str, root: Path = RESULTS) -> bytes | None:
     fraction = DEMO[1] if DEMO[1] in shares else shares[0]
     groups = grouped([line for line in lines if line.fraction == fraction])
     draws = []
-    for family in sorted({row.rpartition("/")[0] for row in groups}):
+    for family, rows in by_family(groups).items():
         means: dict[str, dict[str, float]] = {}
         spread: dict[str, dict[str, float]] = {}
-        for row, part in groups.items():
-            owner, _, name = row.rpartition("/")
-            if owner == family:
-                values = {g: mean_std(one.metrics[m] for one in part) for g, m in METRIC.items()
-                          if m in part[0].metrics}  # fmt: skip
-                means[row_title(name)] = {g: v[0] for g, v in values.items()}
-                spread[row_title(name)] = {g: v[1] for g, v in values.items()}
-        seeds = len({one.seed for row, part in groups.items() for one in part
-                     if row.rpartition("/")[0] == family})  # fmt: skip
+        for name, part in rows.items():
+            values = {g: mean_std(one.metrics[m] for one in part) for g, m in METRIC.items()
+                      if m in part[0].metrics}  # fmt: skip
+            means[row_title(name)] = {g: v[0] for g, v in values.items()}
+            spread[row_title(name)] = {g: v[1] for g, v in values.items()}
+        seeds = len({one.seed for part in rows.values() for one in part})
         title = f"{FAMILIES.get(family, family)}, {seeds} seed{'s' if seeds > 1 else ''}"
         draws.append(figures.draw_rows(means, "loop", spread, title))
     data = table.removeprefix(LOOP)

@@ -17,7 +17,7 @@ Draw = Callable[[Axes, "Palette"], None]
 Curves = Mapping[str, Sequence[float]]
 
 MIN_GAP = 0.065
-"""Smallest distance of two labels, as a share of the axis."""
+"""Smallest distance of two labels, as a share of the report's axes."""
 WIDEST = 6
 """Rank changes beyond a factor of 2^6 share the outermost bars."""
 
@@ -49,7 +49,15 @@ class Palette:
     strata: Mapping[str, str]
 
 
-_ORANGE, _SKY, _BLUE, _VERMILLION = "#E69F00", "#56B4E9", "#0072B2", "#D55E00"
+OKABE_ITO = {
+    "blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "vermillion": "#D55E00",
+    "sky": "#56B4E9", "purple": "#CC79A7", "black": "#000000", "yellow": "#F0E442",
+}  # fmt: skip
+"""Colours that readers with any colour vision tell apart (Okabe and Ito 2008)."""
+
+_ORANGE, _SKY, _BLUE, _VERMILLION = (
+    OKABE_ITO[name] for name in ("orange", "sky", "blue", "vermillion")
+)
 LIGHT = Palette(
     "#ffffff", "#1c1c1e", "#66666b", "#e4e4e7", _BLUE, _VERMILLION,
     {"all": "#1c1c1e", "feature": _BLUE, "corpus": _ORANGE, "none": _VERMILLION},
@@ -103,10 +111,10 @@ def draw_rounds(numbers: Sequence[int], curves: Curves) -> Draw:
             )  # fmt: skip
         _headroom(axes, [v for values in curves.values() for v in values])
         ends = {f"{name} {_short(values[-1])}": values[-1] for name, values in curves.items()}
-        _end_labels(axes, max(numbers), ends, palette)
+        end_labels(axes, max(numbers), ends, palette)
         axes.set_xticks(list(numbers), ["before\nreading", *(f"round {n}" for n in numbers[1:])])
         axes.set_title("Test MRR by round", color=palette.ink)
-        _numbers(axes.yaxis)
+        short_ticks(axes.yaxis)
 
     return draw
 
@@ -193,7 +201,7 @@ def draw_rows(
         axes.grid(axis="x", color=palette.grid, lw=0.8)
         _legend(axes, [n for n in MARKERS if any(n in v for v in rows.values())], palette)
         axes.set_title(title, color=palette.ink, pad=30)
-        _numbers(axes.xaxis)
+        short_ticks(axes.xaxis)
 
     return draw
 
@@ -229,9 +237,52 @@ def draw_calibration(bins: Sequence[Mapping[str, float]]) -> Draw:
         )
         axes.set_title("Share that the data set holds as true", color=palette.ink)
         for axis in (axes.xaxis, axes.yaxis):
-            _numbers(axis)
+            short_ticks(axis)
 
     return draw
+
+
+def end_labels(
+    axes: Axes, x: float, labels: Mapping[str, float], palette: Palette, gap: float = MIN_GAP
+) -> None:
+    """Write each label beside the end of its line, moved apart where lines end together.
+
+    Args:
+        axes: whose limits stay as they are from now on.
+        x: where the lines end.
+        labels: text -> where its line ends; one that begins with "all " is stressed.
+        palette: colours of the background.
+        gap: smallest distance of two labels, as a share of the axis.
+    """
+    low, high = axes.get_ylim()
+    gap *= high - low
+    order = sorted(labels, key=lambda text: labels[text])
+    places = [labels[text] for text in order]
+    for _ in range(100):
+        for below in range(len(places) - 1):
+            push = max(0.0, gap - (places[below + 1] - places[below])) / 2
+            places[below] -= push
+            places[below + 1] += push
+    for text, place in zip(order, places, strict=True):
+        weight = "bold" if text.startswith("all ") else "normal"
+        axes.annotate(
+            text, (x, place), xytext=(11, 0), textcoords="offset points", va="center",
+            color=palette.ink, fontweight=weight, annotation_clip=False,
+        )  # fmt: skip
+
+
+def short_ticks(axis: matplotlib.axis.Axis) -> None:
+    """At most six ticks, no leading zero, two digits or the three that close ticks need."""
+
+    def tell(value: float, _: int | None) -> str:
+        ticks = axis.get_majorticklocs()
+        digits = 2 if len(ticks) < 2 or ticks[1] - ticks[0] > 0.0099 else 3
+        text = f"{abs(value):.{digits}f}"
+        sign = "−" if value < 0 and float(text) else ""
+        return sign + (text.removeprefix("0") if float(text) else "0")
+
+    axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(tell))
 
 
 def _axes(figure: Figure, place: int | tuple[int, int, int], palette: Palette) -> Axes:
@@ -251,25 +302,6 @@ def _headroom(axes: Axes, values: Sequence[float]) -> None:
     axes.set_ylim(max(0.0, low - room), high + room)
 
 
-def _end_labels(axes: Axes, x: float, labels: Mapping[str, float], palette: Palette) -> None:
-    """Write each label beside the end of its line, moved apart where lines end together."""
-    low, high = axes.get_ylim()
-    gap = MIN_GAP * (high - low)
-    order = sorted(labels, key=lambda text: labels[text])
-    places = [labels[text] for text in order]
-    for _ in range(100):
-        for below in range(len(places) - 1):
-            push = max(0.0, gap - (places[below + 1] - places[below])) / 2
-            places[below] -= push
-            places[below + 1] += push
-    for text, place in zip(order, places, strict=True):
-        weight = "bold" if text.startswith("all ") else "normal"
-        axes.annotate(
-            text, (x, place), xytext=(11, 0), textcoords="offset points", va="center",
-            color=palette.ink, fontweight=weight, annotation_clip=False,
-        )  # fmt: skip
-
-
 def _legend(axes: Axes, names: Sequence[str], palette: Palette) -> None:
     handles = [
         axes.scatter([], [], color=palette.strata[n], marker=MARKERS[n], s=50, label=n)
@@ -279,11 +311,6 @@ def _legend(axes: Axes, names: Sequence[str], palette: Palette) -> None:
         handles=handles, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, frameon=False,
         labelcolor=palette.ink, handletextpad=0.1, columnspacing=1.1, borderaxespad=0.1,
     )  # fmt: skip
-
-
-def _numbers(axis: matplotlib.axis.Axis) -> None:
-    axis.set_major_locator(MaxNLocator(6))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2f}".lstrip("0") or "0"))
 
 
 def _short(value: float) -> str:

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from relgnn.data import KnowledgeGraph
 from relgnn.errors import InputError
@@ -143,6 +144,23 @@ def test_picture_is_a_whole_png(html: str, run_folder: Path) -> None:
 def test_figures_repeat_to_the_byte() -> None:
     draw = figures.draw_rounds([0, 1], {"all": [0.2, 0.25], "none": [0.2, 0.2501]})
     assert figures.svg(draw, figures.LIGHT) == figures.svg(draw, figures.LIGHT)
+
+
+@pytest.mark.parametrize(
+    ("limits", "labels"),
+    [
+        ((-0.05, 0.05), ["−.04", "−.02", "0", ".02", ".04"]),
+        # two digits would tell .015 as .01 or .02
+        ((0.012, 0.03), [".015", ".020", ".025", ".030"]),
+        ((0.0, 1.0), ["0", ".20", ".40", ".60", ".80", "1.00"]),
+    ],
+)
+def test_ticks_tell_where_they_are(limits: tuple[float, float], labels: list[str]) -> None:
+    axes = Figure().subplots()
+    axes.set_xlim(*limits)
+    figures.short_ticks(axes.xaxis)
+    places = [place for place in axes.get_xticks() if limits[0] <= place <= limits[1] + 1e-9]
+    assert axes.xaxis.get_major_formatter().format_ticks(places) == labels
 
 
 def test_highlight_escapes_and_skips_overlaps() -> None:
