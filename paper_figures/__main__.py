@@ -1,0 +1,31 @@
+"""All figures: `python -m paper_figures [--check]`."""
+
+from __future__ import annotations
+
+import sys
+
+from paper_figures import (
+    ablation,
+    calibration,
+    efficient,
+    label_efficiency,
+    loop_fractions,
+    loop_strata,
+    rank_changes,
+    speed,
+)
+from paper_figures.drawing import command
+
+FIGURES = (
+    loop_fractions.FIGURE,
+    loop_strata.FIGURE,
+    rank_changes.FIGURE,
+    ablation.FIGURE,
+    calibration.FIGURE,
+    efficient.FIGURE,
+    label_efficiency.FIGURE,
+    speed.FIGURE,
+)
+
+if __name__ == "__main__":
+    sys.exit(command(FIGURES))

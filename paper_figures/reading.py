@@ -1,0 +1,69 @@
+"""What figures read: lines of experiments/results that are not dirty, as mean and spread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, SupportsFloat
+
+from experiments.results import RESULTS, Line, read_lines, rendered
+from experiments.tables import by_family, grouped
+from relgnn.errors import InputError
+from relgnn.ranking.statistics import mean_std
+
+Summary = dict[str, Any]
+"""`mean`; `std` over seeds, None for one; `seeds`, how many."""
+
+DIGITS = 9
+"""Significant digits that are kept: the last bits differ between machines."""
+
+
+def lines_of(table: str, root: Path = RESULTS, fraction: float | None = None) -> list[Line]:
+    """What a table shows: of each row, fraction and seed the last line that is not dirty.
+
+    Args:
+        table: its name.
+        root: folder of results.
+        fraction: the only share of the data to keep; all where None.
+
+    Raises:
+        InputError: there is none.
+    """
+    lines = rendered(read_lines(table, root))
+    lines = [line for line in lines if fraction is None or line.fraction == fraction]
+    if not lines:
+        share = "" if fraction is None else f" at {percent(fraction)}"
+        raise InputError(
+            f"{root}: no clean results of {table}{share}; run python -m experiments.reproduce "
+            f"{table} from a clean tree"
+        )
+    return lines
+
+
+def families(lines: Sequence[Line]) -> dict[str, dict[str, list[Line]]]:
+    """Graph network ("" for R-GCN) -> row -> lines of a loop table, in the order of readers."""
+    return by_family(grouped(lines))
+
+
+def summary(values: Iterable[SupportsFloat]) -> Summary:
+    """Mean and sample standard deviation of one value a seed."""
+    kept = [float(value) for value in values]
+    mean, deviation = mean_std(kept)
+    std = None if deviation != deviation else rounded(deviation)
+    return {"mean": rounded(mean), "std": std, "seeds": len(kept)}
+
+
+def summary_of(lines: Iterable[Line], metric: str) -> Summary | None:
+    """A metric's summary over lines; None where none has it."""
+    values = [line.metrics[metric] for line in lines if metric in line.metrics]
+    return summary(values) if values else None
+
+
+def rounded(value: float) -> float:
+    """A number as it is kept."""
+    return float(f"{value:.{DIGITS}g}")
+
+
+def percent(fraction: float) -> str:
+    """A share as text: 0.1 is "10 %"."""
+    return f"{100 * fraction:g} %"

@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import importlib
+import json
+import struct
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.backend_bases import RendererBase
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+from experiments.claims import METRIC
+from experiments.reproduce import PLAIN, table_configs
+from experiments.results import (
+    append,
+    load_ranks,
+    load_strata,
+    ranks_path,
+    read_lines,
+    rendered,
+    strata_path,
+)
+from paper_figures import (
+    ablation,
+    calibration,
+    efficient,
+    label_efficiency,
+    loop_fractions,
+    rank_changes,
+    speed,
+)
+from paper_figures.__main__ import FIGURES
+from paper_figures.drawing import (
+    ONE_COLUMN,
+    OUT,
+    ROOT,
+    TWO_COLUMNS,
+    PaperFigure,
+    command,
+    differences,
+    style,
+    write,
+)
+from relgnn.config import load_run_config
+from relgnn.errors import InputError
+from tests.paper_figures.toy import MASKS, line, write_results
+
+each = pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_results(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_results(tmp_path_factory.mktemp("many"), large=True)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    return write_results(tmp_path / "results")
+
+
+def test_committed_figures_show_what_the_results_say() -> None:
+    assert differences(FIGURES) == []
+    assert {path.stem for path in OUT.iterdir()} == {figure.name for figure in FIGURES}
+
+
+def test_all_figures_are_drawn_by_the_command() -> None:
+    scripts = [path.stem for path in ROOT.glob("*.py") if "FIGURE = " in path.read_text()]
+    assert sorted(scripts) == sorted(figure.name for figure in FIGURES)
+    for name in scripts:
+        assert importlib.import_module(f"paper_figures.{name}").FIGURE in FIGURES
+
+
+@each
+def test_a_figure_is_written_with_its_numbers(
+    figure: PaperFigure, results: Path, tmp_path: Path
+) -> None:
+    first = {path.suffix: path.read_bytes() for path in write(figure, results, tmp_path)}
+    assert first.keys() == {".pdf", ".png", ".json"}
+    assert differences([figure], results, tmp_path) == []
+    width, _ = struct.unpack(">II", first[".png"][16:24])
+    assert width / 220 == pytest.approx(ONE_COLUMN, abs=0.01) or width / 220 == pytest.approx(
+        TWO_COLUMNS, abs=0.01
+    )
+    # text is embedded as TrueType, and nothing says when it was drawn
+    assert b"/FontFile2" in first[".pdf"] and b"/Type3" not in first[".pdf"]
+    assert b"CreationDate" not in first[".pdf"]
+    told = json.loads(first[".json"])
+    assert told["command"] == f"python -m paper_figures.{figure.name}" and told["shown"]
+
+
+def test_the_same_numbers_give_the_same_bytes(results: Path, tmp_path: Path) -> None:
+    for out in ("one", "two"):
+        write(loop_fractions.FIGURE, results, tmp_path / out)
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+@each
+@pytest.mark.parametrize("folder", ["many", "committed"])
+def test_no_text_is_cut_or_lies_on_another(
+    figure: PaperFigure,
+    folder: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if folder == "committed":
+        shown = json.loads((OUT / f"{figure.name}.json").read_text(encoding="utf-8"))["shown"]
+    else:
+        shown = json.loads(json.dumps(figure.numbers(request.getfixturevalue(folder))))
+    with style():
+        picture = figure.draw(shown)
+        boxes = drawn_texts(picture, monkeypatch)
+        outside = [text for text, box in boxes.items() if not inside(box, picture.bbox)]
+        overlaps = [
+            (one, two)
+            for (one, a), (two, b) in combinations(boxes.items(), 2)
+            if a.shrunk(0.9, 0.7).overlaps(b.shrunk(0.9, 0.7))
+        ]
+    assert len(boxes) > 5
+    assert (outside, overlaps) == ([], [])
+
+
+def drawn_texts(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> dict[str, Bbox]:
+    """Where each text is that is drawn, numbered: ticks beyond the limits exist, but are not."""
+    drawn: list[Text] = []
+    draw = Text.draw
+
+    def record(text: Text, renderer: RendererBase) -> None:
+        draw(text, renderer)
+        if text.get_visible() and text.get_text() and text not in drawn:
+            drawn.append(text)
+
+    monkeypatch.setattr(Text, "draw", record)
+    figure.draw_without_rendering()
+    return {f"{n} {text.get_text()}": text.get_window_extent() for n, text in enumerate(drawn)}
+
+
+def inside(box: Bbox, page: Bbox) -> bool:
+    return bool(
+        box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1
+        and box.y0 >= page.y0 - 1 and box.y1 <= page.y1 + 1
+    )  # fmt: skip
+
+
+@each
+def test_without_results_it_says_what_to_run(figure: PaperFigure, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"; run python -m experiments") as error:
+        write(figure, tmp_path / "none", tmp_path / "out")
+    assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
+
+
+def test_the_command_writes_checks_and_tells_errors(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures, out = [ablation.FIGURE], tmp_path / "out"
+    assert command(figures, ["--check"], own, out) == 1
+    assert "ablation.pdf does not show what the results say; run python" in capsys.readouterr().out
+    assert command(figures, [], own, out) == 0
+    assert command(figures, ["--check"], own, out) == 0
+    assert command(figures, [], tmp_path / "none", out) == 2
+    assert "no clean results of ablation" in capsys.readouterr().err
+
+
+def test_newer_lines_make_a_figure_stale_and_dirty_ones_do_not(own: Path, tmp_path: Path) -> None:
+    figure, out = ablation.FIGURE, tmp_path / "out"
+    write(figure, own, out)
+    newer = replace(line(ablation.TABLE, "baseline", macro_f1=0.6), dirty=True)
+    append(ablation.TABLE, [newer], own)
+    assert differences([figure], own, out) == []
+    append(ablation.TABLE, [replace(newer, dirty=False)], own)
+    assert len(differences([figure], own, out)) == 3
+
+
+@pytest.mark.parametrize("ending", ["json", "png", "pdf"])
+def test_a_file_of_other_numbers_is_stale(ending: str, own: Path, tmp_path: Path) -> None:
+    figure, out = ablation.FIGURE, tmp_path / "out"
+    write(figure, own, out)
+    append(ablation.TABLE, [line(ablation.TABLE, "newest", macro_f1=0.6)], own)
+    old = (out / f"ablation.{ending}").read_bytes()
+    write(figure, own, out)
+    (out / f"ablation.{ending}").write_bytes(old)
+    (problem,) = differences([figure], own, out)
+    assert problem.startswith(f"ablation.{ending} ")
+
+
+def test_a_row_of_the_ablation_is_paired_with_the_baseline_by_seed(results: Path) -> None:
+    shown = ablation.numbers(results)
+    # seed 99 has no baseline
+    assert shown["addition_0"]["by_seed"] == {"0": 0.01} and shown["addition_0"]["std"] is None
+    assert shown["addition_1"]["by_seed"] == {"0": 0.009, "1": 0.019}
+    assert shown["addition_1"]["mean"] == pytest.approx(0.014)
+    assert list(shown) == ["addition_1", "addition_2", "addition_0"]
+
+
+def test_an_ablation_without_its_baseline_says_so(tmp_path: Path) -> None:
+    append(ablation.TABLE, [line(ablation.TABLE, "fgm", macro_f1=0.7)], tmp_path)
+    with pytest.raises(InputError, match="--rows baseline"):
+        ablation.numbers(tmp_path)
+
+
+def test_one_seed_is_hollow(results: Path) -> None:
+    shown = ablation.numbers(results)
+    with style():
+        bars = ablation.draw(shown).axes[0].patches
+    hollow = [bar.get_facecolor() == (1.0, 1.0, 1.0, 1.0) for bar in bars]
+    assert hollow == [one["seeds"] == 1 for one in shown.values()] and any(hollow)
+
+
+def test_the_best_control_neither_reads_nor_is_the_oracle(own: Path) -> None:
+    better = [
+        line(loop_fractions.TABLE, row, 0.1, seed, mrr=0.9)
+        for row in ("loop+read", "round0+read", "oracle", "round0")
+        for seed in (0, 1)
+    ]
+    append(loop_fractions.TABLE, better, own)
+    append(loop_fractions.TABLE, [line(loop_fractions.TABLE, "shuffled", 0.1, 0, mrr=0.8)], own)
+    shown = loop_fractions.numbers(own)["R-GCN"]
+    assert shown["best control"]["0.1"]["row"] == "shuffled"
+    assert shown["round0"]["0.1"]["mean"] == 0.9 and shown["loop"]["0.03"]["std"] is None
+
+
+def test_gains_and_losses_add_up_to_the_change_of_the_table(results: Path) -> None:
+    shown = rank_changes.numbers(results)
+    lines = rendered(read_lines(rank_changes.TABLE, results))
+    for stratum, one in shown["CompGCN"].items():
+        means = [
+            np.mean([
+                x.metrics[METRIC[stratum]] for x in lines
+                if (x.row, x.fraction) == (f"compgcn/{row}", 0.1)
+            ])
+            for row in ("loop", "round0")
+        ]  # fmt: skip
+        assert one["change"]["mean"] == pytest.approx(means[0] - means[1], abs=1e-6)
+        assert one["gained"]["mean"] + one["lost"]["mean"] == pytest.approx(one["change"]["mean"])
+        assert one["gained"]["mean"] > 0 > one["lost"]["mean"]
+        assert 0 < one["better"]["mean"] + one["worse"]["mean"] < 1
+    assert shown["CompGCN"].keys() == MASKS.keys()
+
+
+def test_committed_ranks_and_strata_are_those_of_the_committed_lines() -> None:
+    masks = load_strata(strata_path(rank_changes.TABLE))
+    lines = rendered(read_lines(rank_changes.TABLE))
+    checked = 0
+    for one in lines:
+        family, _, row = one.row.rpartition("/")
+        if row in (rank_changes.BEFORE, rank_changes.AFTER):
+            path = ranks_path(rank_changes.TABLE, family or PLAIN, one.fraction, one.seed)
+            ranks = load_ranks(path)[row]
+            for stratum, mask in masks.items():
+                mrr = (1 / ranks[:, mask]).mean()
+                assert mrr == pytest.approx(one.metrics[METRIC[stratum]], abs=1e-6)
+                checked += 1
+    assert checked
+
+
+def test_only_rows_with_a_calibration_error_are_shown(results: Path) -> None:
+    shown = calibration.numbers(results)
+    assert "toy0: tuned" in shown["errors"] and "toy0: frequency" not in shown["errors"]
+    assert shown["errors"]["semeval2010: tuned"]["chance"] == 0.03
+    assert "promised" not in shown["read"]["answers, 10 % given"]
+
+
+def test_our_own_forms_are_no_peers_and_what_ran_out_of_memory_is_told(results: Path) -> None:
+    shown = speed.numbers(results)
+    assert not any(one["peer"].startswith("ours") for one in shown.values())
+    assert shown["layer: PyG Huge"]["note"] == "out of memory (asks for 1 GB)"
+    assert {"layer: PyG Layer-0", "layer: PyG Layer-0 (0)"} <= shown.keys()
+    ratios = [one["ratio"] for one in shown.values() if "ratio" in one]
+    assert ratios == sorted(ratios, reverse=True)
+
+
+def test_full_tuning_is_the_row_of_the_same_configuration(
+    own: Path,
+) -> None:
+    full = table_configs(efficient.TABLE)[efficient.FULL]
+    same = table_configs(efficient.SAME[0])[efficient.SAME[1]]
+    assert load_run_config(full).sha256() == load_run_config(same).sha256()
+    shown = efficient.numbers(own)["rows"]
+    assert shown["full"]["trained_parameters"]["mean"] == 23e6 and list(shown)[-1] == "full"
+    append(
+        efficient.TABLE, [line(efficient.TABLE, "full", macro_f1=0.5, trained_parameters=1)], own
+    )
+    assert efficient.numbers(own)["rows"]["full"]["macro_f1"]["mean"] == 0.5
+
+
+def test_seconds_are_compared_on_one_machine(own: Path) -> None:
+    other = line(efficient.TABLE, "method_1", macro_f1=0.5, trained_parameters=1)
+    append(efficient.TABLE, [replace(other, hardware="a GPU", seconds=1.0)], own)
+    shown = efficient.numbers(own)
+    assert shown["machine"] == "two cores, 24 GB"
+    assert shown["rows"]["method_1"]["seconds"] == [61.0]
+
+
+def test_published_ranges_are_read_from_the_sources(results: Path) -> None:
+    shown = label_efficiency.numbers(results)["metrics"]
+    assert shown["micro_f1"]["published"] == {"0.1": [0.719, 0.739], "0.3": [0.786, 0.806]}
+    assert shown["macro_f1"]["published"] == {"1": [0.884, 0.893]}
+    assert list(shown["macro_f1"]["tuned"]) == ["0.05", "0.1", "1"]
+    committed = json.loads((OUT / "label_efficiency.json").read_text())["shown"]["metrics"]
+    assert committed["micro_f1"]["published"].keys() >= {"0.05", "0.1", "0.3"}
+    assert committed["macro_f1"]["published"].keys() == {"1"}
