@@ -137,7 +137,7 @@ def _write_relations(root: Path, seeds: Sequence[int], rows: int) -> None:
 
 def _write_speed(root: Path, rows: int) -> None:
     lines = [
-        _against(f"layer_{k}", f"PyG Layer-{k} (torch-geometric 2.8.1)", 0.5 * 2.0**k)
+        _against(f"layer_{k}", f"PyG Layer-{k} (torch-geometric 2.8.1)", 0.5 * 1.4**k)
         for k in range(rows)
     ]
     lines += [
