@@ -41,6 +41,7 @@ NUMBERS = re.compile(r"(<!-- numbers:demo -->\n).*?(<!-- /numbers -->)", re.DOTA
 
 COLUMNS = {
     "mrr": "MRR",
+    "chance_mrr": "MRR by chance",
     "mrr_feature": "MRR feature",
     "mrr_corpus": "MRR corpus",
     "mrr_none": "MRR none",
@@ -62,6 +63,11 @@ COLUMNS = {
     "kappa": "kappa",
     "judged": "judged",
     "accuracy": "accuracy",
+    "f1": "F1",
+    "accuracy_by_relation": "accuracy, threshold by relation",
+    "f1_by_relation": "F1, threshold by relation",
+    "macro_accuracy": "the same, mean over relations",
+    "accuracy_relation_alone": "accuracy by relation alone",
     "standard_error": "standard error",
     "ece": "ECE",
     "ece_chance": "ECE by chance, at most",
