@@ -49,7 +49,7 @@ EXPECTED: dict[tuple[str, str], dict[str, float | str]] = {
     (data, "complex"): {
         "accuracy": accuracy, "f1": f1,
         "source": f"Safavi & Koutra 2020, CoDEx, triple classification: ComplEx on {title}, "
-        f"accuracy {accuracy}, F1 {f1}, of one threshold, with settings searched for this task",
+        f"accuracy {accuracy}, F1 {f1}; a threshold for each relation, searched settings",
     }
     for data, title, accuracy, f1 in (
         ("codex_s", "CoDEx-S", 0.836, 0.846), ("codex_m", "CoDEx-M", 0.824, 0.818),

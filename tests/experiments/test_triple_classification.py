@@ -48,7 +48,7 @@ def test_a_predictor_and_rules_classify(own: Path, tmp_path: Path) -> None:
     run(config, tmp_path / "run")
     found = measure(config, tmp_path / "run")
     graph = load(own.parent / "data")
-    assert found.keys() >= {"accuracy", "f1", "accuracy_by_relation", "ece", "ece_chance"}
+    assert found.keys() >= {"accuracy", "f1", "accuracy_one_threshold", "ece", "ece_chance"}
     assert all(0 <= value <= 1 for name, value in found.items() if name != "log_loss")
     assert found == measure(config, tmp_path / "run")
     (tmp_path / "rules.yaml").write_text(f"data: {{path: {own.parent / 'data'}}}\nrules: {{}}\n")
@@ -101,7 +101,7 @@ def test_a_row_is_recorded_once(
     monkeypatch.setattr(module, "RESULTS", tmp_path)
     monkeypatch.setattr(module, "tree_is_dirty", lambda: False)
     monkeypatch.setattr(module, "provenance", lambda: {"git_commit": "c" * 40, "dirty": False})
-    monkeypatch.setattr(module, "measure", lambda *_: {"accuracy": 0.83, "f1_by_relation": 0.9})
+    monkeypatch.setattr(module, "measure", lambda *_: {"accuracy": 0.83, "f1_one_threshold": 0.9})
     runner = fake_runner([])
     monkeypatch.setattr(module, "trained", lambda job: trained(job, runner))
     for _ in range(2):
@@ -113,7 +113,7 @@ def test_a_row_is_recorded_once(
     assert lines[0].expected == EXPECTED["codex_s", "complex"] and not lines[1].expected
     assert lines[0].seconds >= 8
     shown = render_table(TABLE, tmp_path)
-    assert "F1, threshold by relation" in shown and "| .836 | below |" in shown
+    assert "F1, one threshold" in shown and "| .836 | below |" in shown
     capsys.readouterr()
     assert main(["--data", "nations"]) == 2
     assert "'lp_nations' is no table with configurations" in capsys.readouterr().err
