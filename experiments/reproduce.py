@@ -173,7 +173,7 @@ def execute(
     """
     path = ranks_path(job.table, job.name, job.config.data.fraction, job.seed, results)
     folder = run_folder(job, runs)
-    begun = _begun(folder, job.config)
+    begun = is_run_of(folder, job.config)
     ended = begun and (folder / "metrics.json").exists()
     if begun and not ended and not resume:
         raise InputError(f"{folder}: holds an interrupted run; add --resume, or delete the folder")
@@ -350,7 +350,8 @@ def verdict(mean: float, deviation: float, expected: Any) -> str:
     return "within spread" if mean + deviation >= expected else "below"
 
 
-def _begun(folder: Path, config: AnyConfig) -> bool:
+def is_run_of(folder: Path, config: AnyConfig) -> bool:
+    """Whether a folder holds a run of this configuration, finished or not."""
     path = folder / "config.yaml"
     return path.exists() and load_run_config(path).sha256() == config.sha256()
 

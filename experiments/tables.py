@@ -41,6 +41,7 @@ NUMBERS = re.compile(r"(<!-- numbers:demo -->\n).*?(<!-- /numbers -->)", re.DOTA
 
 COLUMNS = {
     "mrr": "MRR",
+    "chance_mrr": "MRR by chance",
     "mrr_feature": "MRR feature",
     "mrr_corpus": "MRR corpus",
     "mrr_none": "MRR none",
@@ -58,10 +59,24 @@ COLUMNS = {
     "precision_low": "from",
     "precision_high": "to",
     "recall": "recall",
+    "average_precision": "average precision",
+    "gain": "gain in F1",
+    "gain_low": "from",
+    "gain_high": "to",
+    "precision_gain": "gain in average precision",
+    "precision_gain_low": "from",
+    "precision_gain_high": "to",
+    "candidates": "candidates",
+    "true": "true",
     "in_data_set": "in the data set",
     "kappa": "kappa",
     "judged": "judged",
     "accuracy": "accuracy",
+    "f1": "F1",
+    "macro_accuracy": "accuracy, mean over relations",
+    "accuracy_relation_alone": "accuracy by relation alone",
+    "accuracy_one_threshold": "accuracy, one threshold",
+    "f1_one_threshold": "F1, one threshold",
     "standard_error": "standard error",
     "ece": "ECE",
     "ece_chance": "ECE by chance, at most",
@@ -86,7 +101,7 @@ FIRST = ("mrr", "macro_f1", "accuracy")
 """What is compared with the expected figure: the first of these that a table has."""
 PLAIN_NUMBERS = (
     "reading_s", "training_s", "sentences_s", "trained_parameters", "seconds", "peak_memory_mb",
-    "judged",
+    "judged", "candidates", "true",
 )  # fmt: skip
 AFTER_MEMORY = 3
 """Parts of a line's `hardware` before the names of GPUs: processor, cores, memory."""

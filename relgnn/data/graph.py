@@ -250,6 +250,22 @@ class KnowledgeGraph:
             return np.concatenate([self.train, self.valid, self.hidden, self.test])
         raise ValueError(f"filters exist for valid and test, not for {split!r}")
 
+    def labelled(self, split: str) -> tuple[Triples, np.ndarray]:
+        """A split's triples and its checked false ones [N, 3], and which are true, bool [N].
+
+        Args:
+            split: "valid" or "test".
+
+        Raises:
+            InputError: the data set has no checked false triples of the split.
+        """
+        if split not in self.negatives:
+            raise InputError(
+                f"{self.name} has no checked false triples: add {split}_negatives.tsv to its folder"
+            )
+        true, false = getattr(self, split), self.negatives[split]
+        return np.concatenate([true, false]), np.arange(len(true) + len(false)) < len(true)
+
     def node_texts(self) -> list[str]:
         """Per entity its name, its description and the first sentence of its own page, joined."""
         opening: dict[int, str] = {}

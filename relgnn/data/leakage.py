@@ -5,6 +5,7 @@ Counts only; nothing is removed. Published splits keep their leaks; results repo
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from relgnn.data.graph import KnowledgeGraph, Triples
+
+WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,31 @@ def cross_set(tested: KnowledgeGraph, trained: KnowledgeGraph) -> int:
     """
     known = _named(trained, trained.train)
     return sum(row in known for row in _named(tested, tested.test).elements())
+
+
+def named_in_text(graph: KnowledgeGraph) -> int:
+    """Number of test triples of which an end's own text names the other end, word by word.
+
+    The text is what a node is described by, without its name: description and first sentence of its
+    page. Case counts for nothing, and a name inside a longer one is named. That is what a model
+    with text can look up; whether the text also says how the two are related is another matter
+    (`strata.tsv` says it where a data set has one).
+    """
+    texts, tested = graph.node_texts(), np.unique(graph.test[:, [0, 2]]).tolist()
+    names = {entity: _words(graph.entity_names[entity]) for entity in tested}
+    about = {
+        entity: _words(texts[entity].removeprefix(graph.entity_names[entity])) for entity in tested
+    }
+
+    def names_in(name: int, text: int) -> bool:
+        return names[name].strip() != "" and names[name] in about[text]
+
+    return sum(h != t and (names_in(h, t) or names_in(t, h)) for h, _, t in graph.test.tolist())
+
+
+def _words(text: str) -> str:
+    """The words of a text in lower case, each between spaces."""
+    return f" {' '.join(WORD.findall(text.lower()))} "
 
 
 def _named(graph: KnowledgeGraph, triples: Triples) -> Counter[tuple[str, str, str]]:

@@ -195,6 +195,21 @@ def expected_calibration_error(
     return _ece(reliability_bins(p, y, bins, equal_mass))
 
 
+def calibration_error_by_chance(
+    p: np.ndarray, generator: np.random.Generator, bins: int = 10, draws: int = 1000
+) -> tuple[float, float]:
+    """Return the range of 95 % of the errors of outcomes that are true with just probability p.
+
+    An expected calibration error (in as many equal-mass bins) above its upper end is not chance.
+    """
+    errors = [
+        expected_calibration_error(p, (generator.random(len(p)) < p).astype(float), bins)
+        for _ in range(draws)
+    ]
+    low, high = np.quantile(errors, [0.025, 0.975])
+    return float(low), float(high)
+
+
 def calibration_report(p: np.ndarray, y: np.ndarray, bins: int = 10) -> dict[str, Any]:
     """Return ece, brier, log_loss and the equal-mass `bins` of probabilities p for outcomes y."""
     curve = reliability_bins(p, y, bins)

@@ -42,6 +42,20 @@ def rank_metrics(ranks: Ranks, kind: str = "realistic") -> Metrics:
     return metrics | {"queries": len(ranks)}
 
 
+def chance_mrr(ranks: Ranks) -> float:
+    """Return the MRR to expect of ranks that are drawn evenly from 1 to each query's candidates n.
+
+        E[1 / rank] = H_n / n,  H_n = Σ_{k=1..n} 1 / k,  averaged over the queries
+
+    Raises:
+        InputError: there is no query.
+    """
+    if not len(ranks):
+        raise InputError("there is no rank to average; evaluate at least one triple")
+    harmonic = np.cumsum(1 / np.arange(1, ranks.candidates.max() + 1))
+    return float(np.mean(harmonic[ranks.candidates - 1] / ranks.candidates))
+
+
 def metrics_by_stratum(
     ranks: Mapping[str, Ranks], strata: Mapping[str, np.ndarray] | None = None
 ) -> dict[str, dict[str, dict[str, Metrics]]]:

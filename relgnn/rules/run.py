@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from relgnn.config import RulesConfig, config_of_run
 from relgnn.data import KnowledgeGraph
 from relgnn.data.registry import load_graph
@@ -60,8 +58,8 @@ def run_rules(config: RulesConfig, folder: Path, resume: bool = False) -> dict[s
             write_ranks(
                 folder / "ranks" / "final.tsv", ranks, graph.test, graph.entities, graph.relations
             )
-        if graph.negatives:
-            labelled = {split: _labelled(graph, split) for split in ("valid", "test")}
+        if graph.negatives.keys() >= {"valid", "test"}:
+            labelled = {split: graph.labelled(split) for split in ("valid", "test")}
             metrics["correction"] = correction(judge, labelled)
         return metrics
 
@@ -92,12 +90,6 @@ def evaluate_rules(
     """
     graph, predictor = open_rules(folder)
     return graph, *_evaluate(predictor, graph, split)
-
-
-def _labelled(graph: KnowledgeGraph, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """A split's triples and its checked false ones, and which are true."""
-    true, false = getattr(graph, split), graph.negatives[split]
-    return np.concatenate([true, false]), np.arange(len(true) + len(false)) < len(true)
 
 
 def _adjacency(graph: KnowledgeGraph) -> Adjacency:

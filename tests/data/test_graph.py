@@ -213,3 +213,12 @@ def test_sentences_are_cut_only_when_asked_for() -> None:
     sentences = sentences_of(texts())
     assert [next(sentences).text_id for _ in range(3)] == ["0", "0", "1"]
     assert read == [0, 1]
+
+
+def test_checked_triples_are_the_true_ones_and_then_the_false() -> None:
+    graph = make_graph(negatives={"test": [[0, 1, 0], [2, 0, 0]]})
+    triples, labels = graph.labelled("test")
+    assert triples.tolist() == [[1, 1, 0], [0, 1, 0], [2, 0, 0]]
+    assert labels.tolist() == [True, False, False]
+    with pytest.raises(InputError, match=r"tiny has no checked false .* valid_negatives\.tsv"):
+        graph.labelled("valid")

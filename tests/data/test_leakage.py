@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from relgnn.data import KnowledgeGraph
-from relgnn.data.leakage import RelationOverlap, cross_set, find_leakage
+from relgnn.data import KnowledgeGraph, Text
+from relgnn.data.leakage import RelationOverlap, cross_set, find_leakage, named_in_text
 
 PLAIN, SAME, TURNED, MUTUAL = range(4)
 
@@ -86,3 +87,17 @@ def test_across_sets_ids_are_compared_by_name() -> None:
     tested = planted([[0, PLAIN, 1], [0, PLAIN, 1], [0, SAME, 5]])
     assert cross_set(tested, planted([])) == 2
     assert cross_set(tested, planted([], relations=tuple("wxyz"))) == 0
+
+
+def test_a_text_that_names_the_other_end_is_counted() -> None:
+    graph = replace(
+        planted([[0, PLAIN, 1], [1, SAME, 0], [2, PLAIN, 3], [4, PLAIN, 5], [6, PLAIN, 6]]),
+        entity_names=("Ada", "New York", "Ann", "An", "", "Bo", "Bo") + ("",) * 33,
+        entity_descriptions=("of NEW York, born", "", "Ann: a man", "", "", "nothing", "Bo")
+        + ("",) * 33,
+        texts=(Text("page", "Bo it is. Later there was Ann.", 3),),
+    )
+    # an end is named in either direction, whole words alone, and not by its own text
+    assert named_in_text(graph) == 2
+    named_on_its_page = replace(graph, texts=(Text("page", "So says Ann. Bo.", 3),))
+    assert named_in_text(named_on_its_page) == 3

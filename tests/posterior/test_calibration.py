@@ -15,6 +15,7 @@ from relgnn.posterior.calibration import (
     PlattCalibrator,
     TemperatureCalibrator,
     brier,
+    calibration_error_by_chance,
     calibration_report,
     calibrator_from_json,
     expected_calibration_error,
@@ -125,6 +126,15 @@ def test_the_error_of_the_truth_is_about_zero():
     logits, labels = planted()
     assert expected_calibration_error(expit(logits), labels) < 0.015
     assert expected_calibration_error(expit(logits), labels, equal_mass=False) < 0.015
+
+
+def test_the_error_of_the_truth_is_within_chance_and_of_a_lie_is_not():
+    p = np.random.default_rng(3).random(2000)
+    y = (np.random.default_rng(4).random(2000) < p).astype(float)
+    low, high = calibration_error_by_chance(p, rng("test", 0), draws=200)
+    assert low <= expected_calibration_error(p, y) <= high
+    assert expected_calibration_error(p**2, y) > high
+    assert calibration_error_by_chance(p, rng("test", 0), draws=200) == (low, high)
 
 
 def test_errors_by_hand():

@@ -6,10 +6,17 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from relgnn.errors import InputError, MachineError
-from relgnn.ranking.metrics import metrics_by_stratum, rank_metrics, read_ranks, write_ranks
-from relgnn.ranking.ranks import Ranks
+from relgnn.ranking.metrics import (
+    chance_mrr,
+    metrics_by_stratum,
+    rank_metrics,
+    read_ranks,
+    write_ranks,
+)
+from relgnn.ranking.ranks import FilterIndex, Ranks, evaluate_ranks
 
 TRIPLES = np.array([[0, 0, 1], [1, 1, 2], [2, 0, 0]])
 ENTITIES, RELATIONS = ("Q1", 'the "second"', "Q3"), ("P1", "P2")
@@ -33,6 +40,26 @@ def test_metrics_by_hand(ranks):
         "queries": 3,
     }
     assert rank_metrics(ranks["head"], "optimistic")["hits@1"] == pytest.approx(2 / 3)
+
+
+def test_chance_is_the_mean_over_all_ranks():
+    """By hand, and of random scores: their mean rank has no better reason than chance."""
+    ones = np.ones(3, dtype=np.int64)
+    by_hand = [1, (1 + 1 / 2) / 2, sum(1 / k for k in range(1, 8)) / 7]
+    assert chance_mrr(Ranks(ones, ones, np.array([1, 2, 7]))) == pytest.approx(np.mean(by_hand))
+    with pytest.raises(InputError, match="no rank to average"):
+        chance_mrr(Ranks(*[ones[:0]] * 3))
+    generator = torch.Generator().manual_seed(0)
+    triples = np.random.default_rng(0).integers(0, [30, 2, 30], (400, 3))
+
+    def score(heads, relations):
+        return torch.rand(len(heads), 30, generator=generator)
+
+    index = FilterIndex.build(triples, 2)
+    draws = [evaluate_ranks(score, triples, index, 2)["tail"] for _ in range(20)]
+    assert draws[0].candidates.min() < 30
+    mean = np.mean([rank_metrics(one)["mrr"] for one in draws])
+    assert chance_mrr(draws[0]) == pytest.approx(mean, abs=0.01)
 
 
 def test_strata_follow_the_contract_and_empty_ones_are_left_out(ranks):

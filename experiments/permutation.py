@@ -1,0 +1,140 @@
+"""What is learnt from labels that mean nothing: it must rank as chance does.
+
+    python -m experiments.permutation [--rows ROW ...] [--seeds S ...] [--again]
+
+The same R-GCN is trained on triples as given; on triples whose tails are permuted within their
+relation, which leaves how often each entity has a relation; and on triples whose heads and tails
+are renamed, for each relation by a permutation of all entities of its own, which leaves nothing
+that a test triple could be known by. If the last ranks above chance, something else leaks. Only
+rows that are missing in experiments/results are run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from experiments.command import tells_errors
+from experiments.reproduce import METRICS, SEEDS, make_line, provenance, tree_is_dirty
+from experiments.results import RESULTS, append, read_lines
+from relgnn.config import Config, make_config
+from relgnn.data import KnowledgeGraph, load
+from relgnn.errors import InputError
+from relgnn.linkpred.evaluate import evaluate
+from relgnn.linkpred.fit import fit_predictor
+from relgnn.linkpred.supervision import Supervision
+from relgnn.loop.controls import random_pairs
+from relgnn.loop.pseudo import Pseudo
+from relgnn.ranking.metrics import chance_mrr
+from relgnn.ranking.ranks import concatenate
+from relgnn.runtime import Runtime, environment, peak_memory_mb
+
+TABLE = "ablation_permuted_labels"
+DATA = ("nations", "umls")
+
+
+def as_given(graph: KnowledgeGraph, generator: np.random.Generator) -> np.ndarray:
+    """The triples of train [N, 3]."""
+    return graph.train
+
+
+def tails_permuted(graph: KnowledgeGraph, generator: np.random.Generator) -> np.ndarray:
+    """The triples of train with tails permuted within each relation, [N, 3]."""
+    return random_pairs(Pseudo(graph.train, np.ones(len(graph.train))), generator).triples
+
+
+def renamed(graph: KnowledgeGraph, generator: np.random.Generator) -> np.ndarray:
+    """The triples of train with heads and tails renamed, relation by relation, [N, 3].
+
+        (h, r, t) becomes (π_r(h), r, σ_r(t)),  π_r and σ_r even draws of all permutations
+
+    A relation keeps its structure (how many tails a head has), and no entity its place in it. All
+    names are equally likely, so a test triple's rank is an even draw.
+    """
+    names = np.tile(np.arange(graph.num_entities), (graph.num_relations, 2, 1))
+    names = generator.permuted(names, axis=2)
+    head, relation, tail = graph.train.T
+    return np.stack([names[relation, 0, head], relation, names[relation, 1, tail]], axis=1)
+
+
+LABELS: dict[str, Callable[[KnowledgeGraph, np.random.Generator], np.ndarray]] = {
+    "given": as_given, "tails_permuted": tails_permuted, "renamed": renamed,
+}  # fmt: skip
+ROWS = tuple(f"{data}/{labels}" for data in DATA for labels in LABELS)
+
+
+def configuration(data: str, seed: int, overrides: Sequence[str] = ()) -> Config:
+    """What is trained on a data set."""
+    content = {
+        "data": {"name": data}, "text": {"node_features": "none"}, "gnn": {"dropout": 0.0},
+        "decoder": {"dim": 64, "dropout": 0.0},
+        "train": {"epochs": 20, "batch_size": 512, "lr": 0.01, "patience": None},
+        "runtime": {"seed": seed},
+    }  # fmt: skip
+    return make_config(content, overrides)
+
+
+def measure(config: Config, labels: str) -> dict[str, float]:
+    """Test metrics of what is trained on `labels`, and the MRR of even draws of ranks.
+
+    Test triples and filters are as they are. Valid selects nothing, and is not looked at.
+    """
+    runtime = Runtime.from_config(config.runtime)
+    graph = load(str(config.data.name))
+    train = LABELS[labels](graph, runtime.rng("permutation"))
+    taught = replace(graph, train=train)
+    fitted = fit_predictor(
+        config, runtime, taught, None, Supervision.gold(taught.train), name=labels
+    )
+    ranks, metrics = evaluate(fitted, graph, "test")
+    whole = metrics["all"]["both"]["realistic"]
+    chance = chance_mrr(concatenate(list(ranks.values())))
+    return {"chance_mrr": chance, **{name: whole[name] for name in METRICS}}
+
+
+def record(row: str, seed: int) -> None:
+    """Train for a row and append it."""
+    data, labels = row.split("/")
+    config, code, started = configuration(data, seed), provenance(), time.perf_counter()
+    metrics = measure(config, labels)
+    code |= {"dirty": code["dirty"] or tree_is_dirty()}
+    cost = {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
+    command = f"python -m experiments.permutation --rows {row} --seeds {seed}"
+    line = make_line(TABLE, row, seed, config, metrics, {}, command, code, cost, environment())
+    append(TABLE, [line], RESULTS)
+
+
+@tells_errors
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.permutation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), help="all of them")
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
+    parser.add_argument("--again", action="store_true", help="measure what is recorded too")
+    given = parser.parse_args(arguments)
+    for row in given.rows:
+        if row not in ROWS:
+            raise InputError(f"--rows {row}: is no row; known are {', '.join(ROWS)}")
+    dirty = tree_is_dirty()
+    if dirty:
+        print("uncommitted code: these lines will be dirty, and never shown", file=sys.stderr)
+    known = {(x.row, x.seed) for x in read_lines(TABLE, RESULTS) if dirty or not x.dirty}
+    for seed in given.seeds:
+        for row in given.rows:
+            if given.again or (row, seed) not in known:
+                print(f"{TABLE}: {row}, seed {seed}", file=sys.stderr)
+                record(row, seed)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
