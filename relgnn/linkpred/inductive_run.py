@@ -19,7 +19,7 @@ from relgnn.linkpred.inductive import QUERIES, QueryRanker, QueryTask, budget_of
 from relgnn.linkpred.pagerank import PageRank
 from relgnn.ranking.metrics import metrics_by_stratum, write_ranks
 from relgnn.ranking.ranks import FilterIndex, Ranks, ScoreTails, concatenate, evaluate_ranks
-from relgnn.ranking.sampled import sampled_hits
+from relgnn.ranking.sampled import HITS_10_OF_50, sampled_hits
 from relgnn.ranking.strata import stratum_masks
 from relgnn.runtime import Runtime
 from relgnn.training import (
@@ -33,7 +33,6 @@ from relgnn.training import (
 from relgnn.training.run_folder import carry_out
 
 UNSEEN = "_ind"
-SAMPLED = "hits@10_of_50"
 CHECKPOINT = "checkpoint.safetensors"
 
 Rankers = Callable[[KnowledgeGraph], ScoreTails]
@@ -61,8 +60,9 @@ def run_inductive(config: InductiveConfig, folder: Path, resume: bool = False) -
         resume: go on with an interrupted run.
 
     Returns:
-        The content of metrics.json; besides the filtered ranks of every split it has
-        `[split]["all"]["both"]["pessimistic"]["hits@10_of_50"]`, see `_evaluate`.
+        The content of metrics.json; besides metrics of filtered ranks it has
+        `[split]["all"]["both"]["pessimistic"]["hits@10_of_50"]`, see `_evaluate`. PageRank, for
+        which nothing is chosen, has no valid.
 
     Raises:
         InputError: the folder holds a run already, or data are not as they should be.
@@ -77,7 +77,7 @@ def run_inductive(config: InductiveConfig, folder: Path, resume: bool = False) -
             metrics["epoch"] = _fit(config, runtime, data, model, folder, resume)
             save_tensors(folder / CHECKPOINT, module_tensors(model))
             rankers = _paths(config, runtime, model)
-        metrics["valid"] = _evaluate(rankers, data, "valid")[1]
+            metrics["valid"] = _evaluate(rankers, data, "valid")[1]
         ranks, metrics["test"] = _evaluate(rankers, data, "test")
         graph = data.unseen
         write_ranks(
@@ -225,5 +225,5 @@ def _evaluate(
     found = ranks(graph.filter_triples(split))
     metrics: dict[str, Any] = metrics_by_stratum(found, stratum_masks(graph, split))
     as_published = concatenate(list(ranks(graph.train).values()))
-    metrics["all"]["both"]["pessimistic"][SAMPLED] = sampled_hits(as_published)
+    metrics["all"]["both"]["pessimistic"][HITS_10_OF_50] = sampled_hits(as_published)
     return found, metrics

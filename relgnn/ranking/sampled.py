@@ -8,6 +8,9 @@ from scipy.special import bdtr
 from relgnn.errors import InputError
 from relgnn.ranking.ranks import Ranks
 
+HITS_10_OF_50 = "hits@10_of_50"
+"""What metrics call hits@10 among 50 drawn negatives."""
+
 
 def sampled_hits(
     ranks: Ranks, k: int = 10, negatives: int = 50, kind: str = "pessimistic"
