@@ -167,15 +167,16 @@ def evaluate(
 ) -> None:
     """Compute a run's metrics again from its checkpoint."""
     start_quietly()
-    from relgnn.config import Config, RulesConfig, config_of_run
+    from relgnn.config import Config, InductiveConfig, RulesConfig, config_of_run
     from relgnn.linkpred.evaluate import metrics_by_category
+    from relgnn.linkpred.inductive_run import evaluate_inductive
     from relgnn.loop.opened import open_run
     from relgnn.ranking.metrics import write_ranks
     from relgnn.rules.run import evaluate_rules
     from relgnn.text.runs import evaluate_text
 
     kind = config_of_run(run)
-    if kind is not None and not isinstance(kind, Config | RulesConfig):
+    if kind is not None and not isinstance(kind, Config | InductiveConfig | RulesConfig):
         if ranks is not None or typed or categories:
             raise InputError(
                 f"{run}: is a run of relation extraction, which ranks nothing; leave --ranks, "
@@ -183,10 +184,13 @@ def evaluate(
             )
         _show_scores({split.value: evaluate_text(run, split.value)}, as_json)
         return
-    if isinstance(kind, RulesConfig):
+    if isinstance(kind, InductiveConfig | RulesConfig):
+        of_rules = isinstance(kind, RulesConfig)
         if typed:
-            raise InputError(f"{run}: is a run of rules, which rank all entities; leave --typed")
-        graph, found, metrics = evaluate_rules(run, split.value)
+            what = "of rules" if of_rules else "on unseen entities"
+            raise InputError(f"{run}: is a run {what}, which ranks all entities; leave --typed")
+        again = evaluate_rules if of_rules else evaluate_inductive
+        graph, found, metrics = again(run, split.value)
     else:
         opened = open_run(run)
         graph = opened.graph

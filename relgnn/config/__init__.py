@@ -19,6 +19,7 @@ from relgnn.config.efficient import EfficientConfig
 from relgnn.config.errors import explain, one_line
 from relgnn.config.generative import GenerativeConfig
 from relgnn.config.graph import Config, LoopConfig, Pooling, TrainConfig
+from relgnn.config.inductive import InductiveConfig
 from relgnn.config.joint import JointConfig
 from relgnn.config.pretraining import PretrainingConfig
 from relgnn.config.relations import (
@@ -39,8 +40,8 @@ Run = TypeVar("Run", bound=RunConfig)
 
 __all__ = [
     "AnyConfig", "AnyTextConfig", "Config", "DocumentConfig", "EfficientConfig", "FewShotConfig",
-    "GenerativeConfig", "JointConfig", "LoopConfig", "Marking", "MemoryConfig", "MiningConfig",
-    "Pooling",
+    "GenerativeConfig", "InductiveConfig", "JointConfig", "LoopConfig", "Marking", "MemoryConfig",
+    "MiningConfig", "Pooling",
     "PretrainingConfig", "PretrainingRunConfig", "RelationConfig", "RulesConfig", "RunConfig",
     "RuntimeConfig", "SemiConfig",
     "TrackingConfig", "TrainConfig",
@@ -55,13 +56,18 @@ AnyTextConfig = (
     | DocumentConfig
     | PretrainingRunConfig
 )
-AnyConfig = Config | RulesConfig | AnyTextConfig
+AnyConfig = Config | InductiveConfig | RulesConfig | AnyTextConfig
 
 # the section that makes a configuration one of another kind; of several the first one
-_KINDS: dict[str, type[RulesConfig | AnyTextConfig]] = {
+_KINDS: dict[str, type[InductiveConfig | RulesConfig | AnyTextConfig]] = {
     "extraction": RelationConfig, "few_shot": FewShotConfig, "joint": JointConfig,
     "document": DocumentConfig, "generative": GenerativeConfig, "pretraining": PretrainingRunConfig,
-    "rules": RulesConfig,
+    "rules": RulesConfig, "inductive": InductiveConfig,
+}  # fmt: skip
+
+_TOLD_APART: dict[type[RunConfig], str] = {
+    PretrainingRunConfig: "pre-training", RulesConfig: "rule mining",
+    InductiveConfig: "inductive link prediction",
 }  # fmt: skip
 
 
@@ -73,9 +79,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     found = load_run_config(path, overrides)
     if not isinstance(found, Config):
-        kind = "relation extraction"
-        if isinstance(found, PretrainingRunConfig | RulesConfig):
-            kind = "rule mining" if isinstance(found, RulesConfig) else "pre-training"
+        kind = _TOLD_APART.get(type(found), "relation extraction")
         raise InputError(
             f"{path}: is a run of {kind}, expected link prediction; give another configuration"
         )
@@ -91,8 +95,8 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> AnyConfi
 
     Returns:
         The checked configuration; of which kind, its sections say: `extraction:`, `few_shot:`,
-        `joint:`, `document:`, `generative:`, `pretraining:`, `rules:`, or none of them for link
-        prediction.
+        `joint:`, `document:`, `generative:`, `pretraining:`, `rules:`, `inductive:`, or none of
+        them for link prediction.
 
     Raises:
         InputError: the file cannot be read or is not YAML, a key is unknown, a value is wrong.

@@ -12,6 +12,7 @@ from relgnn.config import (
     DocumentConfig,
     FewShotConfig,
     GenerativeConfig,
+    InductiveConfig,
     JointConfig,
     PretrainingRunConfig,
     RelationConfig,
@@ -35,11 +36,13 @@ from tests.experiments.tiny import (
     write_tiny_joint,
     write_tiny_relations,
 )
+from tests.linkpred.families import write_families
 from tests.text.augment.wordnet import write_wordnet
 from tests.text.causal import write_causal
 
 PATHS = sorted(CONFIGS.glob("*/*.yaml"))
 RULES = [path for path in PATHS if isinstance(load_run_config(path), RulesConfig)]
+INDUCTIVE = [path for path in PATHS if isinstance(load_run_config(path), InductiveConfig)]
 GRAPHS = [path for path in PATHS if isinstance(load_run_config(path), Config)]
 FEW_SHOT = [path for path in PATHS if isinstance(load_run_config(path), FewShotConfig)]
 PRETRAINING = [p for p in PATHS if isinstance(load_run_config(p), PretrainingRunConfig)]
@@ -88,6 +91,20 @@ def test_rules_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> None:
     assert config.source
     metrics = run_any(config, tmp_path / "run")
     assert 0 < line_metrics(metrics["rows"]["final"])["mrr"] <= 1
+
+
+@pytest.mark.parametrize("path", INDUCTIVE, ids=name)
+def test_inductive_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> None:
+    config = load_run_config(path)
+    assert config.source and config.expected.keys() == {"hits@10_of_50"}
+    assert path.stem.removesuffix("_pagerank") == str(config.data.name).rpartition("/")[2]
+    assert {f"{config.data.name}{end}" for end in ("", "_ind")} < {x.name for x in list_datasets()}
+    folder = write_families(tmp_path / "tree", 20, 24)
+    small = [f"data.path={folder}", "data.name=null", "inductive.epochs=1", "inductive.dim=4"]
+    metrics = run_any(load_run_config(path, small), tmp_path / "run")
+    found = line_metrics(metrics["rows"]["final"])
+    assert found.keys() >= {"mrr", "hits@1", "hits@3", "hits@10", "hits@10_of_50"}
+    assert all(0 <= value <= 1 for value in found.values())
 
 
 @pytest.mark.parametrize("path", RELATIONS, ids=name)
@@ -214,6 +231,8 @@ def test_the_other_kind_of_configuration_is_refused() -> None:
         load_config(RELATIONS[0])
     with pytest.raises(InputError, match="is a run of pre-training"):
         load_config(PRETRAINING[0])
+    with pytest.raises(InputError, match="is a run of inductive link prediction"):
+        load_config(INDUCTIVE[0])
 
 
 def test_rows_of_a_table() -> None:

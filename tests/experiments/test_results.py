@@ -18,6 +18,7 @@ from relgnn.errors import InputError
 from relgnn.loop.demo import demo_config
 from relgnn.ranking.metrics import metrics_by_stratum, write_ranks
 from relgnn.ranking.ranks import Ranks
+from relgnn.ranking.sampled import HITS_10_OF_50
 from relgnn.training import save_json
 from tests.conftest import ROOT
 
@@ -308,6 +309,22 @@ def test_a_table_says_which_lines_a_gpu_made(tmp_path: Path) -> None:
     append("re_toy", [far], tmp_path)
     shown = tables.render_table("re_toy", tmp_path)
     assert "1 of 2 lines: NVIDIA H200." in shown
+
+
+def test_an_inductive_table_is_held_against_hits_among_drawn_negatives(tmp_path: Path) -> None:
+    metrics = metrics_by_stratum(toy_ranks(1, 0))
+    assert HITS_10_OF_50 not in reproduce.line_metrics(metrics)
+    metrics["all"]["both"]["pessimistic"][HITS_10_OF_50] = 0.75
+    found = reproduce.line_metrics(metrics)
+    assert found.keys() == {*reproduce.METRICS, HITS_10_OF_50}
+    expected: dict[str, float | str] = {HITS_10_OF_50: 0.8}
+    line = replace(LINE, table="inductive_toy", row="v1", metrics=found, expected=expected)
+    append(line.table, [line], tmp_path)
+    shown = tables.render_table(line.table, tmp_path)
+    assert "| expected Hits@10 of 50 |" in shown and "| .750 | 1 | .800 | below |" in shown
+    table = reproduce.summary(line.table, [line], ["v1"])
+    assert str(table.columns[-2].header) == "expected Hits@10 of 50"
+    assert list(table.columns[-2].cells) == ["0.800"]
 
 
 def test_unknown_table_and_row_are_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,229 @@
+"""A run that trains on one graph and is tested on another, whose entities it never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from relgnn.config import InductiveConfig, config_of_run
+from relgnn.data import KnowledgeGraph
+from relgnn.data.registry import load, load_graph
+from relgnn.errors import InputError
+from relgnn.gnn.inductive import QueryEncoder
+from relgnn.linkpred.inductive import QUERIES, QueryRanker, QueryTask, budget_of, message_graph
+from relgnn.linkpred.pagerank import PageRank
+from relgnn.ranking.metrics import metrics_by_stratum, write_ranks
+from relgnn.ranking.ranks import FilterIndex, Ranks, ScoreTails, concatenate, evaluate_ranks
+from relgnn.ranking.sampled import HITS_10_OF_50, sampled_hits
+from relgnn.ranking.strata import stratum_masks
+from relgnn.runtime import Runtime
+from relgnn.training import (
+    Trainer,
+    TrainSettings,
+    load_tensors,
+    module_tensors,
+    restore_module,
+    save_tensors,
+)
+from relgnn.training.run_folder import carry_out
+
+UNSEEN = "_ind"
+CHECKPOINT = "checkpoint.safetensors"
+
+Rankers = Callable[[KnowledgeGraph], ScoreTails]
+"""From a graph, whose given triples carry the messages, to the scores of its nodes."""
+
+
+@dataclass(frozen=True)
+class InductiveData:
+    """The graph to train on, and the one with other entities and the same relation ids."""
+
+    trained: KnowledgeGraph
+    unseen: KnowledgeGraph
+
+    def of(self, split: str) -> KnowledgeGraph:
+        """Where a split is asked: valid of the training graph, test of the unseen one."""
+        return self.trained if split == "valid" else self.unseen
+
+
+def run_inductive(config: InductiveConfig, folder: Path, resume: bool = False) -> dict[str, Any]:
+    """Train on a graph, select on its valid triples, read the other graph's test triples once.
+
+    Args:
+        config: what to do.
+        folder: made here; must not hold a run yet, unless `resume`.
+        resume: go on with an interrupted run.
+
+    Returns:
+        The content of metrics.json; besides metrics of filtered ranks it has
+        `[split]["all"]["both"]["pessimistic"]["hits@10_of_50"]`, see `_evaluate`. PageRank, for
+        which nothing is chosen, has no valid.
+
+    Raises:
+        InputError: the folder holds a run already, or data are not as they should be.
+    """
+
+    def work(data: InductiveData, runtime: Runtime) -> dict[str, Any]:
+        metrics: dict[str, Any] = {}
+        if config.inductive.method == "pagerank":
+            rankers: Rankers = _pagerank(config)
+        else:
+            model = new_encoder(config, runtime, data.trained)
+            metrics["epoch"] = _fit(config, runtime, data, model, folder, resume)
+            save_tensors(folder / CHECKPOINT, module_tensors(model))
+            rankers = _paths(config, runtime, model)
+            metrics["valid"] = _evaluate(rankers, data, "valid")[1]
+        ranks, metrics["test"] = _evaluate(rankers, data, "test")
+        graph = data.unseen
+        write_ranks(
+            folder / "ranks" / "final.tsv", ranks, graph.test, graph.entities, graph.relations
+        )
+        return metrics | {"rows": {"final": metrics["test"]}}
+
+    return carry_out(config, folder, resume, load_inductive, work)
+
+
+def evaluate_inductive(
+    folder: Path, split: str
+) -> tuple[KnowledgeGraph, dict[str, Ranks], dict[str, Any]]:
+    """The graph that a split is asked of, and ranks and metrics again, from the checkpoint.
+
+    Raises:
+        InputError: it is no finished run of this kind.
+    """
+    config = config_of_run(folder)
+    if not isinstance(config, InductiveConfig) or not (folder / "metrics.json").is_file():
+        raise InputError(
+            f"{folder}: is no finished inductive run; give the folder of one, or end it with "
+            f"`relgnn run --resume {folder}`"
+        )
+    data = load_inductive(config)
+    rankers = _pagerank(config)
+    if config.inductive.method != "pagerank":
+        runtime = Runtime.from_config(config.runtime)
+        model = new_encoder(config, runtime, data.trained)
+        restore_module(model, load_tensors(folder / CHECKPOINT)[0], folder / CHECKPOINT)
+        rankers = _paths(config, runtime, model.eval())
+    return data.of(split), *_evaluate(rankers, data, split)
+
+
+def load_inductive(config: InductiveConfig) -> InductiveData:
+    """Both graphs, the second with the first one's relation ids.
+
+    Raises:
+        InputError: one is nowhere or broken, has no triples where they are needed, or the second
+            has a relation that the first one lacks.
+    """
+    trained = load_graph(config.data)
+    name = config.data.name if config.data.name is not None else config.data.path
+    unseen = load(f"{name}{UNSEEN}")
+    for graph, split in ((trained, "train"), (trained, "valid"), (unseen, "test")):
+        if not len(getattr(graph, split)):
+            raise InputError(
+                f"{graph.name}: has no {split} triples; an inductive run trains and selects on "
+                f"the graph of `data` and is tested on the one with {UNSEEN} at its end"
+            )
+    return InductiveData(trained, with_relations_of(trained, unseen))
+
+
+def with_relations_of(trained: KnowledgeGraph, unseen: KnowledgeGraph) -> KnowledgeGraph:
+    """A graph whose triples have the relation ids of another.
+
+    Raises:
+        InputError: it has a relation that the other lacks.
+    """
+    number = {relation: place for place, relation in enumerate(trained.relations)}
+    lacking = sorted(set(unseen.relations) - number.keys())
+    if lacking:
+        raise InputError(
+            f"{unseen.name}: relation {lacking[0]!r} is not in {trained.name}, and only relations "
+            "that were trained on can be asked; leave its triples out"
+        )
+    place = np.array([number[relation] for relation in unseen.relations], dtype=np.int64)
+
+    def renumbered(triples: np.ndarray) -> np.ndarray:
+        return np.stack([triples[:, 0], place[triples[:, 1]], triples[:, 2]], 1)
+
+    return replace(
+        unseen,
+        relations=trained.relations,
+        relation_names=trained.relation_names,
+        relation_descriptions=trained.relation_descriptions,
+        negatives={},
+        train=renumbered(unseen.train),
+        valid=renumbered(unseen.valid),
+        test=renumbered(unseen.test),
+    )
+
+
+def new_encoder(config: InductiveConfig, runtime: Runtime, graph: KnowledgeGraph) -> QueryEncoder:
+    """An untrained encoder for a graph's relations, on the run's device."""
+    settings = config.inductive
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(runtime.torch_rng("query encoder").initial_seed())
+        model = QueryEncoder(settings.dim, 2 * graph.num_relations, settings.layers)
+    return model.to(runtime.device)
+
+
+def _fit(
+    config: InductiveConfig,
+    runtime: Runtime,
+    data: InductiveData,
+    model: QueryEncoder,
+    folder: Path,
+    resume: bool,
+) -> int:
+    """Train in place; the epoch that valid chose."""
+    settings = config.inductive
+    trainer = Trainer(
+        TrainSettings(
+            epochs=settings.epochs, lr=settings.lr, patience=settings.patience, metric="mrr"
+        ),
+        device=runtime.device,
+        autocast=lambda: runtime.autocast(training=True),
+        seed=runtime.seed,
+        resume_command=f"relgnn run --resume {folder}",
+    )
+    task = QueryTask(model, data.trained, settings)
+    log = folder / "log.jsonl"
+    return trainer.fit(task, folder / "resume", resume, log=log).best_epoch
+
+
+def _paths(config: InductiveConfig, runtime: Runtime, model: QueryEncoder) -> Rankers:
+    def on(graph: KnowledgeGraph) -> ScoreTails:
+        messages = message_graph(graph).to(runtime.device)
+        return QueryRanker(model, messages, budget_of(config.inductive))
+
+    return on
+
+
+def _pagerank(config: InductiveConfig) -> Rankers:
+    return lambda graph: PageRank(graph.train, graph.num_entities, config.inductive.restart)
+
+
+def _evaluate(
+    rankers: Rankers, data: InductiveData, split: str
+) -> tuple[dict[str, Ranks], dict[str, Any]]:
+    """Ranks and metrics [stratum][side][kind] of a split.
+
+    The filter is what is known of the graph. Hits@10 among 50 drawn negatives, of both sides and
+    pessimistic, are as published (see `sampled_hits`): there only what carries messages is
+    filtered.
+    """
+    graph = data.of(split)
+    score = rankers(graph)
+
+    def ranks(known: np.ndarray) -> dict[str, Ranks]:
+        index = FilterIndex.build(known, graph.num_relations)
+        return evaluate_ranks(score, getattr(graph, split), index, graph.num_relations, QUERIES)
+
+    found = ranks(graph.filter_triples(split))
+    metrics: dict[str, Any] = metrics_by_stratum(found, stratum_masks(graph, split))
+    as_published = concatenate(list(ranks(graph.train).values()))
+    metrics["all"]["both"]["pessimistic"][HITS_10_OF_50] = sampled_hits(as_published)
+    return found, metrics
