@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,7 @@ from relgnn.gnn.inductive import QueryEncoder
 from relgnn.gnn.losses import self_adversarial
 from relgnn.ranking.metrics import rank_metrics
 from relgnn.ranking.ranks import FilterIndex, concatenate, evaluate_ranks
-from relgnn.training.task import Task
+from relgnn.training.task import NumberedTask
 
 QUERIES = 64  # ranked at once: memory is N · QUERIES · d
 
@@ -45,7 +44,7 @@ class QueryRanker:
         return scores
 
 
-class QueryTask(Task[Tensor]):
+class QueryTask(NumberedTask):
     """Predict both ends of every training triple; a batch holds the numbers of its queries.
 
     A step's graph lacks the edges of its own triples, which would give the answers away, and with
@@ -92,16 +91,13 @@ class QueryTask(Task[Tensor]):
     def model(self) -> nn.Module:
         return self._model
 
-    def num_batches(self, epoch: int) -> int:
-        return -(-len(self.head) // self.settings.batch_size)
+    @property
+    def count(self) -> int:
+        return len(self.head)
 
-    def batches(self, epoch: int, generator: torch.Generator) -> Iterable[Tensor]:
-        return iter(
-            torch.randperm(len(self.head), generator=generator).split(self.settings.batch_size)
-        )
-
-    def items(self, batch: Tensor) -> int:
-        return len(batch)
+    @property
+    def batch_size(self) -> int:
+        return self.settings.batch_size
 
     def left_out(self, batch: Tensor) -> Tensor:
         """Which training triples carry no message in the batch's step, bool [E]."""

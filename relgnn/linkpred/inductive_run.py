@@ -15,6 +15,7 @@ from relgnn.data import KnowledgeGraph
 from relgnn.data.registry import load, load_graph
 from relgnn.errors import InputError
 from relgnn.gnn.inductive import QueryEncoder
+from relgnn.linkpred.fit import Keeping
 from relgnn.linkpred.inductive import QUERIES, QueryRanker, QueryTask, budget_of, message_graph
 from relgnn.linkpred.pagerank import PageRank
 from relgnn.ranking.metrics import metrics_by_stratum, write_ranks
@@ -23,7 +24,6 @@ from relgnn.ranking.sampled import HITS_10_OF_50, sampled_hits
 from relgnn.ranking.strata import stratum_masks
 from relgnn.runtime import Runtime
 from relgnn.training import (
-    Trainer,
     TrainSettings,
     load_tensors,
     module_tensors,
@@ -180,18 +180,13 @@ def _fit(
 ) -> int:
     """Train in place; the epoch that valid chose."""
     settings = config.inductive
-    trainer = Trainer(
-        TrainSettings(
-            epochs=settings.epochs, lr=settings.lr, patience=settings.patience, metric="mrr"
-        ),
-        device=runtime.device,
-        autocast=lambda: runtime.autocast(training=True),
-        seed=runtime.seed,
-        resume_command=f"relgnn run --resume {folder}",
+    keeping = Keeping(
+        folder / "resume", resume, folder / "log.jsonl", f"relgnn run --resume {folder}"
     )
-    task = QueryTask(model, data.trained, settings)
-    log = folder / "log.jsonl"
-    return trainer.fit(task, folder / "resume", resume, log=log).best_epoch
+    told = TrainSettings(
+        epochs=settings.epochs, lr=settings.lr, patience=settings.patience, metric="mrr"
+    )
+    return keeping.train(QueryTask(model, data.trained, settings), told, runtime).best_epoch
 
 
 def _paths(config: InductiveConfig, runtime: Runtime, model: QueryEncoder) -> Rankers:

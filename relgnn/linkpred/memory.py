@@ -8,8 +8,6 @@ the predictor does not know it already.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -23,10 +21,10 @@ from relgnn.linkpred.supervision import Supervision
 from relgnn.linkpred.task import rank_triples
 from relgnn.ranking.metrics import rank_metrics
 from relgnn.ranking.ranks import FilterIndex, concatenate
-from relgnn.training.task import Task
+from relgnn.training.task import NumberedTask
 
 
-class MemoryTask(Task[Tensor]):
+class MemoryTask(NumberedTask):
     """Distil a predictor that reads what was told into one that remembers it.
 
     With s the predictor's score, which does not change, and m that of the memory, the loss of a
@@ -81,15 +79,13 @@ class MemoryTask(Task[Tensor]):
     def model(self) -> nn.Module:
         return self.memory
 
-    def num_batches(self, epoch: int) -> int:
-        return -(-len(self.queries) // self.settings.batch_size)
+    @property
+    def count(self) -> int:
+        return len(self.queries)
 
-    def batches(self, epoch: int, generator: torch.Generator) -> Iterable[Tensor]:
-        order = torch.randperm(len(self.queries), generator=generator)
-        return iter(order.split(self.settings.batch_size))
-
-    def items(self, batch: Tensor) -> int:
-        return len(batch)
+    @property
+    def batch_size(self) -> int:
+        return self.settings.batch_size
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         device = self.x.device

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from copy import copy
 from functools import partial
 
@@ -31,13 +31,13 @@ from relgnn.ranking.metrics import rank_metrics
 from relgnn.ranking.ranks import FilterIndex, Ranks, ScoreTails, concatenate, evaluate_ranks
 from relgnn.ranking.scores import Blockwise, Candidates, Products
 from relgnn.runtime import Precision, native_bf16
-from relgnn.training.task import Task
+from relgnn.training.task import NumberedTask
 
 BLOCK_BATCH = 1024  # answers ranked at once where scores are made by blocks
 WHOLE_BATCH = 256  # and where a batch is scored against all entities at once
 
 
-class LinkPredictionTask(Task[Tensor]):
+class LinkPredictionTask(NumberedTask):
     """Predict both ends of every target; a batch holds the numbers of its queries.
 
     While a triple is a target, its own edge is dropped from the context with probability
@@ -110,15 +110,13 @@ class LinkPredictionTask(Task[Tensor]):
     def model(self) -> nn.Module:
         return self._trained
 
-    def num_batches(self, epoch: int) -> int:
-        return -(-len(self.head) // self.train.batch_size)
+    @property
+    def count(self) -> int:
+        return len(self.head)
 
-    def batches(self, epoch: int, generator: torch.Generator) -> Iterable[Tensor]:
-        order = torch.randperm(len(self.head), generator=generator)
-        return iter(order.split(self.train.batch_size))
-
-    def items(self, batch: Tensor) -> int:
-        return len(batch)
+    @property
+    def batch_size(self) -> int:
+        return self.train.batch_size
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         return self.loss_of(self.see(batch, generator), generator)

@@ -190,17 +190,8 @@ def ledger_events(
         remembered = row in learned
         if not (taken or untyped or remembered or revoked) and table.p[row] < floor:
             continue
-        decision = (
-            "accepted"
-            if taken
-            else "connected"
-            if untyped
-            else "told"
-            if remembered
-            else REVOKED
-            if revoked
-            else "rejected"
-        )
+        said = (taken, untyped, remembered, revoked, True)
+        decision = ("accepted", "connected", "told", REVOKED, "rejected")[said.index(True)]
         also = ("; its pair joins untyped" if untyped else "") + (
             "; told to the memory" if remembered else ""
         )

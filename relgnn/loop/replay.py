@@ -109,8 +109,10 @@ class ReplayedLoop(Loop):
             pseudo, edge_text = self._judge(number, pseudo)
         return [self.m_step.run(self.config.rounds, pseudo, edge_text, None)]
 
-    def _taught(self, table: RoundTable, connected: np.ndarray, verdicts: Verdicts) -> Pseudo:
-        taught = super()._taught(table, connected, verdicts)
+    def _taught(
+        self, table: RoundTable, connected: np.ndarray, told: np.ndarray, verdicts: Verdicts
+    ) -> Pseudo:
+        taught = super()._taught(table, connected, told, verdicts)
         if not self.noise:
             return taught
         rng, graph = self.world.runtime.rng("noise of a replay"), self.world.graph

@@ -193,8 +193,8 @@ class Loop:
             accepted = self._select(judgement, verdicts, number)
             write_round(self.round_folder(number), graph, self.world.sentences, judgement, accepted)
             table = self.table(number)
-            connected = self._connected(table, verdicts)
-            taught = self._taught(table, connected, verdicts)
+            connected, told = self._connected(table, verdicts), self._told(table, verdicts)
+            taught = self._taught(table, connected, told, verdicts)
             given = np.concatenate([graph.train, taught.triples])
             edge_text = edge_evidence(judgement.features, given).half()
             save_tensors(text_path, {"edge_text": edge_text})
@@ -204,15 +204,13 @@ class Loop:
                 reader = fit_text_model(self.world, judgement.features, previous.of(Role.ACCEPTED))
             save_pairs(self.round_folder(number) / TEXT_MODEL, reader)
             self.e_step.save_extractor(self.round_folder(number) / TEXT_MODEL)
-            events = ledger_events(
-                graph, table, judgement, accepted, LEDGER_FLOOR, connected,
-                np.flatnonzero(self._told(table, verdicts)),
-            )  # fmt: skip
+            events = ledger_events(graph, table, judgement, accepted, LEDGER_FLOOR, connected, told)
             unjudged = verdicts.events(table.triples, graph, self.config.folds)
             self.ledger.append(number, [*events, *unjudged])
         else:
             table, verdicts = self.table(number), self.in_force(number)
-            taught = self._taught(table, self._connected(table, verdicts), verdicts)
+            connected, told = self._connected(table, verdicts), self._told(table, verdicts)
+            taught = self._taught(table, connected, told, verdicts)
         if not self.world.config.gnn.evidence:
             return taught, None
         return taught, load_tensors(text_path)[0]["edge_text"].float()
@@ -226,19 +224,21 @@ class Loop:
         return rows[surest_of_pairs(table.triples[rows], table.p[rows])]
 
     def _told(self, table: RoundTable, verdicts: Verdicts) -> np.ndarray:
-        """Which rows were not accepted and are told to a memory, bool [C]."""
+        """Rows that were not accepted and are told to a memory."""
         if self.config.memory is None:
-            return np.zeros(len(table.p), dtype=bool)
+            return np.zeros(0, dtype=np.int64)
         short = (table.accepted == 0) & (table.p > self.config.memory.floor)
-        return short & ~is_in(table.triples, numbers(self.world.graph, verdicts.reject))
+        rejected = is_in(table.triples, numbers(self.world.graph, verdicts.reject))
+        return np.flatnonzero(short & ~rejected)
 
-    def _taught(self, table: RoundTable, connected: np.ndarray, verdicts: Verdicts) -> Pseudo:
+    def _taught(
+        self, table: RoundTable, connected: np.ndarray, told: np.ndarray, verdicts: Verdicts
+    ) -> Pseudo:
         """What a round teaches the graph model: accepted triples, connected pairs untyped, and to
         its memory what fell short of being accepted."""
         graph = self.world.graph
         pairs = Pseudo(table.triples[connected], table.p[connected]).as_role(Role.CONNECTED)
         accepted = table.pseudo.join(verdicts.beside(table.triples, graph))
-        told = self._told(table, verdicts)
         short = Pseudo(table.triples[told], table.p[told], table.p_text[told]).as_role(Role.TOLD)
         return accepted.join(comention(pairs, graph.num_relations)).join(short)
 

@@ -79,3 +79,26 @@ class Task(ABC, Generic[Batch]):
         """The optimiser's parameter groups; by default one with every trained parameter."""
         trained = [value for value in self.model.parameters() if value.requires_grad]
         return [{"params": trained, "lr": lr, "weight_decay": weight_decay}]
+
+
+class NumberedTask(Task[Tensor]):
+    """A task whose batches are numbers of its items, shuffled anew in every epoch."""
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """How many items there are."""
+
+    @property
+    @abstractmethod
+    def batch_size(self) -> int:
+        """Items of a step; the last batch of an epoch may be smaller."""
+
+    def num_batches(self, epoch: int) -> int:
+        return -(-self.count // self.batch_size)
+
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterable[Tensor]:
+        return iter(torch.randperm(self.count, generator=generator).split(self.batch_size))
+
+    def items(self, batch: Tensor) -> int:
+        return len(batch)
