@@ -231,7 +231,7 @@ def test_younger_keys_leave_the_hash_of_recorded_results_alone() -> None:
         "gnn.fan_out": "[5]",
         "text.weights": "int8",
     }
-    named = (others, RELATIONS_YOUNGER, FEW_SHOT_YOUNGER, LOOP_YOUNGER)
+    named = (others, RELATIONS_YOUNGER, FEW_SHOT_YOUNGER, LOOP_YOUNGER, INDUCTIVE_YOUNGER)
     assert set().union(*named) == YOUNGER.keys()
     margin = ["train.loss=margin"]
     for key, value in others.items():
@@ -287,6 +287,17 @@ def test_younger_keys_of_few_shot_tasks_leave_recorded_hashes_alone() -> None:
     assert one_shot.sha256() in {line.config_sha256 for line in read_lines("re_fewrel")}
     for key, value in FEW_SHOT_YOUNGER.items():
         assert load_run_config(path, [f"{key}={value}"]).sha256() != one_shot.sha256()
+
+
+INDUCTIVE_YOUNGER = {"inductive.asked": "other", "text": "{nodes: true}"}
+
+
+def test_younger_keys_of_inductive_runs_leave_recorded_hashes_alone() -> None:
+    path = ROOT / "experiments/configs/inductive_grail/WN18RR_v1.yaml"
+    plain = load_run_config(path)
+    assert plain.sha256() in {line.config_sha256 for line in read_lines("inductive_grail")}
+    for key, value in INDUCTIVE_YOUNGER.items():
+        assert load_run_config(path, [f"{key}={value}"]).sha256() != plain.sha256()
 
 
 LOOP_YOUNGER = {

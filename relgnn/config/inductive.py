@@ -4,9 +4,28 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from relgnn.config.base import Count, Fraction, Rate, RunConfig, Section
+
+
+class TextsConfig(Section):
+    """Which texts are read, and by which language model."""
+
+    model: str = Field("minilm", description="'minilm' (packaged) or a Hugging Face name or path")
+    max_tokens: Count = Field(128, description="longer texts are cut")
+    relations: bool = Field(
+        False,
+        description="relations are known by their texts alone, so that new ones can be asked; "
+        "false: each is learned by itself",
+    )
+    nodes: bool = Field(False, description="a score reads the texts of head and answer")
+
+    @model_validator(mode="after")
+    def _reads_something(self) -> TextsConfig:
+        if not (self.relations or self.nodes):
+            raise ValueError("reads neither relations nor nodes; set one of them, or drop the key")
+        return self
 
 
 class InductiveSettings(Section):
@@ -27,6 +46,11 @@ class InductiveSettings(Section):
         description="a step leaves out all edges between the ends of its targets; false: the "
         "targets' own alone, where a reverse or parallel triple is a fair clue",
     )
+    asked: str | None = Field(
+        None,
+        description="the graph that is asked, a name or folder; null: that of data with _ind at "
+        "its end",
+    )
     epochs: Count = Field(10, description="passes over the training triples, both ways, at most")
     batch_size: Count = Field(32, description="queries of a step")
     lr: Rate = Field(0.005, description="Adam's learning rate")
@@ -37,9 +61,16 @@ class InductiveSettings(Section):
 
 
 class InductiveConfig(RunConfig):
-    """A run that trains on `data` and is tested on the graph of unseen entities beside it.
+    """A run that trains on `data` and is tested on another graph, of entities never seen.
 
-    That graph has the same name, or folder, with `_ind` at its end, and the same relations.
+    That graph has the same relations, unless they are known by their texts.
     """
 
     inductive: InductiveSettings = Field(description="what is learned")
+    text: TextsConfig | None = Field(None, description="texts that are read; null: none")
+
+    @model_validator(mode="after")
+    def _pagerank_reads_nothing(self) -> InductiveConfig:
+        if self.text is not None and self.inductive.method == "pagerank":
+            raise ValueError("inductive.method pagerank reads no texts; drop the key text")
+        return self

@@ -17,6 +17,8 @@ from relgnn.gnn.graph import MessageGraph
 from relgnn.gnn.precision import widen
 from relgnn.spans import spread
 
+MATCH_WIDTH = 128
+
 States = Callable[[Tensor, Tensor], Tensor]
 """From queries and nodes, in shapes that broadcast to [...], to their states [..., d]."""
 
@@ -79,9 +81,37 @@ class Scorer(nn.Module):
         return self.text(unit_mean_square(node_text.to(self.text.weight.dtype)))
 
 
+class TextMatch(nn.Module):
+    """How well a node's text fits that of the head: ⟨P x_h ∘ (1 + C q + c), P' x_v⟩ / √k.
+
+    P' begins at 0, so that paths alone speak before anything is learned.
+
+    Args:
+        dim: d, the width of queries q.
+        node_text_dim: width of texts x, which are scaled to mean square 1; k is as wide, 128 at
+            most.
+    """
+
+    def __init__(self, dim: int, node_text_dim: int) -> None:
+        super().__init__()
+        width = min(node_text_dim, MATCH_WIDTH)
+        self.head = nn.Linear(node_text_dim, width, bias=False)
+        self.query = nn.Linear(dim, width)
+        self.node = nn.Linear(node_text_dim, width, bias=False)
+        nn.init.zeros_(self.node.weight)
+
+    def forward(self, node_text: Tensor, heads: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors [B, k] of heads [B] and queries q [B, d], and [N, k] of nodes with texts x
+        [N, node_text_dim]; their products are what is added to the scores."""
+        x = unit_mean_square(node_text.to(self.head.weight.dtype))
+        asked = self.head(x[heads]) * (1 + self.query(q)) * self.head.out_features**-0.5
+        return asked, self.node(x)
+
+
 @dataclass(frozen=True, eq=False)
 class _Asked:
-    """A batch of queries: q [B, d], and the scorer's terms of q [B, d] and of texts [N, d]."""
+    """A batch of queries: q [B, d], the scorer's terms of q [B, d] and of texts [N, d], and the
+    factors [B, k] and [N, k] of how texts match."""
 
     graph: MessageGraph
     heads: Tensor
@@ -89,6 +119,7 @@ class _Asked:
     relation_text: Tensor | None
     by_query: Tensor
     by_text: Tensor | None
+    match: tuple[Tensor, Tensor] | None
 
 
 class QueryEncoder(nn.Module):
@@ -97,11 +128,13 @@ class QueryEncoder(nn.Module):
     h_v^0 = 1[v = head] · q_r
     h_v^l = h_v^{l-1} + norm(relu(W_h h_v^{l-1} + W_m (h_v^0
             + Σ_{e=(u,r')→v} w_e · σ(s(h_u^{l-1}, q)) · h_u^{l-1} ∘ m_l(r', q))))
-    score(h, r, v) = s(h_v^L, q, o_v, x_v),  o_v = Σ_{e=(u,r')→v} w_e · m_{L+1}(r', q)
+    score(h, r, v) = s(h_v^L, q, o_v, x_v) + match(x_h, q, x_v)
+    o_v = Σ_{e=(u,r')→v} w_e · m_{L+1}(r', q)
 
     The scorer s, without role o and text x, is also the priority by which a budget picks the nodes
     that send; weighing their messages by σ(s) gives it a gradient. A node that no message reaches
-    has state 0 and is scored by its role (which relations it has) and its text.
+    has state 0 and is scored by its role (which relations it has) and its text; `match` is
+    `TextMatch`.
 
     Zhu et al., Neural Bellman-Ford Networks, NeurIPS 2021 (σ = 1, and biases in place of the role);
     Zhu et al., A*Net, NeurIPS 2023 (with a budget).
@@ -132,6 +165,7 @@ class QueryEncoder(nn.Module):
             self.relations = RelationTable(dim, num_relations, maps)
         self.layers = nn.ModuleList(BellmanFordLayer(dim) for _ in range(num_layers))
         self.scorer = Scorer(dim, node_text_dim)
+        self.match = TextMatch(dim, node_text_dim) if node_text_dim else None
 
     def forward(
         self,
@@ -175,6 +209,7 @@ class QueryEncoder(nn.Module):
             relation_text,
             self.scorer.query(q),
             self.scorer.by_text(node_text, graph.num_nodes),
+            None if self.match is None or node_text is None else self.match(node_text, heads, q),
         )
         states = self._all_states(asked) if budget is None else self._search(asked, budget)
         vectors = self._messages(len(self.layers), asked)
@@ -197,7 +232,11 @@ class QueryEncoder(nn.Module):
         given = asked.by_query[query] + self.scorer.by_role(role)
         if asked.by_text is not None:
             given = given + asked.by_text[node]
-        return self.scorer(states(query, node), given)
+        scores = self.scorer(states(query, node), given)
+        if asked.match is None:
+            return scores
+        by_query, by_node = asked.match
+        return scores + torch.einsum("...k,...k->...", by_query[query], by_node[node])
 
     def _all_states(self, asked: _Asked) -> States:
         """Send from every node."""

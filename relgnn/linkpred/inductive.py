@@ -22,6 +22,23 @@ QUERIES = 64  # ranked at once: memory is N · QUERIES · d
 
 
 @dataclass(frozen=True)
+class Texts:
+    """Encodings of one graph's texts that the encoder reads, on its device.
+
+    Args:
+        relations: [R, d_t], or None where each relation is learned by itself.
+        nodes: [N, d_t], or None where they are not read.
+    """
+
+    relations: Tensor | None = None
+    nodes: Tensor | None = None
+
+    def named(self) -> dict[str, Tensor | None]:
+        """As arguments of `QueryEncoder.forward`."""
+        return {"relation_text": self.relations, "node_text": self.nodes}
+
+
+@dataclass(frozen=True)
 class QueryRanker:
     """Scores of all nodes of one graph, in the form that `evaluate_ranks` asks for.
 
@@ -29,17 +46,23 @@ class QueryRanker:
         model: an encoder for the graph's relations.
         graph: carries the messages.
         budget: what a query may send in a step.
+        texts: of the graph.
     """
 
     model: QueryEncoder
     graph: MessageGraph
     budget: Budget
+    texts: Texts = Texts()
 
     def __call__(self, heads: Tensor, relations: Tensor) -> Tensor:
         """Scores [B, N] of heads [B] and relations [B] in [0, 2R)."""
         device = self.graph.edge_weight.device
         scores: Tensor = self.model(
-            self.graph, heads.to(device), relations.to(device), budget=self.budget
+            self.graph,
+            heads.to(device),
+            relations.to(device),
+            budget=self.budget,
+            **self.texts.named(),
         )
         return scores
 
@@ -58,6 +81,7 @@ class QueryTask(NumberedTask):
         model: what is trained, on its device.
         graph: the training graph; its valid triples select, its test triples are not looked at.
         settings: section `inductive`.
+        texts: of the graph.
         name: shown in progress and log.
     """
 
@@ -66,10 +90,12 @@ class QueryTask(NumberedTask):
         model: QueryEncoder,
         graph: KnowledgeGraph,
         settings: InductiveSettings,
+        texts: Texts = Texts(),
         name: str = "inductive",
     ) -> None:
         self.name = name
         self.settings = settings
+        self.texts = texts
         self._model = model
         device = next(model.parameters()).device
         triples = torch.tensor(graph.train)
@@ -120,6 +146,7 @@ class QueryTask(NumberedTask):
             torch.cat([tails.to(device)[:, None], drawn], 1),
             without=self.left_out(batch).to(device),
             budget=self.budget,
+            **self.texts.named(),
         )
         true = self._is_known(heads, relations, drawn.cpu()).to(device)
         wrong = scores[:, 1:].masked_fill(true, torch.finfo(scores.dtype).min)
@@ -132,7 +159,7 @@ class QueryTask(NumberedTask):
         return torch.isin(asked, row * self.graph.num_nodes + answer)
 
     def evaluate(self) -> dict[str, float]:
-        ranker = QueryRanker(self._model, self.graph, self.budget)
+        ranker = QueryRanker(self._model, self.graph, self.budget, self.texts)
         ranks = evaluate_ranks(ranker, self.valid, self.known, self.num_relations, QUERIES)
         return rank_metrics(concatenate(list(ranks.values())))
 

@@ -15,14 +15,23 @@ from relgnn.data import KnowledgeGraph
 from relgnn.data.registry import load, load_graph
 from relgnn.errors import InputError
 from relgnn.gnn.inductive import QueryEncoder
+from relgnn.linkpred.features import encode_features
 from relgnn.linkpred.fit import Keeping
-from relgnn.linkpred.inductive import QUERIES, QueryRanker, QueryTask, budget_of, message_graph
+from relgnn.linkpred.inductive import (
+    QUERIES,
+    QueryRanker,
+    QueryTask,
+    Texts,
+    budget_of,
+    message_graph,
+)
 from relgnn.linkpred.pagerank import PageRank
 from relgnn.ranking.metrics import metrics_by_stratum, write_ranks
 from relgnn.ranking.ranks import FilterIndex, Ranks, ScoreTails, concatenate, evaluate_ranks
 from relgnn.ranking.sampled import HITS_10_OF_50, sampled_hits
 from relgnn.ranking.strata import stratum_masks
-from relgnn.runtime import Runtime
+from relgnn.runtime import Runtime, cache_home
+from relgnn.text.encoder import TextEncoder
 from relgnn.training import (
     TrainSettings,
     load_tensors,
@@ -37,6 +46,9 @@ CHECKPOINT = "checkpoint.safetensors"
 
 Rankers = Callable[[KnowledgeGraph], ScoreTails]
 """From a graph, whose given triples carry the messages, to the scores of its nodes."""
+
+Reader = Callable[[KnowledgeGraph], Texts]
+"""From a graph to the encodings of its texts that are read."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +85,11 @@ def run_inductive(config: InductiveConfig, folder: Path, resume: bool = False) -
         if config.inductive.method == "pagerank":
             rankers: Rankers = _pagerank(config)
         else:
-            model = new_encoder(config, runtime, data.trained)
-            metrics["epoch"] = _fit(config, runtime, data, model, folder, resume)
+            read = _reader(config, runtime)
+            model = new_encoder(config, runtime, data.trained, read(data.trained))
+            metrics["epoch"] = _fit(config, runtime, data, model, read, folder, resume)
             save_tensors(folder / CHECKPOINT, module_tensors(model))
-            rankers = _paths(config, runtime, model)
+            rankers = _paths(config, runtime, model, read)
             metrics["valid"] = _evaluate(rankers, data, "valid")[1]
         ranks, metrics["test"] = _evaluate(rankers, data, "test")
         graph = data.unseen
@@ -106,9 +119,10 @@ def evaluate_inductive(
     rankers = _pagerank(config)
     if config.inductive.method != "pagerank":
         runtime = Runtime.from_config(config.runtime)
-        model = new_encoder(config, runtime, data.trained)
+        read = _reader(config, runtime)
+        model = new_encoder(config, runtime, data.trained, read(data.trained))
         restore_module(model, load_tensors(folder / CHECKPOINT)[0], folder / CHECKPOINT)
-        rankers = _paths(config, runtime, model.eval())
+        rankers = _paths(config, runtime, model.eval(), read)
     return data.of(split), *_evaluate(rankers, data, split)
 
 
@@ -117,33 +131,48 @@ def load_inductive(config: InductiveConfig) -> InductiveData:
 
     Raises:
         InputError: one is nowhere or broken, has no triples where they are needed, or the second
-            has a relation that the first one lacks.
+            has a relation that the first one lacks and that is not known by its text.
     """
     trained = load_graph(config.data)
     name = config.data.name if config.data.name is not None else config.data.path
-    unseen = load(f"{name}{UNSEEN}")
+    unseen = load(config.inductive.asked or f"{name}{UNSEEN}")
     for graph, split in ((trained, "train"), (trained, "valid"), (unseen, "test")):
         if not len(getattr(graph, split)):
             raise InputError(
                 f"{graph.name}: has no {split} triples; an inductive run trains and selects on "
-                f"the graph of `data` and is tested on the one with {UNSEEN} at its end"
+                f"the graph of `data` and is tested on that of `inductive.asked`, or the one with "
+                f"{UNSEEN} at its end"
             )
-    return InductiveData(trained, with_relations_of(trained, unseen))
+    by_text = config.text is not None and config.text.relations
+    return InductiveData(trained, with_relations_of(trained, unseen, by_text))
 
 
-def with_relations_of(trained: KnowledgeGraph, unseen: KnowledgeGraph) -> KnowledgeGraph:
+def with_relations_of(
+    trained: KnowledgeGraph, unseen: KnowledgeGraph, by_text: bool = False
+) -> KnowledgeGraph:
     """A graph whose triples have the relation ids of another.
 
+    Args:
+        trained: has R relations.
+        unseen: the graph that is renumbered.
+        by_text: relations that `trained` lacks are kept, with ids from R.
+
     Raises:
-        InputError: it has a relation that the other lacks.
+        InputError: it has a relation that the other lacks, and it is not kept.
     """
     number = {relation: place for place, relation in enumerate(trained.relations)}
-    lacking = sorted(set(unseen.relations) - number.keys())
-    if lacking:
+    lacking = [at for at, relation in enumerate(unseen.relations) if relation not in number]
+    if lacking and not by_text:
         raise InputError(
-            f"{unseen.name}: relation {lacking[0]!r} is not in {trained.name}, and only relations "
-            "that were trained on can be asked; leave its triples out"
+            f"{unseen.name}: relation {unseen.relations[lacking[0]]!r} is not in {trained.name}, "
+            "and only relations that were trained on can be asked; leave its triples out, or set "
+            "text.relations=true"
         )
+    number |= {unseen.relations[at]: len(number) + i for i, at in enumerate(lacking)}
+
+    def extended(own: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
+        return own + tuple(others[at] for at in lacking)
+
     place = np.array([number[relation] for relation in unseen.relations], dtype=np.int64)
 
     def renumbered(triples: np.ndarray) -> np.ndarray:
@@ -151,9 +180,9 @@ def with_relations_of(trained: KnowledgeGraph, unseen: KnowledgeGraph) -> Knowle
 
     return replace(
         unseen,
-        relations=trained.relations,
-        relation_names=trained.relation_names,
-        relation_descriptions=trained.relation_descriptions,
+        relations=extended(trained.relations, unseen.relations),
+        relation_names=extended(trained.relation_names, unseen.relation_names),
+        relation_descriptions=extended(trained.relation_descriptions, unseen.relation_descriptions),
         negatives={},
         train=renumbered(unseen.train),
         valid=renumbered(unseen.valid),
@@ -161,12 +190,15 @@ def with_relations_of(trained: KnowledgeGraph, unseen: KnowledgeGraph) -> Knowle
     )
 
 
-def new_encoder(config: InductiveConfig, runtime: Runtime, graph: KnowledgeGraph) -> QueryEncoder:
-    """An untrained encoder for a graph's relations, on the run's device."""
+def new_encoder(
+    config: InductiveConfig, runtime: Runtime, graph: KnowledgeGraph, texts: Texts
+) -> QueryEncoder:
+    """An untrained encoder for a graph's relations and texts, on the run's device."""
     settings = config.inductive
+    widths = [0 if text is None else text.shape[1] for text in (texts.relations, texts.nodes)]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(runtime.torch_rng("query encoder").initial_seed())
-        model = QueryEncoder(settings.dim, 2 * graph.num_relations, settings.layers)
+        model = QueryEncoder(settings.dim, 2 * graph.num_relations, settings.layers, *widths)
     return model.to(runtime.device)
 
 
@@ -175,6 +207,7 @@ def _fit(
     runtime: Runtime,
     data: InductiveData,
     model: QueryEncoder,
+    read: Reader,
     folder: Path,
     resume: bool,
 ) -> int:
@@ -186,13 +219,32 @@ def _fit(
     told = TrainSettings(
         epochs=settings.epochs, lr=settings.lr, patience=settings.patience, metric="mrr"
     )
-    return keeping.train(QueryTask(model, data.trained, settings), told, runtime).best_epoch
+    task = QueryTask(model, data.trained, settings, read(data.trained))
+    return keeping.train(task, told, runtime).best_epoch
 
 
-def _paths(config: InductiveConfig, runtime: Runtime, model: QueryEncoder) -> Rankers:
+def _reader(config: InductiveConfig, runtime: Runtime) -> Reader:
+    """What reads a graph's texts, each graph's once."""
+    text = config.text
+    if text is None:
+        return lambda graph: Texts()
+    encoder = TextEncoder(
+        text.model, max_tokens=text.max_tokens, device=runtime.device, dtype=runtime.dtype,
+        cache=cache_home(),
+    )  # fmt: skip
+
+    def read(graph: KnowledgeGraph) -> Texts:
+        found = encode_features(graph, encoder, "node" if text.nodes else "none")
+        nodes = None if found.nodes is None else found.nodes.to(runtime.device)
+        return Texts(found.relations.to(runtime.device) if text.relations else None, nodes)
+
+    return read
+
+
+def _paths(config: InductiveConfig, runtime: Runtime, model: QueryEncoder, read: Reader) -> Rankers:
     def on(graph: KnowledgeGraph) -> ScoreTails:
         messages = message_graph(graph).to(runtime.device)
-        return QueryRanker(model, messages, budget_of(config.inductive))
+        return QueryRanker(model, messages, budget_of(config.inductive), read(graph))
 
     return on
 
@@ -212,13 +264,15 @@ def _evaluate(
     """
     graph = data.of(split)
     score = rankers(graph)
+    masks = stratum_masks(graph, split)
+    masks["unseen_relation"] = getattr(graph, split)[:, 1] >= data.trained.num_relations
 
     def ranks(known: np.ndarray) -> dict[str, Ranks]:
         index = FilterIndex.build(known, graph.num_relations)
         return evaluate_ranks(score, getattr(graph, split), index, graph.num_relations, QUERIES)
 
     found = ranks(graph.filter_triples(split))
-    metrics: dict[str, Any] = metrics_by_stratum(found, stratum_masks(graph, split))
+    metrics: dict[str, Any] = metrics_by_stratum(found, masks)
     as_published = concatenate(list(ranks(graph.train).values()))
     metrics["all"]["both"]["pessimistic"][HITS_10_OF_50] = sampled_hits(as_published)
     return found, metrics

@@ -71,7 +71,7 @@ class Supervision:
         )
 
     def drawn(self, rng: np.random.Generator) -> np.ndarray:
-        """Targets and what is told, int64 [K, 3], each with the probability that it is true.
+        """Targets and what else is told, int64 [K, 3], each with the probability that it is true.
 
         What filters ranks at valid. All of them would hide every false triple that a model
         remembers, none of them would punish it for every true one.
@@ -80,7 +80,10 @@ class Supervision:
         targets = drawn(self.targets.numpy(), p.numpy(), rng)
         if self.told is None or self.told_p is None:
             return targets
-        return np.concatenate([targets, drawn(self.told.numpy(), self.told_p.numpy(), rng)])
+        rows = {tuple(triple) for triple in self.targets.tolist()}
+        other = np.array([tuple(triple) not in rows for triple in self.told.tolist()], dtype=bool)
+        told = drawn(self.told.numpy()[other], self.told_p.numpy()[other], rng)
+        return np.concatenate([targets, told])
 
     def message_graph(self, num_entities: int, num_relations: int) -> MessageGraph:
         """The context as a message graph."""

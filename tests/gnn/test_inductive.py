@@ -80,10 +80,11 @@ def by_message(
     for _, target, by, _, _, weight in every:
         role[target] = role[target] + weight * vectors[by]
     given = scorer.query(q) + scorer.role(functional.relu(scorer.role_norm(torch.stack(role))))
-    if scorer.text is not None:
-        x = text["node_text"]
-        given = given + scorer.text(x / x.square().mean(1, keepdim=True).sqrt())
-    return scorer(torch.stack(h), given)
+    if scorer.text is None:
+        return scorer(torch.stack(h), given)
+    x = text["node_text"] / text["node_text"].square().mean(1, keepdim=True).sqrt()
+    asked, match = model.match.head(x[head]) * (1 + model.match.query(q[0])), model.match.node(x)
+    return scorer(torch.stack(h), given + scorer.text(x)) + match @ asked / TEXT**0.5
 
 
 @pytest.mark.parametrize("kind", ["table", "text"])

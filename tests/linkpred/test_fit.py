@@ -148,6 +148,10 @@ def test_what_was_taught_filters_valid_as_surely_as_it_is_true(graph: KnowledgeG
     kept = len(replace(whole, p=p).drawn(rng("draw", 0)))
     assert kept > 1000 and abs(kept - 2000) < 5 * np.sqrt(4000 * 3 / 16)
     assert len(replace(whole, p=torch.zeros(4000)).drawn(rng("draw", 0))) == 0
+    # what a memory is told besides filters as well; a target that it is told filters once
+    told = torch.cat([whole.targets[:2000], whole.targets[:2000] + 5000])
+    both = replace(whole, p=p, told=told, told_p=torch.ones(4000)).drawn(rng("draw", 0))
+    assert len(both) == kept + 2000 and (both[kept:] >= 5000).all()
 
 
 def test_of_several_weight_decays_valid_takes_the_best(

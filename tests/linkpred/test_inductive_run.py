@@ -26,6 +26,7 @@ from relgnn.ranking.sampled import HITS_10_OF_50
 from relgnn.training import Interrupted, load_json
 from tests.answers import Call, require_one_line
 from tests.linkpred.families import GRANDPARENT, PARENT, write_families
+from tests.linkpred.toy import HashEncoder
 
 SETTINGS = """
 data: {path: %s}
@@ -151,8 +152,87 @@ def test_a_relation_that_was_not_trained_is_refused(families: Path, tmp_path: Pa
             handle.write("b1\tcousin\tb2\n" if name == "train.tsv" else "cousin\tcousin\n")
     with pytest.raises(InputError, match="relation 'cousin' is not in"):
         with_relations_of(read_folder(families), read_folder(other))
-    with pytest.raises(InputError, match="leave its triples out"):
+    with pytest.raises(InputError, match="or set text.relations=true"):
         load_inductive(config_of(folder))
+
+
+class Words(HashEncoder):
+    """In place of the run's language model."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        super().__init__()
+
+
+@pytest.fixture
+def bag_of_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relgnn.linkpred.inductive_run.TextEncoder", Words)
+
+
+def test_a_relation_never_seen_is_asked_through_its_text(
+    bag_of_words: None, tmp_path: Path
+) -> None:
+    folder = write_families(tmp_path / "tree")
+    other = folder.with_name("tree_ind")
+    for path in (*other.glob("t*.tsv"), other / "valid.tsv"):
+        # another relation by its id, and the same by its name
+        path.write_text(path.read_text("utf-8").replace(GRANDPARENT, "P99"), encoding="utf-8")
+    names = f"P99\t{GRANDPARENT}\n{PARENT}\t{PARENT}\n"
+    (other / "relations.tsv").write_text(names, encoding="utf-8")
+    config = config_of(folder, "text={relations: true}")
+    data = load_inductive(config)
+    assert data.unseen.relations == (PARENT, GRANDPARENT, "P99")
+    assert data.unseen.relation_names == (PARENT, GRANDPARENT, GRANDPARENT)
+    metrics = run_any(config, tmp_path / "run")
+    assert metrics["test"]["unseen_relation"] == {
+        side: {
+            kind: {k: v for k, v in of.items() if k != HITS_10_OF_50} for kind, of in all.items()
+        }
+        for side, all in metrics["test"]["all"].items()
+    }
+    assert metrics["test"]["unseen_relation"]["both"]["realistic"]["mrr"] > 0.8
+    assert "unseen_relation" not in metrics["valid"]
+    assert evaluate_inductive(tmp_path / "run", "test")[2] == metrics["test"]
+
+
+def write_twins(folder: Path, words: range) -> None:
+    """Pairs whose texts share a word that no other pair's do; nothing else tells who is whose."""
+    folder.mkdir(parents=True)
+    lines = [f"a{word}\ttwin\tb{word}\n" for word in words]
+    splits = {"train": lines[8:], "valid": lines[:4], "test": lines[4:8]}
+    for split, part in splits.items():
+        (folder / f"{split}.tsv").write_text("".join(part), encoding="utf-8")
+    names = [f"{side}{word}\tword{word}\n" for word in words for side in "ab"]
+    (folder / "entities.tsv").write_text("".join(names), encoding="utf-8")
+
+
+def test_what_texts_have_in_common_holds_for_texts_never_seen(
+    bag_of_words: None, tmp_path: Path
+) -> None:
+    folder = tmp_path / "twins"
+    write_twins(folder, range(60))
+    write_twins(folder.with_name("twins_ind"), range(100, 130))
+    found = {}
+    for read in ("null", "{nodes: true}"):
+        config = config_of(folder, f"text={read}", "inductive.epochs=30", "inductive.patience=null")
+        test = run_any(config, tmp_path / read[1:3])["test"]
+        found[read] = test["all"]["both"]["realistic"]["mrr"]
+    assert found["null"] < 0.3 < 0.7 < found["{nodes: true}"]
+
+
+def test_texts_that_nobody_would_read_are_refused(families: Path) -> None:
+    with pytest.raises(InputError, match="reads neither relations nor nodes"):
+        config_of(families, "text={}")
+    with pytest.raises(InputError, match="pagerank reads no texts"):
+        config_of(families, "text={nodes: true}", "inductive.method=pagerank")
+
+
+def test_the_graph_that_is_asked_may_be_named(families: Path, tmp_path: Path) -> None:
+    (families.with_name("tree_ind")).rename(tmp_path / "elsewhere")
+    try:
+        config = config_of(families, f"inductive.asked={tmp_path / 'elsewhere'}")
+        assert load_inductive(config).unseen.relations == (PARENT, GRANDPARENT)
+    finally:
+        (tmp_path / "elsewhere").rename(families.with_name("tree_ind"))
 
 
 def test_a_graph_without_what_is_needed_is_refused(tmp_path: Path) -> None:
