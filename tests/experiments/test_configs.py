@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.reproduce import CONFIGS, Job, jobs, line_metrics
+from experiments.jobs import CONFIGS, Job, jobs
+from experiments.results import line_metrics
 from relgnn.config import (
     Config,
     DocumentConfig,
