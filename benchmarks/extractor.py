@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from experiments.reproduce import provenance
+from experiments.commit import provenance
 from experiments.results import Line, append
 from relgnn.config import RuntimeConfig
 from relgnn.data.registry import find

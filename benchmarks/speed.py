@@ -25,7 +25,7 @@ from rich.table import Table
 
 from benchmarks import scale
 from benchmarks.measure import Bench, Limits, Measured, Pair, apart, machine_limits, measure
-from experiments.reproduce import provenance
+from experiments.commit import provenance
 from experiments.results import Line, append
 from relgnn.errors import RelgnnError
 from relgnn.runtime import environment

@@ -27,8 +27,8 @@ import torch
 from sklearn.metrics import cohen_kappa_score
 
 from experiments.command import tells_errors
-from experiments.reproduce import make_line, provenance
-from experiments.results import RESULTS, ROOT, append
+from experiments.commit import provenance
+from experiments.results import RESULTS, ROOT, append, make_line
 from relgnn.config import make_config
 from relgnn.errors import InputError
 from relgnn.loop.opened import OpenRun, open_run

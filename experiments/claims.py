@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.command import tells_errors
-from experiments.reproduce import PLAIN
+from experiments.jobs import PLAIN
 from experiments.results import (
     RESULTS,
     load_ranks,
@@ -27,9 +27,10 @@ from experiments.results import (
     strata_path,
     tables,
 )
-from relgnn.data import STRATA, KnowledgeGraph, load
+from relgnn.data import STRATA, load
 from relgnn.errors import InputError
 from relgnn.ranking.statistics import mean_std, paired_bootstrap
+from relgnn.ranking.strata import stratum_masks
 from relgnn.training import load_json, save_json
 
 FILE = "claims.json"
@@ -135,14 +136,6 @@ def table_claims(table: str, masks: Mapping[str, np.ndarray], root: Path = RESUL
     return found
 
 
-def stratum_masks(graph: KnowledgeGraph) -> dict[str, np.ndarray]:
-    """Which test triples are in each stratum, "all" first, bool [T]."""
-    masks = {"all": np.ones(len(graph.test), dtype=bool)}
-    if graph.strata is not None:
-        masks |= {name: graph.strata["test"] == code for code, name in enumerate(STRATA)}
-    return masks
-
-
 def read_claims(root: Path = RESULTS) -> list[Claim]:
     """The claims on file; none where there is no file."""
     path = root / FILE
@@ -178,7 +171,10 @@ def main() -> int:
     found = []
     for table in tables():
         if table.startswith(LOOP):
-            masks = stratum_masks(load(table.removeprefix(LOOP)))
+            graph = load(table.removeprefix(LOOP))
+            masks = {"all": np.ones(len(graph.test), dtype=bool), **stratum_masks(graph, "test")}
+            # who is unseen depends on the fraction, which this graph does not know
+            masks = {name: mask for name, mask in masks.items() if name in METRIC}
             save_strata(masks, strata_path(table))
             found += table_claims(table, masks)
     save_json(RESULTS / FILE, [asdict(claim) for claim in found])

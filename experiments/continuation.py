@@ -19,16 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.command import tells_errors
-from experiments.reproduce import (
-    CONFIGS,
-    RUNS,
-    SEEDS,
-    make_line,
-    provenance,
-    run_apart,
-    tree_is_dirty,
-)
-from experiments.results import RESULTS, append, read_lines
+from experiments.commit import at_end, provenance, recorded
+from experiments.jobs import CONFIGS, RUNS, SEEDS
+from experiments.reproduce import run_apart
+from experiments.results import RESULTS, append, make_line
 from relgnn.config import RelationConfig, load_run_config
 from relgnn.data.prepare import files_of
 from relgnn.data.relations import SPLITS, RelationData
@@ -123,7 +117,7 @@ def record(seed: int) -> None:
     folder = RUNS / TABLE / str(seed)
     found = measure(config, folder, OLD)
     environment = load_json(folder / "run" / "environment.json")
-    code |= {"dirty": code["dirty"] or tree_is_dirty()}
+    code = at_end(code)
     command = f"python -m experiments.continuation --seeds {seed}"
     append(TABLE, [
         make_line(TABLE, row, seed, config, dict(figures), {}, command, code, metrics, environment)
@@ -149,12 +143,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
     parser.add_argument("--again", action="store_true", help="run what is recorded too")
     given = parser.parse_args(arguments)
-    dirty = tree_is_dirty()
-    if dirty:
-        print("uncommitted code: these lines will be dirty, and never shown", file=sys.stderr)
-    known = {(x.seed, x.config_sha256) for x in read_lines(TABLE, RESULTS) if dirty or not x.dirty}
+    known = {(x.seed, x.config_sha256) for x in recorded(TABLE, RESULTS, given.again)}
     for seed in given.seeds:
-        if given.again or (seed, _config(seed).sha256()) not in known:
+        if (seed, _config(seed).sha256()) not in known:
             print(f"{TABLE}: seed {seed}", file=sys.stderr)
             record(seed)
     return 0

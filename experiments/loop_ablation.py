@@ -21,21 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.command import tells_errors
-from experiments.reproduce import (
-    PLAIN,
-    RUNS,
-    SEEDS,
-    Job,
-    execute,
-    jobs,
-    line_metrics,
-    make_line,
-    provenance,
-    run_apart,
-    run_folder,
-    tree_is_dirty,
-)
-from experiments.results import RESULTS, append, read_lines
+from experiments.commit import at_end, provenance, recorded
+from experiments.jobs import PLAIN, RUNS, SEEDS, Job, jobs, run_folder
+from experiments.reproduce import execute, run_apart
+from experiments.results import RESULTS, append, line_metrics, make_line
 from relgnn.config import make_config
 from relgnn.errors import InputError
 from relgnn.linkpred.evaluate import evaluate
@@ -167,7 +156,7 @@ def record(rows: Sequence[str], seed: int) -> None:
         code, started = provenance(), time.perf_counter()
         config = replay.configured(VARIANTS[row].overrides)
         metrics = measure(replay, VARIANTS[row], RUNS / TABLE / f"{seed}-{row}")
-        code |= {"dirty": code["dirty"] or tree_is_dirty()}
+        code = at_end(code)
         cost = {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
         command = f"python -m experiments.loop_ablation --rows {row} --seeds {seed}"
         append(
@@ -198,12 +187,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for row in given.rows:
         if row not in VARIANTS:
             raise InputError(f"--rows {row}: is no row; known are {', '.join(VARIANTS)}")
-    dirty = tree_is_dirty()
-    if dirty:
-        print("uncommitted code: these lines will be dirty, and never shown", file=sys.stderr)
-    known = {(x.row, x.seed) for x in read_lines(TABLE, RESULTS) if dirty or not x.dirty}
+    known = {(x.row, x.seed) for x in recorded(TABLE, RESULTS, given.again)}
     for seed in given.seeds:
-        rows = [row for row in given.rows if given.again or (row, seed) not in known]
+        rows = [row for row in given.rows if (row, seed) not in known]
         if rows:
             record(rows, seed)
     return 0

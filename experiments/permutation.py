@@ -20,8 +20,9 @@ from dataclasses import replace
 import numpy as np
 
 from experiments.command import tells_errors
-from experiments.reproduce import METRICS, SEEDS, make_line, provenance, tree_is_dirty
-from experiments.results import RESULTS, append, read_lines
+from experiments.commit import at_end, provenance, recorded
+from experiments.jobs import SEEDS
+from experiments.results import METRICS, RESULTS, append, make_line
 from relgnn.config import Config, make_config
 from relgnn.data import KnowledgeGraph, load
 from relgnn.errors import InputError
@@ -102,7 +103,7 @@ def record(row: str, seed: int) -> None:
     data, labels = row.split("/")
     config, code, started = configuration(data, seed), provenance(), time.perf_counter()
     metrics = measure(config, labels)
-    code |= {"dirty": code["dirty"] or tree_is_dirty()}
+    code = at_end(code)
     cost = {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
     command = f"python -m experiments.permutation --rows {row} --seeds {seed}"
     line = make_line(TABLE, row, seed, config, metrics, {}, command, code, cost, environment())
@@ -124,13 +125,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for row in given.rows:
         if row not in ROWS:
             raise InputError(f"--rows {row}: is no row; known are {', '.join(ROWS)}")
-    dirty = tree_is_dirty()
-    if dirty:
-        print("uncommitted code: these lines will be dirty, and never shown", file=sys.stderr)
-    known = {(x.row, x.seed) for x in read_lines(TABLE, RESULTS) if dirty or not x.dirty}
+    known = {(x.row, x.seed) for x in recorded(TABLE, RESULTS, given.again)}
     for seed in given.seeds:
         for row in given.rows:
-            if given.again or (row, seed) not in known:
+            if (row, seed) not in known:
                 print(f"{TABLE}: {row}, seed {seed}", file=sys.stderr)
                 record(row, seed)
     return 0

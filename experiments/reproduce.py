@@ -15,10 +15,8 @@ import os
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -27,41 +25,27 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.command import tells_errors
+from experiments.commit import differs, provenance, warn_if_dirty
+from experiments.jobs import RUNS, SEEDS, Job, is_run_of, jobs, missing, run_folder
 from experiments.results import (
     RESULTS,
-    ROOT,
     Line,
     append,
+    expected_of,
     latest,
+    line_metrics,
+    make_line,
     ranks_path,
     read_lines,
     save_ranks,
 )
-from relgnn.config import AnyConfig, Config, FewShotConfig, load_run_config
-from relgnn.data import STRATA
+from relgnn.config import AnyConfig, Config
 from relgnn.errors import InputError, MachineError, RelgnnError
 from relgnn.loop.runs import run_any
 from relgnn.ranking.sampled import HITS_10_OF_50
 from relgnn.ranking.statistics import mean_std
 from relgnn.training import load_json, save_json
 
-CONFIGS = ROOT / "configs"
-RUNS = ROOT.parent / "runs" / "experiments"
-SEEDS = (0, 1, 2)
-PLAIN = "rgcn"
-"""The configuration of a loop table whose rows carry no prefix."""
-
-CODE = (
-    "relgnn",
-    "benchmarks",
-    "experiments/*.py",
-    "experiments/configs",
-    "pyproject.toml",
-    "requirements.lock",
-)
-"""What can change a number: uncommitted changes here make a line dirty."""
-
-METRICS = ("mrr", "hits@1", "hits@3", "hits@10")
 SHOWN = {
     HITS_10_OF_50: "Hits@10 of 50", "mrr": "MRR", "hits@1": "Hits@1", "hits@10": "Hits@10",
     "macro_f1": "macro-F1", "micro_f1": "micro-F1", "accuracy": "accuracy",
@@ -70,90 +54,6 @@ SHOWN = {
 """Metrics of the summary, in order; the first that a table has is compared with the expected."""
 
 Runner = Callable[[Any, Path, bool], Any]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One configuration and seed of a table."""
-
-    table: str
-    name: str
-    seed: int
-    config: AnyConfig
-
-    @property
-    def rows(self) -> dict[str, str]:
-        """Row of the run -> row of the table."""
-        if isinstance(self.config, FewShotConfig):
-            rows = self.config.few_shot.rows
-            return {row: self.name if row == "final" else f"{self.name}/{row}" for row in rows}
-        loop = self.config.loop if isinstance(self.config, Config) else None
-        if loop is None:
-            return {"final": self.name}
-        controls = [name for name in loop.controls if name != "read"]
-        reading = ["round0+read", "loop+read"] if "read" in loop.controls else []
-        prefix = "" if self.name == PLAIN else f"{self.name}/"
-        return {row: prefix + row for row in ("round0", "loop", *controls, *reading)}
-
-
-def table_configs(table: str) -> dict[str, Path]:
-    """Configurations of a table by name.
-
-    Raises:
-        InputError: there is no such table.
-    """
-    found = {path.stem: path for path in sorted((CONFIGS / table).glob("*.yaml"))}
-    if not found:
-        known = ", ".join(sorted(path.name for path in CONFIGS.iterdir() if path.is_dir()))
-        raise InputError(f"{table!r} is no table with configurations; known are {known}")
-    return found
-
-
-def jobs(
-    table: str,
-    rows: Sequence[str] = (),
-    seeds: Sequence[int] = SEEDS,
-    overrides: Sequence[str] = (),
-) -> list[Job]:
-    """What a table needs, seed by seed.
-
-    Args:
-        table: its name.
-        rows: names of configurations, or rows that they make; all where empty.
-        seeds: each is both the run's seed and the draw of the fraction.
-        overrides: `key.sub=value` changes of every configuration.
-
-    Raises:
-        InputError: a row is unknown.
-    """
-    found = [
-        Job(table, name, seed, load_run_config(
-            path, [*overrides, f"runtime.seed={seed}", f"data.split_seed={seed}"]
-        ))
-        for seed in seeds
-        for name, path in table_configs(table).items()
-    ]  # fmt: skip
-    known = {one for job in found for one in (job.name, *job.rows.values())}
-    for row in rows:
-        if row not in known:
-            raise InputError(f"--rows {row}: not in {table}; known are {', '.join(sorted(known))}")
-    return [job for job in found if not rows or {job.name, *job.rows.values()} & set(rows)]
-
-
-def missing(job: Job, lines: Sequence[Line], dirty: bool) -> bool:
-    """Whether the job is not recorded yet; a dirty line counts only in a dirty tree.
-
-    All rows of a run are recorded at once, and a loop that kept round 0 has none that read.
-    """
-    known = latest(line for line in lines if dirty or not line.dirty)
-    fraction, sha = job.config.data.fraction, job.config.sha256()
-    return not any((job.table, row, fraction, job.seed, sha) in known for row in job.rows.values())
-
-
-def run_folder(job: Job, runs: Path = RUNS) -> Path:
-    """Where a job runs."""
-    name = ranks_path(job.table, job.name, job.config.data.fraction, job.seed).stem
-    return runs / job.table / name
 
 
 def execute(
@@ -239,15 +139,14 @@ def _stop_with_parent() -> None:
 def _lines(job: Job, folder: Path) -> list[Line]:
     metrics = load_json(folder / "metrics.json")
     environment = load_json(folder / "environment.json")
-    provenance = load_json(folder / "provenance.json")
+    began = load_json(folder / "provenance.json")
     # A resumed run is clean only if all of it ran on the code of the commit it began with.
-    dirty = provenance["dirty"] or _differs(provenance["git_commit"])
+    code = {**began, "dirty": began["dirty"] or differs(began["git_commit"])}
     by_row = metrics["rows"]
     command = (
         f"python -m experiments.reproduce {job.table} --rows {shlex.quote(job.name)} "
         f"--seeds {job.seed} --fraction {job.config.data.fraction:g}"
     )
-    code = {**provenance, "dirty": dirty}
     return [
         make_line(
             job.table, row, job.seed, job.config, line_metrics(by_row[name]),
@@ -256,65 +155,6 @@ def _lines(job: Job, folder: Path) -> list[Line]:
         for name, row in job.rows.items()
         if name in by_row
     ]  # fmt: skip
-
-
-def make_line(
-    table: str,
-    row: str,
-    seed: int,
-    config: AnyConfig,
-    metrics: dict[str, float],
-    expected: dict[str, float | str],
-    command: str,
-    code: Mapping[str, Any],
-    cost: Mapping[str, Any],
-    environment: Mapping[str, Any],
-) -> Line:
-    """A line of results.
-
-    Args:
-        table, row, seed: where it stands.
-        config: what was run.
-        metrics, expected: ours, and what was expected.
-        command: that makes it again.
-        code: `git_commit` and `dirty`, see `provenance`.
-        cost: `seconds` and `peak_memory_mb`, of the run's metrics.json.
-        environment: of the run's environment.json.
-    """
-    return Line(
-        table=table, row=row, fraction=config.data.fraction, seed=seed,
-        metrics=metrics, expected=expected, command=command, config_sha256=config.sha256(),
-        git_commit=code["git_commit"], dirty=code["dirty"], split_seed=config.data.split_seed,
-        seconds=round(cost["seconds"], 1), peak_memory_mb=round(cost["peak_memory_mb"]),
-        hardware=environment["hardware"], versions=environment["versions"],
-    )  # fmt: skip
-
-
-def line_metrics(test: dict[str, Any]) -> dict[str, float]:
-    """A line's metrics: of ranks, both sides and realistic, or what a classifier scored."""
-    if "all" not in test:
-        return dict(test)
-    whole = test["all"]["both"]["realistic"]
-    found = {name: whole[name] for name in METRICS}
-    against = test["all"]["both"].get("pessimistic", {})
-    if HITS_10_OF_50 in against:
-        found[HITS_10_OF_50] = against[HITS_10_OF_50]
-    for stratum in STRATA:
-        if stratum in test:
-            found[f"mrr_{stratum}"] = test[stratum]["both"]["realistic"]["mrr"]
-    return found
-
-
-def expected_of(config: AnyConfig, row: str) -> dict[str, float | str]:
-    """Expected figures of a run's row: keys `row/metric`, or `metric` for the result itself."""
-    found: dict[str, float | str] = {}
-    for key, value in config.expected.items():
-        owner, _, metric = key.rpartition("/")
-        if owner == row or (not owner and row in ("final", "loop")):
-            found[metric] = value
-    if found and config.source:
-        found["source"] = config.source
-    return found
 
 
 def summary(table: str, lines: Sequence[Line], rows: Sequence[str]) -> Table:
@@ -354,39 +194,6 @@ def verdict(mean: float, deviation: float, expected: Any) -> str:
     return "within spread" if mean + deviation >= expected else "below"
 
 
-def is_run_of(folder: Path, config: AnyConfig) -> bool:
-    """Whether a folder holds a run of this configuration, finished or not."""
-    path = folder / "config.yaml"
-    return path.exists() and load_run_config(path).sha256() == config.sha256()
-
-
-def provenance() -> dict[str, Any]:
-    """The commit that a run begins with, and whether the code differs from it."""
-    commit = _git("rev-parse", "HEAD")
-    return {"git_commit": commit or "unknown", "dirty": tree_is_dirty()}
-
-
-def tree_is_dirty() -> bool:
-    """Whether code or configurations differ from the commit, or there is no commit."""
-    status = _git("status", "--porcelain", "--", *CODE)
-    return status is None or bool(status)
-
-
-def _differs(commit: str) -> bool:
-    return tree_is_dirty() or _git("diff", "--quiet", commit, "--", *CODE) is None
-
-
-def _git(*arguments: str) -> str | None:
-    """What a git command prints; None where it fails."""
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=ROOT.parent, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
-
-
 @tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
@@ -406,9 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     overrides = [] if given.fraction is None else [f"data.fraction={given.fraction}"]
     todo = jobs(given.table, given.rows, given.seeds, overrides)
-    dirty = tree_is_dirty()
-    if dirty:
-        print("uncommitted code: these lines will be dirty, and never shown", file=sys.stderr)
+    dirty = warn_if_dirty()
     for job in todo:
         if given.again or missing(job, read_lines(job.table), dirty):
             print(f"{job.table}: {job.name}, seed {job.seed}", file=sys.stderr)

@@ -12,13 +12,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from relgnn.config import AnyConfig
+from relgnn.data import STRATA
 from relgnn.errors import InputError, MachineError
 from relgnn.ranking.metrics import read_ranks
 from relgnn.ranking.ranks import SIDES
+from relgnn.ranking.sampled import HITS_10_OF_50
 from relgnn.training import atomic_file
 
 ROOT = Path(__file__).resolve().parent
 RESULTS = ROOT / "results"
+
+METRICS = ("mrr", "hits@1", "hits@3", "hits@10")
 
 Key = tuple[str, str, float, int, str]
 
@@ -100,6 +105,16 @@ def rendered(lines: Iterable[Line]) -> list[Line]:
     return list({(line.row, line.fraction, line.seed): line for line in clean}.values())
 
 
+def counted(lines: Iterable[Line], dirty: bool) -> list[Line]:
+    """Lines that need not be made again.
+
+    Args:
+        lines: of a table.
+        dirty: whether the tree is; a dirty line counts only in a dirty tree.
+    """
+    return [line for line in lines if dirty or not line.dirty]
+
+
 def append(table: str, lines: Sequence[Line], root: Path = RESULTS) -> None:
     """Add lines to a table, on disk before this returns.
 
@@ -116,6 +131,65 @@ def append(table: str, lines: Sequence[Line], root: Path = RESULTS) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise MachineError(f"{path}: not written ({error.strerror}); free space there") from error
+
+
+def make_line(
+    table: str,
+    row: str,
+    seed: int,
+    config: AnyConfig,
+    metrics: dict[str, float],
+    expected: dict[str, float | str],
+    command: str,
+    code: Mapping[str, Any],
+    cost: Mapping[str, Any],
+    environment: Mapping[str, Any],
+) -> Line:
+    """A line of results.
+
+    Args:
+        table, row, seed: where it stands.
+        config: what was run.
+        metrics, expected: ours, and what was expected.
+        command: that makes it again.
+        code: `git_commit` and `dirty`, see `experiments.commit`.
+        cost: `seconds` and `peak_memory_mb`, of the run's metrics.json.
+        environment: of the run's environment.json.
+    """
+    return Line(
+        table=table, row=row, fraction=config.data.fraction, seed=seed,
+        metrics=metrics, expected=expected, command=command, config_sha256=config.sha256(),
+        git_commit=code["git_commit"], dirty=code["dirty"], split_seed=config.data.split_seed,
+        seconds=round(cost["seconds"], 1), peak_memory_mb=round(cost["peak_memory_mb"]),
+        hardware=environment["hardware"], versions=environment["versions"],
+    )  # fmt: skip
+
+
+def line_metrics(test: dict[str, Any]) -> dict[str, float]:
+    """A line's metrics: of ranks, both sides and realistic, or what a classifier scored."""
+    if "all" not in test:
+        return dict(test)
+    whole = test["all"]["both"]["realistic"]
+    found = {name: whole[name] for name in METRICS}
+    against = test["all"]["both"].get("pessimistic", {})
+    if HITS_10_OF_50 in against:
+        found[HITS_10_OF_50] = against[HITS_10_OF_50]
+    for stratum in STRATA:
+        if stratum in test:
+            found[f"mrr_{stratum}"] = test[stratum]["both"]["realistic"]["mrr"]
+    return found
+
+
+def expected_of(config: AnyConfig, row: str) -> dict[str, float | str]:
+    """Expected figures of a run's row: keys `row/metric`, or `metric` for the result itself."""
+    found: dict[str, float | str] = {}
+    for key, value in config.expected.items():
+        owner, _, metric = key.rpartition("/")
+        if owner == row or (not owner and row in ("final", "loop")):
+            found[metric] = value
+    if found and config.source:
+        found["source"] = config.source
+    return found
 
 
 def ranks_path(table: str, config: str, fraction: float, seed: int, root: Path = RESULTS) -> Path:

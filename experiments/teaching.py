@@ -23,9 +23,10 @@ from pathlib import Path
 import numpy as np
 
 from experiments.command import tells_errors
+from experiments.commit import at_end, provenance
+from experiments.jobs import SEEDS
 from experiments.loop_ablation import base_job, base_run
-from experiments.reproduce import SEEDS, make_line, provenance, tree_is_dirty
-from experiments.results import RESULTS, append
+from experiments.results import RESULTS, append, make_line
 from relgnn.data import KnowledgeGraph
 from relgnn.loop.opened import run_config, run_graph
 from relgnn.loop.pseudo import is_in
@@ -112,7 +113,7 @@ def record(seed: int) -> None:
     )
     rounds = sorted(int(path.parent.name) for path in folder.glob("rounds/*/posterior.parquet"))
     found = {f"round_{n}": compare(folder, graph, n) for n in rounds}
-    code |= {"dirty": code["dirty"] or tree_is_dirty()}
+    code = at_end(code)
     command = f"python -m experiments.teaching --seeds {seed}"
     append(TABLE, [
         make_line(TABLE, row, seed, config, figures, {}, command, code, metrics, environment)

@@ -21,19 +21,10 @@ from typing import Any
 import numpy as np
 
 from experiments.command import tells_errors
-from experiments.reproduce import (
-    RUNS,
-    SEEDS,
-    Job,
-    is_run_of,
-    jobs,
-    make_line,
-    provenance,
-    run_apart,
-    run_folder,
-    tree_is_dirty,
-)
-from experiments.results import RESULTS, append, read_lines
+from experiments.commit import at_end, provenance, recorded
+from experiments.jobs import RUNS, SEEDS, Job, is_run_of, jobs, run_folder
+from experiments.reproduce import run_apart
+from experiments.results import RESULTS, append, make_line
 from relgnn.config import AnyConfig, RulesConfig
 from relgnn.data import KnowledgeGraph
 from relgnn.loop.calibrate import raw_scores
@@ -107,7 +98,7 @@ def record(job: Job) -> None:
     data = str(job.config.data.name)
     code, started = provenance(), time.perf_counter()
     metrics = measure(job.config, folder)
-    code |= {"dirty": code["dirty"] or tree_is_dirty()}
+    code = at_end(code)
     ran = load_json(folder / "metrics.json")
     cost = ran | {"seconds": ran["seconds"] + time.perf_counter() - started}
     command = (
@@ -136,14 +127,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--again", action="store_true", help="measure what is recorded too")
     given = parser.parse_args(arguments)
     todo = jobs(f"lp_{given.data}", given.rows, given.seeds)
-    dirty = tree_is_dirty()
-    if dirty:
-        print("uncommitted code: these lines will be dirty, and never shown", file=sys.stderr)
     table = TABLE + given.data
-    lines = [line for line in read_lines(table, RESULTS) if dirty or not line.dirty]
+    lines = recorded(table, RESULTS, given.again)
     known = {(line.row, line.seed, line.config_sha256) for line in lines}
     for job in todo:
-        if given.again or (job.name, job.seed, job.config.sha256()) not in known:
+        if (job.name, job.seed, job.config.sha256()) not in known:
             print(f"{table}: {job.name}, seed {job.seed}", file=sys.stderr)
             record(job)
     return 0

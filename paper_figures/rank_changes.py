@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.reproduce import PLAIN
+from experiments.jobs import PLAIN
 from experiments.results import load_ranks, load_strata, ranks_path, strata_path
 from experiments.tables import FAMILIES
 from paper_figures import drawing

@@ -80,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         rest = [a for a in given[:ends] if a != "--quiet"]
         given = ["--quiet", *rest, *given[ends:]]
     try:
-        app(given, prog_name="relgnn")
+        with SETTINGS.ending:
+            app(given, prog_name="relgnn")
     except RelgnnError as error:
         _leave(str(error), error.exit_code)
     except MemoryError:

@@ -12,7 +12,6 @@ from hypothesis import settings
 
 from tests.answers import Answer, Call
 from tests.own import write_config, write_data
-from tests.text.toy import WORDS
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -86,27 +85,6 @@ def own_run(own_config: Path) -> Path:
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Folder of a three-layer BERT with random weights that knows the toy world's words."""
     # Here, so that the variables above are set before.
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+    from tests.text.bert import write_bert
 
-    folder = tmp_path_factory.mktemp("tiny-bert")
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    vocabulary = {word: i for i, word in enumerate(dict.fromkeys([*special, *WORDS]))}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]",
-        sep_token="[SEP]",
-    ).save_pretrained(folder)  # fmt: skip
-    config = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=3, num_attention_heads=2,
-        intermediate_size=64, max_position_embeddings=96, initializer_range=0.15,
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        BertModel(config).save_pretrained(folder)
-    return str(Path(folder))
+    return write_bert(tmp_path_factory.mktemp("tiny-bert"))

@@ -21,7 +21,8 @@ from relgnn.data.relations import Example
 from relgnn.posterior.softmax import LabelCalibrator
 from relgnn.ranking.metrics import read_ranks
 from relgnn.text.reader import open_reader
-from relgnn.training import Interrupted, load_json, set_quiet
+from relgnn.training import Interrupted, load_json
+from relgnn.training.progress import _SCREEN
 from tests.answers import Call, require_one_line
 from tests.conftest import ROOT
 from tests.experiments.tiny import write_tiny_relations
@@ -212,7 +213,7 @@ def test_run_names_its_folder_after_configuration_and_seed(
     table = call("run", "--resume", first["run"])
     assert "is finished already" in table.err and "final" in table.out
     assert call("run", "--resume", first["run"], "--quiet").err == ""
-    set_quiet(False)
+    assert not _SCREEN.quiet, "quiet ends with the command"
 
 
 def test_evaluate(call: Call, own_run: Path, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
@@ -16,19 +17,25 @@ STRATA = ("all", "feature", "corpus", "none", "unseen")
 
 @dataclass
 class Settings:
-    """What holds for the whole command line."""
+    """What holds for the whole command line.
+
+    Attributes:
+        quiet: no progress and no notes.
+        ending: takes back, as a command ends, what it changed in the process.
+    """
 
     quiet: bool = False
+    ending: ExitStack = field(default_factory=ExitStack)
 
 
 SETTINGS = Settings()
 
 
 def start_quietly() -> None:
-    """Hand --quiet to the progress bars; for commands that show some."""
-    from relgnn.training import set_quiet
+    """Hand --quiet to the progress bars until the command ends; for commands that show some."""
+    from relgnn.training import quiet_bars
 
-    set_quiet(SETTINGS.quiet)
+    SETTINGS.ending.enter_context(quiet_bars(SETTINGS.quiet))
 
 
 def note(text: str) -> None:

@@ -212,6 +212,37 @@ def prepare(
         print(f"{out}: {', '.join(f'{size:,} {name}' for name, size in sizes.items())}")
 
 
+@app.command("import", epilog="Example: relgnn data import WN18RR --out mygraph")
+def import_(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER",
+            help="A data folder of PyKEEN (train.txt, …; or training/numeric_triples.tsv.gz, …) or "
+            "SimKGC (train.txt.json, …, entities.json).",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder that is made.")],
+    as_json: AsJson = False,
+) -> None:
+    """Turn a data folder of PyKEEN or SimKGC into one that `relgnn run` reads.
+
+    Ids, names, descriptions and the order of all lines stay. No pickle is opened.
+    """
+    from relgnn.data.importing import import_folder
+
+    library, report = import_folder(source, out)
+    warnings = [str(problem) for problem in report.warnings]
+    if as_json:
+        told = {"path": str(out), "from": library, "sizes": report.sizes, "warnings": warnings}
+        print_json(told)
+        return
+    for warning in warnings:
+        print(warning)
+    sizes = ", ".join(f"{size:,} {name}" for name, size in report.sizes.items() if size)
+    print(f"{out}: from {library}, can be loaded ({sizes})")
+
+
 def _words(path: Path) -> frozenset[str]:
     from relgnn.data.tables import Problems, raise_first, read_text
 

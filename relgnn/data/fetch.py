@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import shutil
 import tarfile
-import tempfile
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from relgnn.data.sources import TARGETS, Source, Target
+from relgnn.data.writing import whole_folder
 from relgnn.errors import InputError, MachineError
 
 Opener = Callable[[str], bytes]
@@ -61,10 +59,7 @@ def get(
     goal = Path(folder) / name
     if goal.exists():
         raise InputError(f"{goal} is already there: delete it to fetch {name} again")
-    beside = None
-    try:
-        goal.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=goal.parent))
+    with whole_folder(goal) as beside:
         cache: dict[str, bytes] = {}
         columns = {"entities.tsv": (0, 2), "relations.tsv": (1,)}
         for target in targets[name]:
@@ -74,15 +69,6 @@ def get(
             if target.name in columns:
                 content = _only_used(content, beside, columns[target.name])
             (beside / target.name).write_bytes(content.encode())
-        beside.chmod(0o755)
-        os.replace(beside, goal)
-    except OSError as error:
-        raise MachineError(
-            f"{goal} could not be written ({error}): free space or choose another folder"
-        ) from error
-    finally:
-        if beside is not None:
-            shutil.rmtree(beside, ignore_errors=True)
     return goal
 
 

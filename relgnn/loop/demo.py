@@ -19,7 +19,7 @@ from relgnn.data.registry import load_default
 from relgnn.errors import InputError, RelgnnError
 from relgnn.loop.report import GROUPS, ordered_rows, row_title, short, write_report
 from relgnn.loop.run import run
-from relgnn.training import load_json, save_json, set_quiet
+from relgnn.training import load_json, quiet_bars, save_json
 
 MARKER = "demo.json"
 """What tells a folder that the demo may replace from any other."""
@@ -50,20 +50,20 @@ def run_demo(
     Raises:
         InputError: `folder` holds something that the demo did not make, or verdicts of a person.
     """
-    set_quiet(quiet)
-    console = Console(quiet=quiet)
-    graph, note = load_default()
-    config = demo_config(graph, fraction, gnn, overrides)
-    resume = _make_room(folder, config)
-    console.print(Text(_opening(config, graph, note, folder, resume)), soft_wrap=True)
-    save_json(folder / MARKER, {"data": note, "config_sha256": config.sha256()})
-    metrics = run(config, folder, resume)
-    report = write_report(folder, graph.at_fraction(fraction, config.data.split_seed), note)
-    console.print(demo_table(metrics))
-    console.print(Text(_closing(config, graph, metrics, report)), soft_wrap=True)
-    return metrics | {
-        "report": str(report), "picture": str(report.with_suffix(".png")), "data": note,
-    }  # fmt: skip
+    with quiet_bars(quiet):
+        console = Console(quiet=quiet)
+        graph, note = load_default()
+        config = demo_config(graph, fraction, gnn, overrides)
+        resume = _make_room(folder, config)
+        console.print(Text(_opening(config, graph, note, folder, resume)), soft_wrap=True)
+        save_json(folder / MARKER, {"data": note, "config_sha256": config.sha256()})
+        metrics = run(config, folder, resume)
+        report = write_report(folder, graph.at_fraction(fraction, config.data.split_seed), note)
+        console.print(demo_table(metrics))
+        console.print(Text(_closing(config, graph, metrics, report)), soft_wrap=True)
+        return metrics | {
+            "report": str(report), "picture": str(report.with_suffix(".png")), "data": note,
+        }  # fmt: skip
 
 
 def demo_config(

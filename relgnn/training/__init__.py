@@ -10,7 +10,7 @@ from relgnn.training.checkpoint import (
     save_tensors,
 )
 from relgnn.training.interrupt import Interrupted, stop_signals
-from relgnn.training.progress import set_quiet, track
+from relgnn.training.progress import quiet_bars, track
 from relgnn.training.resume import EpochRecord
 from relgnn.training.schedule import TrainSettings
 from relgnn.training.task import Task
@@ -28,10 +28,10 @@ __all__ = [
     "load_json",
     "load_tensors",
     "module_tensors",
+    "quiet_bars",
     "restore_module",
     "save_json",
     "save_tensors",
-    "set_quiet",
     "stop_signals",
     "track",
 ]

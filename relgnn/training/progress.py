@@ -70,9 +70,15 @@ class Bar:
             self._display.update(self._task, advance=amount, description=description)
 
 
-def set_quiet(quiet: bool) -> None:
-    """Switch every progress bar of the process off (or on again)."""
+@contextmanager
+def quiet_bars(quiet: bool = True) -> Iterator[None]:
+    """Show no progress bar of the process while the block runs, or show them where not `quiet`."""
+    before = _SCREEN.quiet
     _SCREEN.quiet = quiet
+    try:
+        yield
+    finally:
+        _SCREEN.quiet = before
 
 
 @contextmanager

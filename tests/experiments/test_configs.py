@@ -1,118 +1,72 @@
-"""Every configuration under experiments/configs loads, and runs for a step or two on tiny data."""
+"""Every configuration under experiments/configs loads and says what it is to be measured by."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from experiments.reproduce import CONFIGS, Job, jobs, line_metrics
+from experiments.jobs import jobs
 from relgnn.config import (
     Config,
-    DocumentConfig,
-    FewShotConfig,
     GenerativeConfig,
     InductiveConfig,
-    JointConfig,
     PretrainingRunConfig,
     RelationConfig,
-    RulesConfig,
     load_config,
     load_run_config,
 )
 from relgnn.data.registry import find, list_datasets
+from relgnn.data.relations import read_relations
 from relgnn.errors import InputError
-from relgnn.loop.run import run
-from relgnn.loop.runs import run_any
+from relgnn.text import reader
 from relgnn.text.reader import load_data
-from relgnn.text.relation_run import run_relations
-from relgnn.text.runs import run_text
-from tests.experiments.tiny import (
-    SMALL,
-    SMALL_LOOP,
-    SMALL_RELATIONS,
-    write_tiny,
-    write_tiny_documents,
-    write_tiny_joint,
-    write_tiny_relations,
-)
-from tests.linkpred.families import write_families
-from tests.text.augment.wordnet import write_wordnet
-from tests.text.causal import write_causal
+from tests.experiments.configs import DEMO, PATHS, name
+from tests.experiments.sets import LABELS
 
-PATHS = sorted(CONFIGS.glob("*/*.yaml"))
-RULES = [path for path in PATHS if isinstance(load_run_config(path), RulesConfig)]
-INDUCTIVE = [path for path in PATHS if isinstance(load_run_config(path), InductiveConfig)]
-GRAPHS = [path for path in PATHS if isinstance(load_run_config(path), Config)]
-FEW_SHOT = [path for path in PATHS if isinstance(load_run_config(path), FewShotConfig)]
-PRETRAINING = [p for p in PATHS if isinstance(load_run_config(p), PretrainingRunConfig)]
 RELATIONS = [path for path in PATHS if isinstance(load_run_config(path), RelationConfig)]
-JOINT = [path for path in PATHS if isinstance(load_run_config(path), JointConfig)]
-DOCUMENTS = [path for path in PATHS if isinstance(load_run_config(path), DocumentConfig)]
 GENERATIVE = [path for path in PATHS if isinstance(load_run_config(path), GenerativeConfig)]
 
 
-def name(path: Path) -> str:
-    return f"{path.parent.name}/{path.stem}"
-
-
-@pytest.mark.parametrize("path", GRAPHS, ids=name)
+@pytest.mark.parametrize("path", [*PATHS, DEMO], ids=name)
 def test_config_loads_and_says_what_to_expect(path: Path) -> None:
-    config = load_config(path)
-    assert config.source
-    assert config.data.name in {entry.name for entry in list_datasets()}
-    assert path.parent.name.endswith(config.data.name)
-    assert (config.loop is not None) == path.parent.name.startswith("loop_")
-
-
-@pytest.mark.parametrize("path", GRAPHS, ids=name)
-def test_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> None:
-    small = [*SMALL, f"data.path={write_tiny(tmp_path / 'tiny')}", f"text.cache={tmp_path}/cache"]
-    if load_config(path).loop is not None:
-        small += SMALL_LOOP
-    config = load_config(path, small)
-    metrics = run(config, tmp_path / "run")
-    rows = set(Job(path.parent.name, path.stem, 0, config).rows)
-    # a loop that kept round 0 has read nothing
-    kept_round_0 = len(metrics["rounds"]) == 1
-    assert set(metrics["rows"]) == {r for r in rows if not (kept_round_0 and r.endswith("+read"))}
-    for row in metrics["rows"].values():
-        found = line_metrics(row)
-        assert found.keys() >= {"mrr", "hits@1", "hits@3", "hits@10", "mrr_none"}
-        assert all(0 <= value <= 1 for value in found.values())
-
-
-@pytest.mark.parametrize("path", RULES, ids=name)
-def test_rules_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> None:
-    assert path.parent.name.endswith(str(load_run_config(path).data.name))
-    config = load_run_config(
-        path, [f"data.path={write_tiny(tmp_path / 'tiny')}", "data.name=null", "data.fraction=1"]
-    )
-    assert config.source
-    metrics = run_any(config, tmp_path / "run")
-    assert 0 < line_metrics(metrics["rows"]["final"])["mrr"] <= 1
-
-
-@pytest.mark.parametrize("path", INDUCTIVE, ids=name)
-def test_inductive_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> None:
     config = load_run_config(path)
-    assert config.source and config.expected.keys() == {"hits@10_of_50"}
-    assert path.stem.removesuffix("_pagerank") == str(config.data.name).rpartition("/")[2]
-    assert {f"{config.data.name}{end}" for end in ("", "_ind")} < {x.name for x in list_datasets()}
-    folder = write_families(tmp_path / "tree", 20, 24)
-    small = [f"data.path={folder}", "data.name=null", "inductive.epochs=1", "inductive.dim=4"]
-    metrics = run_any(load_run_config(path, small), tmp_path / "run")
-    found = line_metrics(metrics["rows"]["final"])
-    assert found.keys() >= {"mrr", "hits@1", "hits@3", "hits@10", "hits@10_of_50"}
-    assert all(0 <= value <= 1 for value in found.values())
+    assert config.source and config.budget is not None
+    data = str(config.data.name)
+    assert data in {entry.name for entry in list_datasets()} | LABELS.keys()
+    with pytest.raises(InputError, match="unknown key 'data.nam'"):
+        load_run_config(path, [f"data.nam={data}"])
 
 
+@pytest.mark.parametrize("path", PATHS, ids=name)
+def test_a_table_is_named_after_its_data(path: Path) -> None:
+    config, table = load_run_config(path), path.parent.name
+    data = str(config.data.name)
+    if isinstance(config, InductiveConfig):
+        assert config.expected.keys() == {"hits@10_of_50"}
+        assert data == f"grail_inductive/{path.stem.removesuffix('_pagerank')}"
+        assert f"{data}_ind" in {entry.name for entry in list_datasets()}
+    else:
+        assert f"_{data.removesuffix('_fewlabel')}" in table
+    if isinstance(config, Config):
+        assert (config.loop is not None) == table.startswith("loop_")
+
+
+@pytest.fixture(scope="module")
+def read_once() -> Iterator[None]:
+    """Reads each data set once for all configurations."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "read_relations", functools.cache(read_relations))
+        yield
+
+
+@pytest.mark.usefixtures("read_once")
 @pytest.mark.parametrize("path", RELATIONS, ids=name)
 def test_relation_config_loads_with_its_data(path: Path) -> None:
     config = load_run_config(path)
     assert isinstance(config, RelationConfig)
-    assert config.source
-    assert f"re_{str(config.data.name).removesuffix('_fewlabel')}" in path.parent.name
     if find(str(config.data.name)) is None:
         pytest.skip(f"{config.data.name} is not here")
     data = load_data(config)
@@ -127,112 +81,27 @@ def test_relation_config_loads_with_its_data(path: Path) -> None:
         assert stated < given <= (1 + config.data.negatives) * stated
 
 
-@pytest.mark.parametrize("path", RELATIONS, ids=name)
-def test_relation_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> None:
-    folder = write_tiny_relations(tmp_path / "tiny")
-    small = [*SMALL_RELATIONS, f"data.path={folder}"]
-    config = load_run_config(path, small)
-    assert isinstance(config, RelationConfig)
-    if config.augmentation is not None:
-        if "wordnet" in config.augmentation.kinds:
-            small.append(f"augmentation.wordnet={write_wordnet(tmp_path / 'wordnet')}")
-        if "paraphrase" in config.augmentation.kinds:
-            small.append(f"augmentation.paraphraser={write_causal(tmp_path / 'causal')}")
-    if config.attack is not None:
-        small += ["attack.budget=3", "attack.sentences=4"]
-    config = load_run_config(path, small)
-    assert isinstance(config, RelationConfig)
-    metrics = run_relations(config, tmp_path / "run")
-    [row] = Job(path.parent.name, path.stem, 0, config).rows
-    found = line_metrics(metrics["rows"][row])
-    assert found.keys() >= {"macro_f1", "micro_f1", "ece", "log_loss", "trained_parameters"}
-    assert all(0 <= found[name] <= 1 for name in ("macro_f1", "micro_f1", "ece"))
-
-
-@pytest.mark.parametrize("path", FEW_SHOT, ids=name)
-def test_few_shot_config_runs_on_tiny_data(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RELGNN_DATA", str(tmp_path))
-    folder = write_tiny_relations(tmp_path / "tiny")
-    write_tiny_relations(tmp_path / "other", "birth", "home", shift=4)
-    small = [f"data.path={folder}", "data.name=null", "few_shot.episodes=5", "few_shot.ways=3"]
-    learned = load_run_config(path)
-    assert isinstance(learned, FewShotConfig)
-    if learned.metric is not None:
-        small += ["metric.sources=[other]", "metric.ways=2", "metric.epochs=1", "metric.steps=2"]
-    config = load_run_config(path, [*small, "few_shot.queries=2"])
-    assert isinstance(config, FewShotConfig)
-    assert config.source
-    rows = Job(path.parent.name, path.stem, 0, config).rows
-    metrics = run_text(config, tmp_path / "run")
-    assert set(metrics["rows"]) == set(rows)
-    for row in metrics["rows"].values():
-        assert 0 <= line_metrics(row)["accuracy"] <= 1
-
-
-@pytest.mark.parametrize("path", PRETRAINING, ids=name)
-def test_pretraining_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> None:
-    folder = write_tiny(tmp_path / "tiny")
-    small = [f"data.path={folder}", "data.name=null", "text.max_tokens=32", "pretraining.epochs=1"]
-    config = load_run_config(path, small)
-    assert isinstance(config, PretrainingRunConfig)
-    assert config.source
-    [row] = Job(path.parent.name, path.stem, 0, config).rows
-    found = line_metrics(run_text(config, tmp_path / "run")["rows"][row])
-    assert {f"{key}_before" for key in found if not key.endswith("_before")} < found.keys()
-
-
-@pytest.mark.parametrize("path", [*JOINT, *DOCUMENTS], ids=name)
-def test_joint_and_document_config_runs_on_tiny_data(
-    path: Path, tmp_path: Path, tiny_bert: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RELGNN_CACHE", str(tmp_path / "cache"))
-    small = [f"text.model={tiny_bert}", "text.max_tokens=64", "data.name=null"]
-    if path in JOINT:
-        small += [f"data.path={write_tiny_joint(tmp_path / 'tiny')}", "joint.epochs=1"]
-    else:
-        small += [
-            f"data.path={write_tiny_documents(tmp_path / 'tiny')}", "document.tuning.epochs=1"
-        ]  # fmt: skip
-    config = load_run_config(path, small)
-    assert isinstance(config, (JointConfig, DocumentConfig))
-    assert config.source
-    assert path.parent.name == f"re_{load_run_config(path).data.name}"
-    [row] = Job(path.parent.name, path.stem, 0, config).rows
-    found = line_metrics(run_text(config, tmp_path / "run")["rows"][row])
-    assert 0 <= found["micro_f1"] <= 1
-
-
 @pytest.mark.parametrize("path", GENERATIVE, ids=name)
-def test_generative_config_knows_its_labels_and_runs_on_tiny_data(
-    path: Path, tmp_path: Path
-) -> None:
+def test_generative_config_has_words_for_every_label(path: Path) -> None:
     config = load_run_config(path)
     assert isinstance(config, GenerativeConfig)
-    assert config.source
-    if find(str(config.data.name)) is not None:
-        assert set(config.generative.verbalisers) == set(load_data(config).labels)
-    small = [
-        "data.name=null", "data.fraction=1.0",
-        f"data.path={write_tiny_relations(tmp_path / 'tiny')}",
-        f"generative.model={write_causal(tmp_path / 'causal')}", "generative.verbalisers={}",
-        "generative.limit=4", "generative.epochs=1",
-    ]  # fmt: skip
-    [row] = Job(path.parent.name, path.stem, 0, config).rows
-    tiny = load_run_config(path, small)
-    assert isinstance(tiny, GenerativeConfig)
-    metrics = run_text(tiny, tmp_path / "run")
-    assert 0 <= line_metrics(metrics["rows"][row])["macro_f1"] <= 1
+    assert config.generative.verbalisers.keys() == set(LABELS[str(config.data.name)])
+
+
+@pytest.mark.parametrize("data", LABELS)
+def test_toys_have_the_labels_of_the_real_sets(data: str, shared_data: Path) -> None:
+    lines = (shared_data / data / "relations.tsv").read_text(encoding="utf-8").splitlines()
+    assert LABELS[data] == [line.partition("\t")[0] for line in lines]
 
 
 def test_the_other_kind_of_configuration_is_refused() -> None:
+    kinds = {type(load_run_config(path)): path for path in PATHS}
     with pytest.raises(InputError, match="is a run of relation extraction"):
-        load_config(RELATIONS[0])
+        load_config(kinds[RelationConfig])
     with pytest.raises(InputError, match="is a run of pre-training"):
-        load_config(PRETRAINING[0])
+        load_config(kinds[PretrainingRunConfig])
     with pytest.raises(InputError, match="is a run of inductive link prediction"):
-        load_config(INDUCTIVE[0])
+        load_config(kinds[InductiveConfig])
 
 
 def test_rows_of_a_table() -> None:

@@ -53,6 +53,7 @@ def test_the_protocol_runs(tmp_path: Path, tiny_bert: str) -> None:
     assert found["before"][0]["old_macro_f1"] == pytest.approx(before["macro_f1"])
 
 
+@pytest.mark.usefixtures("clean_tree")
 def test_a_seed_is_recorded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
@@ -65,10 +66,6 @@ def test_a_seed_is_recorded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(continuation, "measure", fake)
     monkeypatch.setattr(continuation, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(continuation, "RESULTS", tmp_path)
-    monkeypatch.setattr(continuation, "tree_is_dirty", lambda: False)
-    monkeypatch.setattr(
-        continuation, "provenance", lambda: {"git_commit": "c" * 40, "dirty": False}
-    )
     for _ in range(2):
         assert continuation.main(["--seeds", "0", "1"]) == 0
     assert calls == [0, 1]

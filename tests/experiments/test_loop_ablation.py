@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments import loop_ablation
+from experiments.jobs import run_folder
 from experiments.loop_ablation import (
     APART,
     TABLE,
@@ -17,7 +18,6 @@ from experiments.loop_ablation import (
     replayed,
     rounds_of,
 )
-from experiments.reproduce import run_folder
 from experiments.results import read_lines
 from experiments.tables import render_table
 from relgnn.config import Config, make_config
@@ -43,6 +43,7 @@ def test_every_row_changes_the_base_run(row: str) -> None:
     assert (changed.sha256() == base.sha256()) == (not variant.overrides)
 
 
+@pytest.mark.usefixtures("clean_tree")
 def test_a_row_is_replayed_and_recorded_once(
     own_run: Path,
     tmp_path: Path,
@@ -59,10 +60,6 @@ def test_a_row_is_replayed_and_recorded_once(
     link = run_folder(base_job(0), tmp_path / "runs")
     link.parent.mkdir(parents=True)
     link.symlink_to(own_run)
-    monkeypatch.setattr(loop_ablation, "tree_is_dirty", lambda: False)
-    monkeypatch.setattr(
-        loop_ablation, "provenance", lambda: {"git_commit": "0" * 40, "dirty": False}
-    )
     assert main(["--seeds", "0"]) == 0
     lines = {line.row: line for line in read_lines(TABLE, tmp_path / "results")}
     assert lines.keys() == some.keys()

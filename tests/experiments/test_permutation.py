@@ -69,6 +69,7 @@ def test_labels_without_meaning_rank_as_chance_and_real_ones_far_above() -> None
     assert real["mrr"] > 0.5 and real["hits@10"] > 0.8
 
 
+@pytest.mark.usefixtures("clean_tree")
 def test_a_row_is_recorded_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,8 +77,6 @@ def test_a_row_is_recorded_once(
         permutation, "measure", lambda config, labels: {"chance_mrr": 0.25, "mrr": 0.5}
     )
     monkeypatch.setattr(permutation, "RESULTS", tmp_path)
-    monkeypatch.setattr(permutation, "tree_is_dirty", lambda: False)
-    monkeypatch.setattr(permutation, "provenance", lambda: {"git_commit": "c" * 40, "dirty": False})
     for _ in range(2):
         assert main(["--seeds", "0"]) == 0
     assert [line.row for line in read_lines(TABLE, tmp_path)] == list(ROWS)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import claims, reproduce, results, tables
-from experiments.results import Line, append, latest, load_ranks, read_lines, rendered
+from experiments import claims, jobs, reproduce, results, tables
+from experiments.results import append, latest, load_ranks, read_lines, rendered
 from relgnn.config import make_config
 from relgnn.data import load
 from relgnn.errors import InputError
@@ -21,14 +21,7 @@ from relgnn.ranking.ranks import Ranks
 from relgnn.ranking.sampled import HITS_10_OF_50
 from relgnn.training import save_json
 from tests.conftest import ROOT
-
-TABLE = "loop_toy"
-LINE = Line(
-    table=TABLE, row="loop", fraction=0.1, seed=0, metrics={"mrr": 0.25, "hits@10": 0.4},
-    expected={}, command="python -m experiments.reproduce", config_sha256="a" * 64,
-    git_commit="c" * 40, dirty=False, split_seed=0, seconds=60.0, peak_memory_mb=900.0,
-    hardware="two cores", versions={"python": "3.11"},
-)  # fmt: skip
+from tests.experiments.lines import LINE, TABLE
 
 
 def test_lines_come_back_as_they_were_written(tmp_path: Path) -> None:
@@ -84,7 +77,7 @@ FACTORS = {"round0": 1.0, "alltext": 0.8, "loop": 0.3, "loop+read": 0.1, "oracle
 
 
 @pytest.fixture
-def fake_runner(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def fake_runner(clean_tree: str) -> Callable[..., None]:
     """Leaves a run folder with made-up ranks in place of training."""
 
     def runner(config: object, folder: Path, resume: bool) -> None:
@@ -100,19 +93,17 @@ def fake_runner(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             rows[row] = metrics_by_stratum(ranks, STRATA)
         save_json(folder / "metrics.json", {"rows": rows, "seconds": 9.0, "peak_memory_mb": 5.0})
 
-    monkeypatch.setattr(reproduce, "tree_is_dirty", lambda: False)
-    monkeypatch.setattr(reproduce, "_differs", lambda commit: False)
     return runner
 
 
-def toy_job(seed: int) -> reproduce.Job:
+def toy_job(seed: int) -> jobs.Job:
     content = {
         "data": {"name": "codex_s", "fraction": 0.1, "split_seed": seed},
         "runtime": {"seed": seed},
         "loop": {"controls": ["alltext", "oracle", "read"]},
         "expected": {"mrr": 0.2, "round0/mrr": 0.9}, "source": "a book",
     }  # fmt: skip
-    return reproduce.Job(TABLE, "rgcn", seed, make_config(content))
+    return jobs.Job(TABLE, "rgcn", seed, make_config(content))
 
 
 @pytest.fixture
@@ -132,11 +123,11 @@ def test_a_run_is_recorded_once(recorded: Path) -> None:
     assert lines[1].expected == {"mrr": 0.2, "source": "a book"}
     assert lines[1].metrics.keys() >= {"mrr", "hits@1", "hits@3", "mrr_feature", "mrr_none"}
     job = toy_job(0)
-    assert not reproduce.missing(job, lines, dirty=False)
-    assert reproduce.missing(toy_job(3), lines, dirty=False)
+    assert not jobs.missing(job, lines, dirty=False)
+    assert jobs.missing(toy_job(3), lines, dirty=False)
     spoiled = [replace(line, dirty=True) for line in lines]
-    assert reproduce.missing(job, spoiled, dirty=False)
-    assert not reproduce.missing(job, spoiled, dirty=True)
+    assert jobs.missing(job, spoiled, dirty=False)
+    assert not jobs.missing(job, spoiled, dirty=True)
 
 
 def test_ranks_are_kept_exactly_and_small(recorded: Path) -> None:
@@ -184,9 +175,8 @@ def test_an_interrupted_run_needs_resume(tmp_path: Path, fake_runner: Callable[.
 
 
 def test_a_dirty_run_leaves_the_ranks_alone(
-    tmp_path: Path, fake_runner: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, fake_runner: Callable[..., None], dirty_tree: str
 ) -> None:
-    monkeypatch.setattr(reproduce, "tree_is_dirty", lambda: True)
     lines = reproduce.execute(toy_job(0), tmp_path / "runs", tmp_path, runner=fake_runner)
     assert all(line.dirty for line in lines)
     assert not (tmp_path / "ranks").exists()
@@ -269,7 +259,7 @@ def test_committed_tables_say_what_the_results_say() -> None:
 
 def test_the_demo_is_the_run_whose_numbers_readme_tells(shared_data: Path) -> None:
     table, fraction, seed = tables.DEMO
-    (job,) = reproduce.jobs(table, [reproduce.PLAIN], [seed])
+    (job,) = jobs.jobs(table, [jobs.PLAIN], [seed])
     demo = demo_config(load(job.config.data.name or ""), fraction, job.config.gnn.kind)
     assert job.config.data.fraction == fraction and demo.sha256() == job.config.sha256()
 
@@ -313,10 +303,10 @@ def test_a_table_says_which_lines_a_gpu_made(tmp_path: Path) -> None:
 
 def test_an_inductive_table_is_held_against_hits_among_drawn_negatives(tmp_path: Path) -> None:
     metrics = metrics_by_stratum(toy_ranks(1, 0))
-    assert HITS_10_OF_50 not in reproduce.line_metrics(metrics)
+    assert HITS_10_OF_50 not in results.line_metrics(metrics)
     metrics["all"]["both"]["pessimistic"][HITS_10_OF_50] = 0.75
-    found = reproduce.line_metrics(metrics)
-    assert found.keys() == {*reproduce.METRICS, HITS_10_OF_50}
+    found = results.line_metrics(metrics)
+    assert found.keys() == {*results.METRICS, HITS_10_OF_50}
     expected: dict[str, float | str] = {HITS_10_OF_50: 0.8}
     line = replace(LINE, table="inductive_toy", row="v1", metrics=found, expected=expected)
     append(line.table, [line], tmp_path)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import triple_classification
-from experiments.reproduce import Job, jobs, run_folder
+from experiments.jobs import Job, jobs, run_folder
 from experiments.results import read_lines
 from experiments.tables import render_table
 from experiments.triple_classification import EXPECTED, main, measure, trained
@@ -93,14 +93,13 @@ def test_a_finished_run_of_the_table_is_taken_and_another_made(
     assert made == [there, own]
 
 
+@pytest.mark.usefixtures("clean_tree")
 def test_a_row_is_recorded_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module = triple_classification
     monkeypatch.setattr(module, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(module, "RESULTS", tmp_path)
-    monkeypatch.setattr(module, "tree_is_dirty", lambda: False)
-    monkeypatch.setattr(module, "provenance", lambda: {"git_commit": "c" * 40, "dirty": False})
     monkeypatch.setattr(module, "measure", lambda *_: {"accuracy": 0.83, "f1_one_threshold": 0.9})
     runner = fake_runner([])
     monkeypatch.setattr(module, "trained", lambda job: trained(job, runner))

@@ -51,13 +51,13 @@ def write_tiny_relations(
     return folder
 
 
-def write_tiny_joint(folder: Path) -> Path:
+def write_tiny_joint(folder: Path, born: str = "born", lives: str = "lives") -> Path:
     """Write sentences that say where one person was born and another lives, and return the folder.
 
     Each has four mentions and two relations; nothing relates the first person to the second town.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "relations.tsv").write_text("born\tborn in\t\nlives\tlives in\t\n")
+    _write_two(folder, born, lives)
     kinds = ("PER", "LOC", "PER", "LOC")
     spans = ([0, 1], [4, 5], [6, 7], [10, 11])
     entities = [{"span": s, "type": kind} for s, kind in zip(spans, kinds, strict=True)]
@@ -67,10 +67,10 @@ def write_tiny_joint(folder: Path) -> Path:
             for shift in shifts:
                 town, other = TOWNS[(i + shift) % 8], PEOPLE[(i + shift + 1) % 8]
                 home, turned = TOWNS[(3 * i + shift) % 8], (i + shift) % 2
-                born, lives = ["was", "born", "in"], ["lives", "now", "in"]
-                first, second = (lives, born) if turned else (born, lives)
+                verbs = (["was", "born", "in"], ["lives", "now", "in"])
+                first, second = verbs[::-1] if turned else verbs
                 tokens = [person, *first, town, "and", other, *second, home, "."]
-                labels = ("lives", "born") if turned else ("born", "lives")
+                labels = (lives, born) if turned else (born, lives)
                 stated = [{"head": 2 * k, "tail": 2 * k + 1, "type": labels[k]} for k in (0, 1)]
                 line = {"tokens": tokens, "entities": entities, "relations": stated}
                 lines.append(json.dumps(line) + "\n")
@@ -78,13 +78,13 @@ def write_tiny_joint(folder: Path) -> Path:
     return folder
 
 
-def write_tiny_documents(folder: Path) -> Path:
+def write_tiny_documents(folder: Path, born: str = "P1", lives: str = "P2") -> Path:
     """Write documents that say where a person was born and lives, and return the folder.
 
     The person is named in both sentences, and each town in one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "relations.tsv").write_text("P1\tborn in\tborn\nP2\tlives in\tlives\n")
+    _write_two(folder, born, lives)
 
     def place(sentence: int, word: int, kind: str) -> dict[str, object]:
         return {"sent_id": sentence, "pos": [word, word + 1], "type": kind}
@@ -93,17 +93,24 @@ def write_tiny_documents(folder: Path) -> Path:
         found = []
         for i, person in enumerate(PEOPLE):
             for shift in shifts:
-                born, home = TOWNS[(i + shift) % 8], TOWNS[(i + shift + 3) % 8]
+                birth, home = TOWNS[(i + shift) % 8], TOWNS[(i + shift + 3) % 8]
                 found.append({
                     "title": person,
-                    "sents": [[person, "was", "born", "in", born, "."],
+                    "sents": [[person, "was", "born", "in", birth, "."],
                               [person, "lives", "now", "in", home, "."]],
                     "vertexSet": [[place(0, 0, "PER"), place(1, 0, "PER")],
                                   [place(0, 4, "LOC")], [place(1, 4, "LOC")]],
-                    "labels": [{"h": 0, "t": 1, "r": "P1"}, {"h": 0, "t": 2, "r": "P2"}],
+                    "labels": [{"h": 0, "t": 1, "r": born}, {"h": 0, "t": 2, "r": lives}],
                 })  # fmt: skip
         (folder / f"{split}_revised.json").write_text(json.dumps(found))
     return folder
+
+
+def _write_two(folder: Path, born: str, lives: str) -> None:
+    """Names of two relations, where no file tells them and others yet."""
+    path = folder / "relations.tsv"
+    if not path.exists():
+        path.write_text(f"{born}\tborn in\tborn\n{lives}\tlives in\tlives\n")
 
 
 def write_tiny(folder: Path) -> Path:

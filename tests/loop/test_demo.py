@@ -12,7 +12,7 @@ from relgnn.data import load, registry
 from relgnn.errors import InputError
 from relgnn.loop import demo
 from relgnn.loop.demo import MARKER, demo_config, run_demo
-from relgnn.training import load_json, save_json, set_quiet
+from relgnn.training import load_json, save_json
 from tests.loop.fake_run import write_fake_run
 
 SMALL = (
@@ -23,12 +23,10 @@ SMALL = (
 
 
 @pytest.fixture(autouse=True)
-def nothing_at_hand(monkeypatch: pytest.MonkeyPatch) -> Any:
+def nothing_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """No data set beside the checkout, and none in RELGNN_DATA."""
     monkeypatch.delenv("RELGNN_DATA", raising=False)
     monkeypatch.setattr(registry, "search_folders", lambda: [Path("/nowhere")])
-    yield
-    set_quiet(False)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from experiments.claims import METRIC
-from experiments.reproduce import PLAIN, table_configs
+from experiments.jobs import PLAIN, table_configs
 from experiments.results import (
     append,
     load_ranks,

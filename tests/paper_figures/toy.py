@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.reproduce import PLAIN
+from experiments.jobs import PLAIN
 from experiments.results import Line, append, ranks_path, save_ranks, save_strata, strata_path
 from relgnn.loop.report import ROWS
 from relgnn.ranking.metrics import write_ranks

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
 
-from relgnn.training.progress import _SCREEN, bar, set_quiet, track
+from relgnn.training.progress import _SCREEN, bar, quiet_bars, track
 
 
 class Terminal(io.StringIO):
@@ -19,12 +18,11 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture()
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     screen = Terminal()
     # sys.stderr itself is set anew by pytest when the test starts
     monkeypatch.setattr("relgnn.training.progress.sys", SimpleNamespace(stderr=screen))
-    yield screen
-    set_quiet(False)
+    return screen
 
 
 def draw() -> None:
@@ -47,9 +45,21 @@ def test_a_terminal_shows_the_words_and_how_far(terminal: Terminal) -> None:
 
 def test_quiet_is_quiet(terminal: Terminal) -> None:
     list(track(range(3), "counting", quiet=True))
-    set_quiet(True)
-    list(track(range(3), "counting"))
+    with quiet_bars():
+        list(track(range(3), "counting"))
     assert terminal.getvalue() == ""
+
+
+def test_quiet_ends_with_its_block(terminal: Terminal) -> None:
+    with pytest.raises(KeyboardInterrupt), quiet_bars():
+        raise KeyboardInterrupt
+    with quiet_bars():
+        with quiet_bars(False):
+            list(track([1], "inside"))
+        list(track([1], "outside"))
+    assert "inside" in terminal.getvalue() and "outside" not in terminal.getvalue()
+    list(track([1], "after"))
+    assert "after" in terminal.getvalue()
 
 
 def test_bars_nest_and_change_their_words(terminal: Terminal) -> None:

@@ -1,0 +1,82 @@
+"""The code behind a line of results: its commit, and whether anything differs from it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.results import ROOT, Line, counted, read_lines
+
+CODE = (
+    "relgnn",
+    "benchmarks",
+    "experiments/*.py",
+    "experiments/configs",
+    "pyproject.toml",
+    "requirements.lock",
+)
+"""What can change a number: uncommitted changes here make a line dirty."""
+
+
+def provenance() -> dict[str, Any]:
+    """The commit that a run begins with, `git_commit`, and whether the code differs, `dirty`."""
+    commit = _git("rev-parse", "HEAD")
+    return {"git_commit": commit or "unknown", "dirty": tree_is_dirty()}
+
+
+def at_end(began: Mapping[str, Any]) -> dict[str, Any]:
+    """The provenance of what has just been measured: dirty if the code was, or is now.
+
+    Args:
+        began: `provenance` before it.
+    """
+    return {**began, "dirty": began["dirty"] or tree_is_dirty()}
+
+
+def tree_is_dirty() -> bool:
+    """Whether code or configurations differ from the commit, or there is no commit."""
+    status = _git("status", "--porcelain", "--", *CODE)
+    return status is None or bool(status)
+
+
+def differs(commit: str) -> bool:
+    """Whether code or configurations differ from those of `commit`."""
+    return tree_is_dirty() or _git("diff", "--quiet", commit, "--", *CODE) is None
+
+
+def warn_if_dirty() -> bool:
+    """Say on standard error that what follows will not count, where the tree is dirty.
+
+    Returns:
+        Whether it is.
+    """
+    dirty = tree_is_dirty()
+    if dirty:
+        print("uncommitted code: these lines will be dirty, and never shown", file=sys.stderr)
+    return dirty
+
+
+def recorded(table: str, root: Path, again: bool) -> list[Line]:
+    """The lines of a table that a program need not make, after `warn_if_dirty`.
+
+    Args:
+        table: its name.
+        root: folder of results.
+        again: whether all are to be made anew, so that none counts.
+    """
+    dirty = warn_if_dirty()
+    return [] if again else counted(read_lines(table, root), dirty)
+
+
+def _git(*arguments: str) -> str | None:
+    """What a git command prints; None where it fails."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=ROOT.parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,107 @@
+"""What a table needs: its configurations, the runs they make, and which are not recorded yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.results import ROOT, Line, counted, latest, ranks_path
+from relgnn.config import AnyConfig, Config, FewShotConfig, load_run_config
+from relgnn.errors import InputError
+
+CONFIGS = ROOT / "configs"
+RUNS = ROOT.parent / "runs" / "experiments"
+SEEDS = (0, 1, 2)
+PLAIN = "rgcn"
+"""The configuration of a loop table whose rows carry no prefix."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One configuration and seed of a table."""
+
+    table: str
+    name: str
+    seed: int
+    config: AnyConfig
+
+    @property
+    def rows(self) -> dict[str, str]:
+        """Row of the run -> row of the table."""
+        if isinstance(self.config, FewShotConfig):
+            rows = self.config.few_shot.rows
+            return {row: self.name if row == "final" else f"{self.name}/{row}" for row in rows}
+        loop = self.config.loop if isinstance(self.config, Config) else None
+        if loop is None:
+            return {"final": self.name}
+        controls = [name for name in loop.controls if name != "read"]
+        reading = ["round0+read", "loop+read"] if "read" in loop.controls else []
+        prefix = "" if self.name == PLAIN else f"{self.name}/"
+        return {row: prefix + row for row in ("round0", "loop", *controls, *reading)}
+
+
+def table_configs(table: str) -> dict[str, Path]:
+    """Configurations of a table by name.
+
+    Raises:
+        InputError: there is no such table.
+    """
+    found = {path.stem: path for path in sorted((CONFIGS / table).glob("*.yaml"))}
+    if not found:
+        known = ", ".join(sorted(path.name for path in CONFIGS.iterdir() if path.is_dir()))
+        raise InputError(f"{table!r} is no table with configurations; known are {known}")
+    return found
+
+
+def jobs(
+    table: str,
+    rows: Sequence[str] = (),
+    seeds: Sequence[int] = SEEDS,
+    overrides: Sequence[str] = (),
+) -> list[Job]:
+    """What a table needs, seed by seed.
+
+    Args:
+        table: its name.
+        rows: names of configurations, or rows that they make; all where empty.
+        seeds: each is both the run's seed and the draw of the fraction.
+        overrides: `key.sub=value` changes of every configuration.
+
+    Raises:
+        InputError: a row is unknown.
+    """
+    found = [
+        Job(table, name, seed, load_run_config(
+            path, [*overrides, f"runtime.seed={seed}", f"data.split_seed={seed}"]
+        ))
+        for seed in seeds
+        for name, path in table_configs(table).items()
+    ]  # fmt: skip
+    known = {one for job in found for one in (job.name, *job.rows.values())}
+    for row in rows:
+        if row not in known:
+            raise InputError(f"--rows {row}: not in {table}; known are {', '.join(sorted(known))}")
+    return [job for job in found if not rows or {job.name, *job.rows.values()} & set(rows)]
+
+
+def missing(job: Job, lines: Sequence[Line], dirty: bool) -> bool:
+    """Whether the job is not recorded yet; a dirty line counts only in a dirty tree.
+
+    All rows of a run are recorded at once, and a loop that kept round 0 has none that read.
+    """
+    known = latest(counted(lines, dirty))
+    fraction, sha = job.config.data.fraction, job.config.sha256()
+    return not any((job.table, row, fraction, job.seed, sha) in known for row in job.rows.values())
+
+
+def run_folder(job: Job, runs: Path = RUNS) -> Path:
+    """Where a job runs."""
+    name = ranks_path(job.table, job.name, job.config.data.fraction, job.seed).stem
+    return runs / job.table / name
+
+
+def is_run_of(folder: Path, config: AnyConfig) -> bool:
+    """Whether a folder holds a run of this configuration, finished or not."""
+    path = folder / "config.yaml"
+    return path.exists() and load_run_config(path).sha256() == config.sha256()
