@@ -18,6 +18,7 @@ from relgnn.errors import InputError, MachineError
 from relgnn.ranking.metrics import read_ranks
 from relgnn.ranking.ranks import SIDES
 from relgnn.ranking.sampled import HITS_10_OF_50
+from relgnn.ranking.strata import UNSEEN_RELATION
 from relgnn.training import atomic_file
 
 ROOT = Path(__file__).resolve().parent
@@ -174,7 +175,7 @@ def line_metrics(test: dict[str, Any]) -> dict[str, float]:
     against = test["all"]["both"].get("pessimistic", {})
     if HITS_10_OF_50 in against:
         found[HITS_10_OF_50] = against[HITS_10_OF_50]
-    for stratum in STRATA:
+    for stratum in (*STRATA, UNSEEN_RELATION):
         if stratum in test:
             found[f"mrr_{stratum}"] = test[stratum]["both"]["realistic"]["mrr"]
     return found

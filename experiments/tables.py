@@ -45,6 +45,7 @@ COLUMNS = {
     "mrr_feature": "MRR feature",
     "mrr_corpus": "MRR corpus",
     "mrr_none": "MRR none",
+    "mrr_unseen_relation": "MRR, relations never seen",
     "hits@1": "Hits@1",
     "hits@3": "Hits@3",
     "hits@10": "Hits@10",

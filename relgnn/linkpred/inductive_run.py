@@ -29,7 +29,7 @@ from relgnn.linkpred.pagerank import PageRank
 from relgnn.ranking.metrics import metrics_by_stratum, write_ranks
 from relgnn.ranking.ranks import FilterIndex, Ranks, ScoreTails, concatenate, evaluate_ranks
 from relgnn.ranking.sampled import HITS_10_OF_50, sampled_hits
-from relgnn.ranking.strata import stratum_masks
+from relgnn.ranking.strata import UNSEEN_RELATION, stratum_masks
 from relgnn.runtime import Runtime, cache_home
 from relgnn.text.encoder import TextEncoder
 from relgnn.training import (
@@ -144,25 +144,26 @@ def load_inductive(config: InductiveConfig) -> InductiveData:
                 f"{UNSEEN} at its end"
             )
     by_text = config.text is not None and config.text.relations
-    return InductiveData(trained, with_relations_of(trained, unseen, by_text))
+    blind = config.inductive.method == "pagerank"
+    return InductiveData(trained, with_relations_of(trained, unseen, by_text or blind))
 
 
 def with_relations_of(
-    trained: KnowledgeGraph, unseen: KnowledgeGraph, by_text: bool = False
+    trained: KnowledgeGraph, unseen: KnowledgeGraph, keep: bool = False
 ) -> KnowledgeGraph:
     """A graph whose triples have the relation ids of another.
 
     Args:
         trained: has R relations.
         unseen: the graph that is renumbered.
-        by_text: relations that `trained` lacks are kept, with ids from R.
+        keep: relations that `trained` lacks stay, with ids from R.
 
     Raises:
         InputError: it has a relation that the other lacks, and it is not kept.
     """
     number = {relation: place for place, relation in enumerate(trained.relations)}
     lacking = [at for at, relation in enumerate(unseen.relations) if relation not in number]
-    if lacking and not by_text:
+    if lacking and not keep:
         raise InputError(
             f"{unseen.name}: relation {unseen.relations[lacking[0]]!r} is not in {trained.name}, "
             "and only relations that were trained on can be asked; leave its triples out, or set "
@@ -265,7 +266,7 @@ def _evaluate(
     graph = data.of(split)
     score = rankers(graph)
     masks = stratum_masks(graph, split)
-    masks["unseen_relation"] = getattr(graph, split)[:, 1] >= data.trained.num_relations
+    masks[UNSEEN_RELATION] = getattr(graph, split)[:, 1] >= data.trained.num_relations
 
     def ranks(known: np.ndarray) -> dict[str, Ranks]:
         index = FilterIndex.build(known, graph.num_relations)

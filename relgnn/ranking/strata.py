@@ -6,6 +6,9 @@ import numpy as np
 
 from relgnn.data import STRATA, KnowledgeGraph
 
+UNSEEN_RELATION = "unseen_relation"
+"""The stratum of triples whose relation was not trained on."""
+
 
 def stratum_masks(graph: KnowledgeGraph, split: str) -> dict[str, np.ndarray]:
     """Which triples of a split are in each stratum, bool [M] by name.

@@ -192,6 +192,9 @@ def test_a_relation_never_seen_is_asked_through_its_text(
     assert metrics["test"]["unseen_relation"]["both"]["realistic"]["mrr"] > 0.8
     assert "unseen_relation" not in metrics["valid"]
     assert evaluate_inductive(tmp_path / "run", "test")[2] == metrics["test"]
+    # what does not look at relations needs no text to ask by a new one
+    near = run_any(config_of(folder, "inductive.method=pagerank"), tmp_path / "near")
+    assert near["test"]["unseen_relation"]["both"]["realistic"]["mrr"] < 0.5
 
 
 def write_twins(folder: Path, words: range) -> None:
