@@ -66,7 +66,9 @@ class Scorer:
 
     def _log_probability(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
         # Each query once, however many of its answers are asked for.
-        queries, which = torch.unique(torch.stack([head, relation], 1), dim=0, return_inverse=True)
+        size = len(self.relations)
+        keys, which = torch.unique(head * size + relation, return_inverse=True)
+        queries = torch.stack([keys // size, keys % size], 1)
         order = which.argsort(stable=True)
         starts = torch.arange(0, len(queries) + QUERY_BATCH, QUERY_BATCH)
         bounds = torch.searchsorted(which[order], starts)

@@ -1,0 +1,168 @@
+"""Processes: a worker that is killed loses nothing that it acknowledged, and is replaced."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from relgnn.errors import InputError, MachineError
+from relgnn.loop.ledger import Ledger
+from relgnn.serving import share
+from relgnn.serving.metrics import SHARED, forget_dead
+from relgnn.serving.settings import Settings
+from relgnn.serving.workers import Factory, counted_together, listening, serve, server_config
+from tests.answers import Call, require_one_line
+from tests.conftest import ROOT
+
+
+def ask(port: int, method: str, path: str, body: object = None) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        headers = {"content-type": "application/json"}
+        connection.request(method, path, json.dumps(body) if body else None, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+@contextmanager
+def running(run: Path, workers: int) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """`relgnn serve` on a free port, ready."""
+    command = [
+        sys.executable, "-m", "relgnn", "serve", str(run), "--port", "0", "--workers", str(workers)
+    ]  # fmt: skip
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        line = json.loads(process.stderr.readline())
+        assert line["event"] == "listening" and line["workers"] == workers
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        try:
+            yield process, line["port"]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+
+
+def serving(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Workers: children that run our server, not multiprocessing's own helper."""
+    children = psutil.Process(process.pid).children()
+    return [one for one in children if "spawn_main" in " ".join(one.cmdline())]
+
+
+def test_no_acknowledged_verdict_is_lost_with_a_worker(own_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(own_run, tmp_path / "run"))
+    acknowledged: list[str] = []
+    enough, stop = threading.Event(), threading.Event()
+
+    def tell(asker: int, port: int) -> None:
+        for number in range(10_000):
+            if stop.is_set():
+                return
+            reason = f"asker {asker} says {number}"
+            body = {"head": "e1", "relation": "born", "tail": "e20", "verdict": "accept"}
+            try:
+                status, _ = ask(port, "POST", "/v1/feedback", body | {"reason": reason})
+            except (OSError, http.client.HTTPException):
+                continue  # the worker died under it: nobody was told that it is recorded
+            if status == 200:
+                acknowledged.append(reason)
+            if len(acknowledged) > 30:
+                enough.set()
+
+    with running(run, workers=2) as (process, port):
+        assert ask(port, "GET", "/readyz")[0] == 200
+        askers = [threading.Thread(target=tell, args=(i, port)) for i in range(4)]
+        for one in askers:
+            one.start()
+        assert enough.wait(60)
+        workers = serving(process)
+        assert len(workers) == 2
+        os.kill(workers[0].pid, signal.SIGKILL)
+        before = len(acknowledged)
+        while len(acknowledged) < before + 10:
+            assert process.poll() is None
+        stop.set()
+        for one in askers:
+            one.join()
+        kept = [line["reason"] for line in Ledger(run / "ledger").verdicts()]
+        assert set(acknowledged) <= set(kept)
+        assert ask(port, "GET", "/readyz")[0] == 200
+        text = ask(port, "GET", "/metrics")[1].decode()
+        assert "relgnn_verdicts_total" in text
+    assert Ledger(run / "ledger").verdicts()[-1]["verdict"] == "accept"
+
+
+def test_what_cannot_be_served_is_one_line(call: Call, own_run: Path, tmp_path: Path) -> None:
+    require_one_line(call("serve", tmp_path), 2, "is no run folder")
+    require_one_line(call("serve", own_run, "--host", "0.0.0.0"), 2, "give --keys FILE")
+    none = tmp_path / "keys.json"
+    require_one_line(call("serve", own_run, "--keys", none), 2, "holds no key")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        require_one_line(call("serve", own_run, "--port", port), 3, "cannot listen there")
+
+
+def test_a_worker_that_cannot_begin_ends_its_parent(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        Factory(Settings(run=tmp_path))()
+    with pytest.raises(SystemExit) as left:
+        Factory(Settings(run=tmp_path, workers=2))()
+    assert left.value.code == 3
+
+
+def test_settings_reach_the_server(own_run: Path) -> None:
+    config = server_config(Settings(run=own_run, workers=3, drain_s=7))
+    assert (config.workers, config.timeout_graceful_shutdown, config.access_log) == (3, 7, False)
+    with (
+        pytest.raises(MachineError, match="cannot listen there"),
+        listening(Settings(run=own_run, host="203.0.113.1")),
+    ):
+        pass
+    with pytest.raises(InputError, match="give --keys FILE"):
+        serve(Settings(run=own_run, host="203.0.113.1"))
+    assert Settings(run=own_run, rate=10, burst=3, workers=4).rate_here == 2.5
+    assert Settings(run=own_run, rate=10, burst=3, workers=4).burst_here == 1
+
+
+def test_workers_count_together_and_the_dead_are_forgotten(own_run: Path) -> None:
+    with counted_together(Settings(run=own_run)):
+        assert SHARED not in os.environ
+    with counted_together(Settings(run=own_run, workers=2)):
+        folder = Path(os.environ[SHARED])
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        for pid in (os.getpid(), gone.pid):
+            (folder / f"gauge_livesum_{pid}.db").touch()
+        forget_dead(folder)
+        assert [path.name for path in folder.iterdir()] == [f"gauge_livesum_{os.getpid()}.db"]
+    assert not folder.exists()
+
+
+def test_vectors_are_written_once_and_not_into_the_run(
+    own_run: Path, vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert own_run not in vectors.parents and vectors.is_file()
+    monkeypatch.setattr(share, "open_run", lambda run: pytest.fail("the file is there already"))
+    assert share.shared_vectors(own_run) == vectors
+    other = Path(shutil.copytree(own_run, tmp_path / "run"))
+    assert share.shared_vectors(other) == vectors
+    with (other / "environment.json").open("a") as file:
+        file.write(" ")
+    monkeypatch.undo()
+    assert share.shared_vectors(other) != vectors
