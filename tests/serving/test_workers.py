@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,8 +41,8 @@ def ask(port: int, method: str, path: str, body: object = None) -> tuple[int, by
 
 
 @contextmanager
-def running(run: Path, workers: int) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """`relgnn serve` on a free port, ready."""
+def running(run: Path, workers: int, ends: int = 0) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """`relgnn serve` on a free port; stopped afterwards, if it is not gone by then."""
     command = [
         sys.executable, "-m", "relgnn", "serve", str(run), "--port", "0", "--workers", str(workers)
     ]  # fmt: skip
@@ -54,7 +55,7 @@ def running(run: Path, workers: int) -> Iterator[tuple[subprocess.Popen[str], in
             yield process, line["port"]
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0
+            assert process.wait(300) == ends
 
 
 def serving(process: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -63,47 +64,73 @@ def serving(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return [one for one in children if "spawn_main" in " ".join(one.cmdline())]
 
 
-def test_no_acknowledged_verdict_is_lost_with_a_worker(own_run: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(own_run, tmp_path / "run"))
-    acknowledged: list[str] = []
-    enough, stop = threading.Event(), threading.Event()
+class Askers:
+    """Threads that give feedback until told to stop, and what was acknowledged to them."""
 
-    def tell(asker: int, port: int) -> None:
-        for number in range(10_000):
-            if stop.is_set():
-                return
-            reason = f"asker {asker} says {number}"
-            body = {"head": "e1", "relation": "born", "tail": "e20", "verdict": "accept"}
+    def __init__(self, port: int) -> None:
+        self.port, self.stop = port, threading.Event()
+        self.acknowledged: list[str] = []
+        self.changed = threading.Condition()
+        self.threads = [threading.Thread(target=self._tell, args=(i,)) for i in range(4)]
+        for one in self.threads:
+            one.start()
+
+    def _tell(self, asker: int) -> None:
+        said = {"head": "e1", "relation": "born", "tail": "e20", "verdict": "accept"}
+        number = 0
+        while not self.stop.is_set():
+            reason = f"asker {asker} says {(number := number + 1)}"
             try:
-                status, _ = ask(port, "POST", "/v1/feedback", body | {"reason": reason})
+                status, _ = ask(self.port, "POST", "/v1/feedback", said | {"reason": reason})
             except (OSError, http.client.HTTPException):
                 continue  # the worker died under it: nobody was told that it is recorded
             if status == 200:
-                acknowledged.append(reason)
-            if len(acknowledged) > 30:
-                enough.set()
+                with self.changed:
+                    self.acknowledged.append(reason)
+                    self.changed.notify()
 
-    with running(run, workers=2) as (process, port):
+    def wait_for(self, count: int) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.acknowledged) >= count, 120)
+
+    def end(self, run: Path) -> None:
+        """Stop; everything that was acknowledged is in the ledger, whole, and once."""
+        self.stop.set()
+        for one in self.threads:
+            one.join()
+        kept = Counter(line["reason"] for line in Ledger(run / "ledger").verdicts())
+        assert all(kept[reason] == 1 for reason in self.acknowledged)
+
+
+def test_no_acknowledged_verdict_is_lost_with_a_killed_process(
+    own_run: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(own_run, tmp_path / "run"))
+    with running(run, workers=1, ends=-signal.SIGKILL) as (process, port):
         assert ask(port, "GET", "/readyz")[0] == 200
-        askers = [threading.Thread(target=tell, args=(i, port)) for i in range(4)]
-        for one in askers:
-            one.start()
-        assert enough.wait(60)
+        askers = Askers(port)
+        askers.wait_for(40)
+        process.kill()
+        askers.end(run)
+    Ledger(run / "ledger").add_verdict("e1", "born", "e21", "reject", by="later")
+    assert Ledger(run / "ledger").verdicts()[-1]["by"] == "later"
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_replaced_and_loses_nothing(own_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(own_run, tmp_path / "run"))
+    with running(run, workers=2) as (process, port):
+        askers = Askers(port)
+        askers.wait_for(40)
         workers = serving(process)
         assert len(workers) == 2
-        os.kill(workers[0].pid, signal.SIGKILL)
-        before = len(acknowledged)
-        while len(acknowledged) < before + 10:
+        workers[0].kill()
+        askers.wait_for(len(askers.acknowledged) + 20)
+        while workers[0].is_running() or len(serving(process)) < 2:
             assert process.poll() is None
-        stop.set()
-        for one in askers:
-            one.join()
-        kept = [line["reason"] for line in Ledger(run / "ledger").verdicts()]
-        assert set(acknowledged) <= set(kept)
+        askers.end(run)
         assert ask(port, "GET", "/readyz")[0] == 200
-        text = ask(port, "GET", "/metrics")[1].decode()
-        assert "relgnn_verdicts_total" in text
-    assert Ledger(run / "ledger").verdicts()[-1]["verdict"] == "accept"
+        assert "relgnn_verdicts_total" in ask(port, "GET", "/metrics")[1].decode()
 
 
 def test_what_cannot_be_served_is_one_line(call: Call, own_run: Path, tmp_path: Path) -> None:
