@@ -50,11 +50,13 @@ class Outcome:
         seconds: from the first arrival to the last answer.
         latency_s: of each request, from when it was due, by status; 0 is a broken connection.
         memory_mb: of the service's processes when it was over.
+        cpu_s: processor time that they took.
     """
 
     seconds: float = 0.0
     latency_s: dict[int, list[float]] = field(default_factory=dict)
     memory_mb: float = 0.0
+    cpu_s: float = 0.0
 
     def add(self, status: int, latency_s: float) -> None:
         """Count an answer."""
@@ -167,8 +169,17 @@ def _port(lines: IO[str]) -> int:
 
 def memory_mb(process: psutil.Process) -> float:
     """Memory that the processes have for themselves, and their share of what they have together."""
-    family = [process, *process.children(recursive=True)]
-    return sum(one.memory_full_info().pss for one in family) / 2**20
+    return sum(one.memory_full_info().pss for one in family(process)) / 2**20
+
+
+def processor_s(process: psutil.Process) -> float:
+    """Processor time that the processes have taken so far."""
+    return sum(sum(one.cpu_times()[:2]) for one in family(process))
+
+
+def family(process: psutil.Process) -> list[psutil.Process]:
+    """A process and all below it."""
+    return [process, *process.children(recursive=True)]
 
 
 def run_load(
@@ -176,10 +187,10 @@ def run_load(
     connections: int, name: str,
 ) -> Outcome:  # fmt: skip
     """Load at one rate, and the memory after it."""
-    outcome = Outcome()
+    outcome, before_s = Outcome(), processor_s(process)
     due = arrivals(rate, seconds, rng(f"arrivals of {name}", 0))
     asyncio.run(load(port, bodies, due, connections, outcome))
-    outcome.memory_mb = memory_mb(process)
+    outcome.memory_mb, outcome.cpu_s = memory_mb(process), processor_s(process) - before_s
     return outcome
 
 
@@ -196,6 +207,7 @@ def row_of(name: str, rate: float, outcome: Outcome, before_mb: float) -> Row:
         "answered_s": statuses[200] / outcome.seconds,
         **outcome.quantiles(),
         "requests": statuses.total(),
+        "cpu_s": outcome.cpu_s / statuses.total(),
         "busy": statuses[429],
         "failed": statuses.total() - statuses[200] - statuses[429],
     }
@@ -207,6 +219,7 @@ def told(row: Row) -> str:
     return (
         f"{row['row']}: asked {row['asked_s']:.0f}/s, answered {row['answered_s']:.0f}/s, {times}; "
         f"{row['requests']} requests, {row['busy']} told 429, {row['failed']} failed; "
+        f"{1000 * row['cpu_s']:.2f} ms of processor time each; "
         f"{row['ours_mb']:.0f} MB, {row['grown_mb']:+.1f} MB"
     )
 

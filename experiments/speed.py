@@ -34,6 +34,7 @@ SERVED = {
     "p50_s": "p50, s",
     "p95_s": "p95, s",
     "p99_s": "p99, s",
+    "cpu_s": "processor, s each",
     "busy": "told to come again",
     "failed": "failed",
     "ours_mb": "MB",

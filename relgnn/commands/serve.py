@@ -46,7 +46,7 @@ def serve(
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for a request.")] = 10.0,
     queue: Annotated[
         int, typer.Option(min=1, help="Predictions that may wait in a worker; more are told 429.")
-    ] = 48,
+    ] = 32,
     cors: Annotated[
         list[str] | None,
         typer.Option(help="An origin whose pages may ask; may be given several times."),

@@ -60,7 +60,7 @@ def create_app(settings: Settings) -> ASGIApp:
     app.include_router(routes(service))
     _add_operations(app, service, metrics)
     _describe_keys(app)
-    edge: ASGIApp = Edge(app, settings, metrics)
+    edge: ASGIApp = Edge(app, settings, metrics, service.lane_of)
     if settings.cors:
         edge = CORSMiddleware(
             edge, allow_origins=settings.cors, allow_methods=["GET", "POST"],

@@ -59,6 +59,11 @@ class Lane(Generic[Job, Result]):
         """Whether jobs are worked off."""
         return self._thread.is_alive() and not self._closed
 
+    @property
+    def full(self) -> bool:
+        """Whether a further job would be refused."""
+        return len(self._jobs) >= self.depth
+
     def __len__(self) -> int:
         """How many jobs wait."""
         return len(self._jobs)
@@ -75,7 +80,7 @@ class Lane(Generic[Job, Result]):
         with self._changed:
             if self._closed:
                 raise Closed
-            if len(self._jobs) >= self.depth:
+            if self.full:
                 raise Busy
             self._jobs.append((job, future, loop))
             self._changed.notify()

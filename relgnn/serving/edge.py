@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from relgnn.errors import RelgnnError
 from relgnn.serving import keys
-from relgnn.serving.batching import Busy, Closed
+from relgnn.serving.batching import Busy, Closed, Lane
 from relgnn.serving.limits import Buckets
 from relgnn.serving.logs import event, place_of
 from relgnn.serving.metrics import Metrics
@@ -91,10 +91,18 @@ class Edge:
         app: understands requests.
         settings: limits.
         metrics: counts.
+        lanes: of paths whose requests wait in one. Where it is full, a request is refused before
+            anybody takes the time to understand it.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
-        self.app, self.settings, self.metrics = app, settings, metrics
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        metrics: Metrics,
+        lanes: Mapping[str, Lane[Any, Any]],
+    ) -> None:
+        self.app, self.settings, self.metrics, self.lanes = app, settings, metrics, lanes
         self.keys = None if settings.keys is None else keys.require_keys(settings.keys)
         self.buckets = Buckets(settings.rate_here, settings.burst_here)
         self.busy, self._measured = 0, 0.0
@@ -131,6 +139,9 @@ class Edge:
                 raise too_many("rate", wait)
             if self.busy > self.settings.in_flight:
                 raise too_many("in_flight")
+            lane = self.lanes.get(scope["path"])
+            if lane is not None and lane.full:
+                raise Busy
         async with asyncio.timeout(self.settings.timeout_s):
             body = await self._body(scope, receive)
             await self.app(scope, _again(body, receive), answer.send)

@@ -70,6 +70,12 @@ class Service:
         return self.quick, self.slow, self.writer
 
     @property
+    def lane_of(self) -> dict[str, Lane[Any, Any]]:
+        """The lane that a path's requests wait in."""
+        quick = dict.fromkeys(("/v1/predict", "/v1/score", "/v1/explain"), self.quick)
+        return quick | {"/v1/extract": self.slow, "/v1/feedback": self.writer}
+
+    @property
     def ready(self) -> bool:
         """Whether requests are worked off."""
         return all(lane.alive for lane in self.lanes)

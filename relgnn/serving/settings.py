@@ -39,7 +39,7 @@ class Settings(BaseModel):
     workers: int = Field(1, ge=1)
     threads: int = Field(1, ge=1)
     batch: int = Field(32, ge=1)
-    queue: int = Field(48, ge=1)
+    queue: int = Field(32, ge=1)
     slow_queue: int = Field(8, ge=1)
     timeout_s: float = Field(10.0, gt=0)
     drain_s: float = Field(20.0, ge=0)

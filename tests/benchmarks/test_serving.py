@@ -83,7 +83,7 @@ def test_bodies_are_questions_of_the_run(own_run: Path) -> None:
 
 
 def test_rows_are_recorded_and_rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    outcome = serving.Outcome(2.0, {200: [0.01, 0.03], 429: [0.001]}, 512.0)
+    outcome = serving.Outcome(2.0, {200: [0.01, 0.03], 429: [0.001]}, 512.0, 0.006)
     row = serving.row_of("overload", 800.0, outcome, before_mb=500.0)
     assert "800/s" in serving.told(row) and "p99 29.8 ms" in serving.told(row)
     kept: list[results.Line] = []
@@ -92,4 +92,4 @@ def test_rows_are_recorded_and_rendered(tmp_path: Path, monkeypatch: pytest.Monk
     results.append("speed", kept, tmp_path)
     text = render_speed(results.read_lines("speed", tmp_path))
     assert "| `serving_overload` | 800.0 | 1.000 | 0.020 |" in text
-    assert "| 1 | 0 | 512 | 12 |" in text and "benchmarks.serving RUN" in text
+    assert "| 0.002 | 1 | 0 | 512 | 12 |" in text and "benchmarks.serving RUN" in text

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from httpx import Response
@@ -235,3 +236,11 @@ def test_a_run_without_a_loop_takes_no_texts_and_no_feedback(
         assert client.post("/v1/feedback", json=VERDICT).status_code == 422
         facts = client.get("/v1/run").json()
         assert (facts["reads_texts"], facts["takes_feedback"]) == (False, False)
+
+
+def test_every_path_that_waits_is_known_by_its_lane(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    lanes = Service.lane_of.fget  # type: ignore[attr-defined]
+    known = lanes(SimpleNamespace(quick=1, slow=2, writer=3))
+    assert known.keys() <= paths.keys()
+    assert {path for path in paths if "post" in paths[path]} <= known.keys()
