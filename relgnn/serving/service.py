@@ -50,6 +50,8 @@ class Service:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
         self.run = open_run(settings.run, settings.vectors)
+        # what strangers send is not kept, not even as vectors
+        self.run.world.encoder.cache = None
         torch.set_num_threads(settings.threads)
         self.graph = self.run.graph
         self.names = NameSearch(self.graph.entities, self.graph.entity_names)

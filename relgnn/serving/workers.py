@@ -39,7 +39,9 @@ class Factory:
         """The application, or the end of a process that cannot make it."""
         log_lines()
         from relgnn.serving.app import create_app
+        from relgnn.training import set_quiet
 
+        set_quiet(True)  # a progress bar is no line of JSON
         try:
             return create_app(self.settings)
         except RelgnnError as error:

@@ -73,6 +73,17 @@ def test_texts_are_read_as_the_command_reads_them(
     assert client.post("/v1/extract", json={"text": " "}).status_code == 422
 
 
+def test_nothing_of_a_text_is_kept(client: TestClient, own_cache: Path, served_run: Path) -> None:
+    def files() -> dict[Path, int]:
+        found = (path for folder in (own_cache, served_run) for path in folder.rglob("*"))
+        return {path: path.stat().st_size for path in found}
+
+    before = files()
+    text = "Ada Abel once lived in Genoa, as nobody but Gus Gray knows."
+    assert client.post("/v1/extract", json={"text": text, "at_least": 0}).json()["triples"]
+    assert files() == before
+
+
 def test_feedback_is_a_verdict_without_personal_data(
     client: TestClient, served_run: Path, call: Call
 ) -> None:

@@ -50,12 +50,16 @@ def running(run: Path, workers: int, ends: int = 0) -> Iterator[tuple[subprocess
         assert process.stderr is not None
         line = json.loads(process.stderr.readline())
         assert line["event"] == "listening" and line["workers"] == workers
-        threading.Thread(target=process.stderr.read, daemon=True).start()
+        lines: list[str] = []
+        reader = threading.Thread(target=lambda: lines.extend(process.stderr or ()))
+        reader.start()
         try:
             yield process, line["port"]
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(300) == ends
+            reader.join()
+        assert all(json.loads(one)["level"] != "error" for one in lines)
 
 
 def serving(process: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -108,6 +112,8 @@ def test_no_acknowledged_verdict_is_lost_with_a_killed_process(
     run = Path(shutil.copytree(own_run, tmp_path / "run"))
     with running(run, workers=1, ends=-signal.SIGKILL) as (process, port):
         assert ask(port, "GET", "/readyz")[0] == 200
+        text = {"text": "Ada Abel lives in Genoa."}
+        assert ask(port, "POST", "/v1/extract", text)[0] == 200
         askers = Askers(port)
         askers.wait_for(40)
         process.kill()
