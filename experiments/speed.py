@@ -28,6 +28,18 @@ LINKED = {
     "candidates_s": "candidates a second",
     "ours_mb": "peak, MB",
 }
+SERVED = {
+    "asked_s": "asked a second",
+    "answered_s": "answered a second",
+    "p50_s": "p50, s",
+    "p95_s": "p95, s",
+    "p99_s": "p99, s",
+    "cpu_s": "processor, s each",
+    "busy": "told to come again",
+    "failed": "failed",
+    "ours_mb": "MB",
+    "grown_mb": "MB grown",
+}
 EXPONENTS = {
     "exponent_build_s": "build",
     "exponent_forward_s": "full forward",
@@ -37,10 +49,12 @@ EXPONENTS = {
 
 
 def render_speed(lines: Sequence[Line]) -> str:
-    """Markdown of the clean lines of the table `speed`: comparisons, growth with size, linking."""
+    """Markdown of the clean lines of the table `speed`: comparisons, size, linking, serving."""
     compared = [line for line in lines if line.peer]
     linked = [line for line in lines if line.row.startswith("linking_")]
-    scaled = sorted((x for x in lines if not x.peer and x not in linked), key=_size)
+    served = [line for line in lines if line.row.startswith("serving_")]
+    others = [line for line in lines if not line.peer and line not in (*linked, *served)]
+    scaled = sorted(others, key=_size)
     parts = []
     if compared:
         titles = ["row", "peer", *COMPARED.values()]
@@ -62,6 +76,9 @@ def render_speed(lines: Sequence[Line]) -> str:
                 f"{one['recall']:.1%} are candidate pairs; of all {one['given']:,.0f}, "
                 f"{one['reached']:.1%}."
             )
+    if served:
+        rows = [[f"`{x.row}`", *_cells(x.metrics, SERVED)] for x in served]
+        parts.append(markdown_table(["row", *SERVED.values()], rows, words=1))
     commands = sorted({f"`{line.command}`" for line in lines})
     commits = sorted({line.git_commit[:10] for line in lines})
     machines = sorted({line.hardware for line in lines})
@@ -80,7 +97,7 @@ def _cells(metrics: Mapping[str, float], columns: Mapping[str, str]) -> list[str
 def _cell(name: str, value: float | None) -> str:
     if value is None:
         return "–"
-    if name.endswith("_mb"):
+    if name.endswith("_mb") or name in ("busy", "failed"):
         return f"{value:,.0f}"
     if name == "ratio":
         return f"{value:,.1f}×"

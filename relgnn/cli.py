@@ -15,7 +15,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import typer
 
 from relgnn import __version__
-from relgnn.commands import ask, attack, data, ledger, rules, search, train
+from relgnn.commands import ask, attack, data, ledger, rules, search, serve, train
 from relgnn.commands.console import SETTINGS
 from relgnn.errors import MachineError, RelgnnError
 
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(serve.keys, name="serve-key")
 app.command(epilog="Example: relgnn demo --fraction 0.1 --gnn compgcn")(train.demo)
 app.command(epilog="Example: relgnn run own.yaml train.epochs=50 --out runs/own")(train.run)
 app.command(epilog="Example: relgnn evaluate runs/own --ranks ranks.tsv")(train.evaluate)
@@ -44,6 +45,7 @@ app.command(epilog="Example: relgnn rules runs/rules --relation P106 --limit 10"
 app.command(epilog='Example: relgnn extract runs/own "Ada Lovelace was born in London."')(
     ask.extract
 )
+app.command(epilog="Example: relgnn serve runs/own --keys keys.json --workers 2")(serve.serve)
 
 
 def _version(asked: bool) -> None:

@@ -46,15 +46,13 @@ def score(
     stands against a random one of its kind, and is empty for a run without valid triples.
     """
     start_quietly()
+    from relgnn.loop.asked import score_rows
     from relgnn.loop.opened import open_run
 
     written = read_triples(triples)
     opened = open_run(run)
-    rows = opened.score(resolve(opened.graph, triples, written))
-    results = [
-        {**dict(zip(COLUMNS, cells, strict=True)), "score": value, "probability": p}
-        for (_, cells), (value, p) in zip(written, rows, strict=True)
-    ]
+    scores = opened.score(resolve(opened.graph, triples, written))
+    results = score_rows(scores, [cells for _, cells in written])
     if out is not None:
         from relgnn.training import atomic_file
 
@@ -82,16 +80,11 @@ def predict(
     if is_rules_run(run):
         predict_by_rules(run, relation, head, tail, k, as_json)
         return
-    from relgnn.data.lookup import find_entity, find_relation
+    from relgnn.loop.asked import written_query
     from relgnn.loop.opened import open_run
 
     opened = open_run(run)
-    answers = opened.predict(
-        find_relation(opened.graph, relation),
-        head=find_entity(opened.graph, head) if head is not None else None,
-        tail=find_entity(opened.graph, tail) if tail is not None else None,
-        k=k,
-    )
+    [answers] = opened.predict_all([written_query(opened.graph, relation, head, tail, k)])
     if as_json:
         print_json([asdict(answer) for answer in answers])
         return
@@ -159,20 +152,20 @@ def extract(
             "--head, --tail and --file"
         )
     from relgnn.data.lookup import find_entity
+    from relgnn.loop.asked import least_probability, stated
     from relgnn.loop.opened import open_run
 
     opened = open_run(run)
     subject = find_entity(opened.graph, about) if about is not None else None
-    loop = opened.world.config.loop
-    least = at_least if at_least is not None or loop is None else loop.min_probability
-    found = [e for e in opened.extract(content, subject) if e.probability >= (least or 0)]
+    found = stated(opened, content, subject, at_least)
     if as_json:
         print_json([asdict(one) for one in found])
         return
     for one in found:
         print(_extraction(one, content))
     if not found:
-        note(f"no triple with a probability of {least or 0:g} or more; see --at-least")
+        least = least_probability(opened, at_least)
+        note(f"no triple with a probability of {least:g} or more; see --at-least")
 
 
 def read_text(given: str) -> str:
@@ -220,19 +213,9 @@ def resolve(
     Raises:
         InputError: an id or name is unknown, with its line.
     """
-    import numpy as np
+    from relgnn.data.lookup import find_triples
 
-    from relgnn.data.lookup import find_entity, find_relation
-
-    rows = []
-    for line, (head, relation, tail) in written:
-        try:
-            rows.append(
-                (find_entity(graph, head), find_relation(graph, relation), find_entity(graph, tail))
-            )
-        except InputError as error:
-            raise InputError(f"{path}:{line}: {error}") from None
-    return np.array(rows, dtype=np.int64).reshape(-1, 3)
+    return find_triples(graph, ((f"{path}:{line}", cells) for line, cells in written))
 
 
 def _as_tsv(results: list[dict[str, Any]]) -> str:

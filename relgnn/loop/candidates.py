@@ -6,13 +6,11 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from relgnn.gnn.graph import MessageGraph
 from relgnn.linkpred.model import LinkPredictor
+from relgnn.linkpred.scorer import QUERY_BATCH, Scorer
 from relgnn.text.evidence import PairFeatures
-
-QUERY_BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -104,36 +102,7 @@ def graph_log_probabilities(
     model: LinkPredictor, graph: MessageGraph | None, triples: np.ndarray
 ) -> np.ndarray:
     """log P(t | h, r) and log P(h | r, t) of triples [C, 3], as [C, 2], over all entities."""
-    head, relation, tail = torch.from_numpy(np.array(triples)).unbind(1)
-    inverse = relation + model.num_relations
-    columns = [
-        _log_probability(model, graph, head, relation, tail),
-        _log_probability(model, graph, tail, inverse, head),
-    ]
-    return torch.stack(columns, 1).double().numpy()
-
-
-@torch.inference_mode()
-def _log_probability(
-    model: LinkPredictor, graph: MessageGraph | None, head: Tensor, relation: Tensor, tail: Tensor
-) -> Tensor:
-    model.eval()
-    encoded = model.encode(graph)
-    # Each query once, however many of its answers are asked for.
-    queries, which = torch.unique(torch.stack([head, relation], 1), dim=0, return_inverse=True)
-    order = which.argsort(stable=True)
-    starts = torch.arange(0, len(queries) + QUERY_BATCH, QUERY_BATCH)
-    bounds = torch.searchsorted(which[order], starts)
-    out = torch.empty(len(head))
-    device = model.entity.device
-    for start, low, high in zip(
-        range(0, len(queries), QUERY_BATCH), bounds[:-1], bounds[1:], strict=False
-    ):
-        part = queries[start : start + QUERY_BATCH].to(device)
-        scores = model.score_tails(encoded, part[:, 0], part[:, 1]).log_softmax(1)
-        rows = order[low:high]
-        out[rows] = scores[(which[rows] - start).to(device), tail[rows].to(device)].cpu()
-    return out
+    return Scorer.of(model, graph).log_probabilities(triples)
 
 
 @torch.inference_mode()

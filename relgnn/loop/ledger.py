@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 
 from relgnn.errors import InputError, MachineError
 from relgnn.loop.verdicts import COLUMNS, Triple, Verdicts, require_verdict, triple_of
-from relgnn.training.checkpoint import atomic_file, load_json, save_json
+from relgnn.training.checkpoint import atomic_file, load_json, save_json, sync
 
 SCHEMA = pa.schema(
     [
@@ -191,7 +192,7 @@ class Ledger:
         return new
 
     def verdicts(self) -> list[dict[str, str]]:
-        """Human verdicts in the order they were given.
+        """Human verdicts in the order they were given, without one that is being written.
 
         Raises:
             InputError: a line is no verdict.
@@ -200,7 +201,8 @@ class Ledger:
         if not path.exists():
             return []
         found = []
-        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        *lines, last = path.read_bytes().split(b"\n")
+        for number, line in enumerate([*lines, *([last] if _is_json(last) else [])], 1):
             try:
                 if line:
                     found.append(json.loads(line))
@@ -260,9 +262,22 @@ class Ledger:
 
 
 def _append(path: Path, text: str) -> None:
-    """Add lines that are on disk when this returns, or leave the file as it was."""
-    with path.open("ab", buffering=0) as file:
+    """Add lines that are on disk when this returns, or leave the file as it was.
+
+    Whoever appends at the same time, also from another process, waits for its turn.
+    """
+    new = not path.exists()
+    with path.open("a+b", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if new:
+            sync(path.parent)  # else the file itself might be gone after a power failure
         end, rest = file.seek(0, os.SEEK_END), text.encode()
+        torn, unfinished = _last_line(file, end)
+        if torn:
+            end -= len(unfinished)
+            file.truncate(end)
+        elif unfinished:
+            rest = b"\n" + rest
         try:
             while rest:
                 rest = rest[file.write(rest) :]
@@ -271,6 +286,29 @@ def _append(path: Path, text: str) -> None:
             with suppress(OSError):
                 file.truncate(end)
             raise
+
+
+def _last_line(file: IO[bytes], end: int) -> tuple[bool, bytes]:
+    """What follows the last line break, and whether it is a verdict that was cut off.
+
+    A process that dies while it writes leaves one; nobody was told that it is recorded.
+    """
+    if not end:
+        return False, b""
+    file.seek(end - 1)
+    if file.read(1) == b"\n":
+        return False, b""
+    file.seek(0)
+    unfinished = file.read(end).rpartition(b"\n")[2]
+    return not _is_json(unfinished), unfinished
+
+
+def _is_json(line: bytes | str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _without_time(line: Mapping[str, str]) -> dict[str, str]:

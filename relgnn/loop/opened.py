@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +18,8 @@ from relgnn.errors import InputError
 from relgnn.gnn.backends import set_backend
 from relgnn.linkpred.evaluate import evaluate
 from relgnn.linkpred.fit import Fitted
+from relgnn.linkpred.scorer import Scorer
 from relgnn.linkpred.supervision import Supervision
-from relgnn.loop.calibrate import raw_scores
 from relgnn.loop.controls import supervise
 from relgnn.loop.pseudo import Pseudo
 from relgnn.loop.records import read_round
@@ -32,6 +32,8 @@ from relgnn.ranking.admissible import Admissible
 from relgnn.ranking.ranks import Ranks
 from relgnn.runtime import Runtime
 from relgnn.training import load_json, load_tensors
+
+ONE_END = "give exactly one of head and tail: the other one is asked for"
 
 
 @dataclass(frozen=True)
@@ -55,18 +57,41 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Query:
+    """(known, relation, ?), or (?, relation, known) where it is asked backward; by number.
+
+    Args:
+        relation, known: numbers of the relation and of the end that is known.
+        backward: heads are asked for.
+        k: how many answers.
+        why: with reasons.
+    """
+
+    relation: int
+    known: int
+    backward: bool = False
+    k: int = 10
+    why: bool = True
+
+    def triple(self, answer: int) -> tuple[int, int, int]:
+        """The triple that an answer makes."""
+        ends = (answer, self.known) if self.backward else (self.known, answer)
+        return ends[0], self.relation, ends[1]
+
+
+@dataclass(frozen=True)
 class OpenRun:
     """A run's final model with its surroundings.
 
     Args:
         world: configuration, runtime, graph and language model.
-        fitted: the final graph model and its context.
         calibrate: raw scores [C] -> probabilities [C], None for a run without valid triples.
+        vectors: file that the scorer is mapped from; None where its messages are passed here.
     """
 
     world: World
-    fitted: Fitted
     calibrate: Callable[[np.ndarray], np.ndarray] | None
+    vectors: Path | None = None
 
     @property
     def graph(self) -> KnowledgeGraph:
@@ -78,6 +103,19 @@ class OpenRun:
         """The run folder."""
         assert self.world.folder is not None
         return self.world.folder
+
+    @cached_property
+    def fitted(self) -> Fitted:
+        """The final graph model and its context."""
+        supervision = _supervision(self.world.config, self.graph, self.folder)
+        return self.world.load(supervision, self.folder / "checkpoint.safetensors")
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """The final model after its messages."""
+        if self.vectors is None:
+            return Scorer.of(self.fitted.model, self.fitted.graph)
+        return Scorer.mapped(self.vectors, self.world.config.decoder)
 
     @cached_property
     def text_model(self) -> TextModel:
@@ -116,13 +154,12 @@ class OpenRun:
         """log P(t | h, r) + log P(h | r, t) and the calibrated probability of triples [C, 3]."""
         if not len(triples):
             return []
-        scores = raw_scores(self.fitted, triples)
+        scores = self.scorer.log_probabilities(triples).sum(1)
         if self.calibrate is None:
             return [(float(score), None) for score in scores]
         probabilities = self.calibrate(scores)
         return [(float(s), float(p)) for s, p in zip(scores, probabilities, strict=True)]
 
-    @torch.inference_mode()
     def predict(
         self, relation: int, *, head: int | None = None, tail: int | None = None, k: int = 10
     ) -> list[Answer]:
@@ -138,42 +175,49 @@ class OpenRun:
         """
         known = head if head is not None else tail
         if known is None or (head is not None and tail is not None):
-            raise InputError("give exactly one of head and tail: the other one is asked for")
-        model, backward = self.fitted.model, head is None
-        device = model.entity.device
-        asked = relation + model.num_relations if backward else relation
-        scores = model.score_tails(
-            model.encode(self.fitted.graph),
-            torch.tensor([known], device=device), torch.tensor([asked], device=device),
-        )[0].log_softmax(0)  # fmt: skip
-        best = scores.topk(min(k, len(scores)))
-        triples = [
-            (e, relation, known) if backward else (known, relation, e)
-            for e in best.indices.tolist()
+            raise InputError(ONE_END)
+        return self.predict_all([Query(relation, known, head is None, k)])[0]
+
+    @torch.inference_mode()
+    def predict_all(self, queries: Sequence[Query]) -> list[list[Answer]]:
+        """The answers of each query as `predict` gives them, all scored together."""
+        known = torch.tensor([query.known for query in queries])
+        asked = torch.tensor([q.relation + q.backward * self.scorer.num_relations for q in queries])
+        scores = self.scorer.score_tails(known, asked).log_softmax(1)
+        best = scores.topk(min(max(query.k for query in queries), scores.shape[1]))
+        found = [
+            (query, query.triple(entity), entity, score)
+            for query, entities, values in zip(
+                queries, best.indices.tolist(), best.values.tolist(), strict=True
+            )
+            for entity, score in zip(entities[: query.k], values, strict=False)
         ]
-        probabilities = [p for _, p in self.score(np.array(triples, dtype=np.int64))]
-        given = {tuple(t) for t in self.graph.train[self.graph.train[:, 1] == relation].tolist()}
-        return [
+        sure = self.score(np.array([triple for _, triple, _, _ in found], dtype=np.int64))
+        answers = iter(
             Answer(
                 self.graph.entities[entity],
                 label(self.graph.entities, self.graph.entity_names, entity),
                 score,
                 probability,
-                triple in given,
-                tuple(self.explainer.reasons(*triple)),
-            )  # fmt: skip
-            for entity, score, probability, triple in zip(
-                best.indices.tolist(), best.values.tolist(), probabilities, triples, strict=True
+                self.explainer.given(*triple),
+                tuple(self.explainer.reasons(*triple)) if query.why else (),
             )
-        ]
+            for (query, triple, entity, score), (_, probability) in zip(found, sure, strict=True)
+        )
+        size = scores.shape[1]
+        return [[next(answers) for _ in range(min(query.k, size))] for query in queries]
 
     def extract(self, text: str, about: int | None = None) -> list[Extraction]:
         """Triples that a text states, surest first; see `TextModel.read`."""
-        return self.text_model.read(text, self.graph, self.world.encoder, self.fitted, about)
+        return self.text_model.read(text, self.graph, self.world.encoder, self.scorer, about)
 
 
-def open_run(folder: Path) -> OpenRun:
+def open_run(folder: Path, vectors: Path | None = None) -> OpenRun:
     """Open a finished run.
+
+    Args:
+        folder: of the run.
+        vectors: file that `Scorer.save` wrote for it: the checkpoint is not read then.
 
     Raises:
         InputError: it is no run folder, the run is not finished, or its data are gone or changed.
@@ -189,10 +233,11 @@ def open_run(folder: Path) -> OpenRun:
     world = World(
         config, runtime, graph, make_encoder(config, runtime, cache_folder(config)), folder
     )
-    fitted = world.load(_supervision(config, graph, folder), folder / "checkpoint.safetensors")
     calibration = load_json(folder / "calibration.json")
     calibrate = calibrator_from_json(calibration["calibrator"]) if calibration else None
-    return OpenRun(world, fitted, calibrate)
+    opened = OpenRun(world, calibrate, vectors)
+    opened.scorer  # noqa: B018  what is damaged is told now
+    return opened
 
 
 def run_config(folder: Path) -> Config:

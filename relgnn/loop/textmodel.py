@@ -14,8 +14,8 @@ from relgnn.config import LoopConfig
 from relgnn.data import KnowledgeGraph, Sentence, Text, sentences_of
 from relgnn.data.sentences import split_sentences
 from relgnn.errors import InputError
-from relgnn.linkpred.fit import Fitted
-from relgnn.loop.candidates import Candidates, candidates_from_pairs, graph_log_probabilities
+from relgnn.linkpred.scorer import Scorer
+from relgnn.loop.candidates import Candidates, candidates_from_pairs
 from relgnn.loop.estep import rows_to_read
 from relgnn.loop.pseudo import Pseudo, is_in
 from relgnn.loop.world import World
@@ -155,7 +155,7 @@ class TextModel:
         text: str,
         graph: KnowledgeGraph,
         encoder: TextEncoder,
-        fitted: Fitted,
+        scorer: Scorer,
         about: int | None = None,
     ) -> list[Extraction]:
         """Triples that a text states, surest first, whatever their probability.
@@ -166,7 +166,7 @@ class TextModel:
             text: any text.
             graph: the run's.
             encoder: the run's language model.
-            fitted: the run's final graph model.
+            scorer: of the run's final graph model.
             about: the entity that the text is about, which a sentence need not name; by default
                 the one that the first sentence names first.
 
@@ -185,7 +185,7 @@ class TextModel:
         found = candidates_from_pairs(
             features, logits, np.zeros(len(every), dtype=bool), np.zeros_like(every), CANDIDATES
         )
-        by_graph = graph_log_probabilities(fitted.model, fitted.graph, found.triples)
+        by_graph = scorer.log_probabilities(found.triples)
         given = is_in(found.triples, graph.train)
         extra = np.column_stack([self._log_frequency(graph)[found.relation], found.implied])
         by_text = np.column_stack(

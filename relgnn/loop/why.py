@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,7 +58,13 @@ class Explainer:
 
     def reasons(self, head: int, relation: int, tail: int, limit: int = 3) -> list[Reason]:
         """At most `limit` reasons for a triple: what was read first, then paths, shortest first."""
-        return [*self._read(head, relation, tail), *self._paths(head, relation, tail)][:limit]
+        read = self._read(head, relation, tail)[:limit]
+        return [*read, *self._paths(head, relation, tail, limit - len(read))]
+
+    def given(self, head: int, relation: int, tail: int) -> bool:
+        """Whether a triple was given for training."""
+        near = self.links.get(head)
+        return near is not None and relation in near.get(tail, ())
 
     def _read(self, head: int, relation: int, tail: int) -> list[Reason]:
         row = self.rows.get((head, relation, tail))
@@ -84,7 +91,7 @@ class Explainer:
         found = (sentence(self.texts, name) for name in evidence)
         return next((text for text in found if text is not None), None)
 
-    def _paths(self, head: int, relation: int, tail: int) -> list[Reason]:
+    def _paths(self, head: int, relation: int, tail: int, limit: int) -> list[Reason]:
         if head == tail:
             return []
         none: dict[int, list[int]] = {}
@@ -92,14 +99,15 @@ class Explainer:
         direct = [r for r in near_head.get(tail, ()) if r != relation]
         lines = [self._path([head, tail], [r]) for r in direct]
         # Whoever has few neighbours says more: everybody is linked to "human".
-        middle = sorted(
+        middle = heapq.nsmallest(
+            limit - len(direct),
             near_head.keys() & near_tail.keys() - {head, tail},
             key=lambda node: (len(self.links[node]), node),
         )
         for node in middle:
             first, second = near_head[node][0], self.links[node][tail][0]
             lines.append(self._path([head, node, tail], [first, second]))
-        return [Reason("path", f"given: {line}") for line in lines]
+        return [Reason("path", f"given: {line}") for line in lines[:limit]]
 
     def _path(self, nodes: list[int], relations: list[int]) -> str:
         line = label(self.graph.entities, self.graph.entity_names, nodes[0])

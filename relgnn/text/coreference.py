@@ -172,6 +172,11 @@ class Coreference:
             for types, said in zip(graph.types, graph.entity_descriptions, strict=True)
         ]
 
+    @cached_property
+    def persons(self) -> tuple[int, ...]:
+        """Entities whose types, or else whose descriptions, say that they are persons."""
+        return tuple(i for i, traits in enumerate(self._traits) if traits.kind == PERSON)
+
     def resolve(
         self, sentences: Sequence[Sentence], mentions: Sequence[Sequence[Mention]]
     ) -> list[Mention | None]:

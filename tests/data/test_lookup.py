@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from relgnn.data import KnowledgeGraph, load
-from relgnn.data.lookup import find_entity, find_relation
+from relgnn.data.lookup import find_entity, find_relation, find_triples
 from relgnn.errors import InputError
 
 ENTITIES = "a\tAnn\nb\tBob\nc\tAnn\nBob\t\n"
@@ -35,3 +35,18 @@ def test_an_unknown_name_is_told_with_the_nearest(graph: KnowledgeGraph) -> None
         find_entity(graph, "bobb")
     with pytest.raises(InputError, match="relation 'zzz' .* such as 'likes', 'knows'"):
         find_relation(graph, "zzz")
+
+
+def test_a_hint_stands_in_for_the_nearest_names(graph: KnowledgeGraph) -> None:
+    with pytest.raises(InputError, match=r"'bobb' is not in own; look it up$"):
+        find_entity(graph, "bobb", "look it up")
+    with pytest.raises(InputError, match="entity '' is not in own"):
+        find_entity(graph, "")
+
+
+def test_triples_are_found_or_told_with_their_place(graph: KnowledgeGraph) -> None:
+    found = find_triples(graph, [("1", ("a", "knows", "b")), ("2", ("Bob", "likes", "c"))])
+    assert found.tolist() == [[0, 1, 1], [3, 0, 2]]
+    assert find_triples(graph, []).shape == (0, 3)
+    with pytest.raises(InputError, match="line 7: relation 'x' is not in own; ask"):
+        find_triples(graph, [("line 7", ("a", "x", "b"))], "ask")

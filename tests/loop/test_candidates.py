@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from relgnn.data import KnowledgeGraph
 from relgnn.gnn.graph import MessageGraph
+from relgnn.linkpred import scorer
 from relgnn.linkpred.features import encode_features
 from relgnn.linkpred.fit import new_predictor
 from relgnn.linkpred.model import LinkPredictor
 from relgnn.linkpred.supervision import Supervision
-from relgnn.loop import candidates as module
 from relgnn.loop.candidates import (
     candidates_from_pairs,
     graph_log_probabilities,
@@ -128,7 +128,7 @@ def naive_log_probabilities(judge: Judge, triples: np.ndarray) -> np.ndarray:
 def test_log_probabilities_are_the_naive_ones(
     judge: Judge, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "QUERY_BATCH", batch)
+    monkeypatch.setattr(scorer, "QUERY_BATCH", batch)
     triples = np.array([[0, 0, 20], [3, 1, 22], [0, 0, 21], [5, 2, 6], [0, 0, 20], [1, 0, 25]])
     found = graph_log_probabilities(*judge, triples)
     np.testing.assert_allclose(found, naive_log_probabilities(judge, triples), atol=1e-5)

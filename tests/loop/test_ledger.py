@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +192,57 @@ def test_a_verdict_is_on_disk_before_the_call_returns(
         ledger.add_verdict("é", "born", "t", "accept", by="me")
         assert synced[-1] == path.stat().st_size
     assert [v["head"] for v in ledger.verdicts()] == ["é", "é"]
+
+
+def test_a_verdict_that_was_cut_off_is_not_read_and_goes(ledger: Ledger) -> None:
+    """What a process leaves that dies while it writes; nobody was told that it is recorded."""
+    ledger.add_verdict("a", "born", "t", "accept", by="me")
+    path = ledger.folder / "verdicts.jsonl"
+    whole = path.read_bytes()
+    for cut in (b"{", b'{"head": "b\xc3', whole[: len(whole) // 2]):
+        path.write_bytes(whole + cut)
+        assert [v["head"] for v in ledger.verdicts()] == ["a"]
+        ledger.add_verdict("c", "born", "t", "reject", by="me")
+        assert [v["head"] for v in ledger.verdicts()] == ["a", "c"]
+        assert path.read_bytes().startswith(whole + b'{"time"')
+
+
+def test_a_last_line_without_a_break_is_kept(ledger: Ledger) -> None:
+    """An editor may leave it out."""
+    ledger.add_verdict("a", "born", "t", "accept", by="me")
+    path = ledger.folder / "verdicts.jsonl"
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    assert [v["head"] for v in ledger.verdicts()] == ["a"]
+    ledger.add_verdict("b", "born", "t", "accept", by="me")
+    assert [v["head"] for v in ledger.verdicts()] == ["a", "b"]
+
+
+def test_many_may_add_at_once(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every piece is written apart, as a full pipe or a signal may have it: none may mix."""
+    written = io.FileIO.write
+
+    class Piecewise(io.FileIO):
+        def write(self, data: bytes) -> int:  # type: ignore[override]
+            return written(self, data[:7])
+
+    monkeypatch.setattr(
+        Path, "open", lambda path, mode="r", **options: Piecewise(path, mode.replace("b", ""))
+    )
+
+    def add(number: int) -> None:
+        lines = [
+            {"head": f"{number}", "relation": "born", "tail": f"{i}", "verdict": "accept",
+             "by": "x" * 40}
+            for i in range(2)
+        ]  # fmt: skip
+        Ledger(ledger.folder).add_verdicts(lines)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(40)))
+    found = [(v["head"], v["tail"]) for v in ledger.verdicts()]
+    assert sorted(found) == sorted((f"{n}", f"{i}") for n in range(40) for i in range(2))
+    # those that were given together stand together
+    assert all(a[0] == b[0] for a, b in zip(found[::2], found[1::2], strict=True))
 
 
 def test_an_unknown_verdict_is_refused(ledger: Ledger) -> None:

@@ -11,7 +11,7 @@ import pytest
 from relgnn.config import load_config
 from relgnn.data.lookup import find_entity, find_relation
 from relgnn.errors import InputError
-from relgnn.loop.opened import OpenRun, open_run
+from relgnn.loop.opened import OpenRun, Query, open_run
 from relgnn.loop.records import RoundTable
 from relgnn.loop.run import run
 from relgnn.loop.why import Explainer
@@ -91,6 +91,37 @@ def test_answers_are_ranked_and_say_what_was_given(opened: OpenRun) -> None:
         opened.predict(relation, head=0, tail=1)
 
 
+def test_many_questions_at_once_get_the_answers_of_each_alone(opened: OpenRun) -> None:
+    queries = [
+        Query(relation, end, backward, k, why)
+        for relation, end, backward, k, why in [
+            (0, 0, False, 3, True), (1, 22, True, 10, True), (0, 0, False, 100, False),
+            (2, 5, False, 1, True), (0, 0, False, 3, True),
+        ]
+    ]  # fmt: skip
+    together = opened.predict_all(queries)
+    assert [len(answers) for answers in together] == [3, 10, 30, 1, 3]
+    for query, answers in zip(queries, together, strict=True):
+        [alone] = opened.predict_all([query])
+        assert [a.entity for a in answers] == [a.entity for a in alone]
+        assert [a.why for a in answers] == [a.why for a in alone]
+        assert [a.known for a in answers] == [a.known for a in alone]
+        np.testing.assert_allclose(
+            [(a.score, a.probability) for a in answers],
+            [(a.score, a.probability) for a in alone], atol=1e-4,
+        )  # fmt: skip
+    assert all(a.why == () for a in together[2])
+    assert any(a.why for answers in (together[0], together[1], together[3]) for a in answers)
+
+
+def test_a_run_is_opened_from_its_mapped_vectors(opened: OpenRun, tmp_path: Path) -> None:
+    opened.scorer.save(tmp_path / "vectors")
+    mapped = open_run(opened.folder, tmp_path / "vectors")
+    assert mapped.predict(0, head=0, k=5) == opened.predict(0, head=0, k=5)
+    assert mapped.extract(TEXT) == opened.extract(TEXT)
+    assert "fitted" not in vars(mapped)
+
+
 def test_an_accepted_triple_is_believed_for_its_sentence(opened: OpenRun) -> None:
     table = opened.explainer.table
     assert table is not None
@@ -112,6 +143,7 @@ def test_paths_link_both_ends_and_never_are_the_triple_itself(opened: OpenRun) -
         for reason in reasons:
             assert reason.kind == "path" and reason.sentence is None
             assert reason.text.startswith(f"given: {names[0]} ") and reason.text.endswith(names[1])
+            assert explainer.given(head, relation, tail)
             assert reason.text != f"given: {names[0]} –{graph.relation_names[relation]}→ {names[1]}"
 
 

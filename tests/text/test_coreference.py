@@ -42,6 +42,10 @@ def read(text: str, page: int | None = None) -> list[tuple[str, int] | None]:
     ]
 
 
+def test_types_or_descriptions_say_who_is_a_person() -> None:
+    assert RESOLVER.persons == (ADA, BEN)
+
+
 @pytest.mark.parametrize(
     ("page", "text", "last"),
     [

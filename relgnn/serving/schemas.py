@@ -1,0 +1,235 @@
+"""What goes in and out: strict types, bounded sizes; an unknown key is an error."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from relgnn.loop.opened import ONE_END, Answer
+from relgnn.loop.textmodel import Extraction
+from relgnn.loop.why import Reason
+
+Name = Annotated[str, Field(min_length=1, max_length=256, description="Id or exact name.")]
+
+
+class Asked(BaseModel):
+    """A request's body."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Params(BaseModel):
+    """A request's parameters, which come as text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Triple(Asked):
+    """Head, relation and tail, each an id or an exact name."""
+
+    head: Name
+    relation: Name
+    tail: Name
+
+    @property
+    def cells(self) -> tuple[str, str, str]:
+        """The three."""
+        return self.head, self.relation, self.tail
+
+
+class Predict(Asked):
+    """An open query: give exactly one of head and tail; the other one is asked for."""
+
+    relation: Name
+    head: Name | None = None
+    tail: Name | None = None
+    k: int = Field(10, ge=1, le=100, description="How many answers.")
+    why: bool = Field(True, description="With reasons.")
+
+    @model_validator(mode="after")
+    def one_end(self) -> Predict:
+        """Refuse both ends, and none."""
+        if (self.head is None) == (self.tail is None):
+            raise ValueError(ONE_END)
+        return self
+
+
+class Predicted(BaseModel):
+    """Answers, likeliest first."""
+
+    answers: list[Answer]
+
+
+class Score(Asked):
+    """Triples to score."""
+
+    triples: list[Triple] = Field(min_length=1, max_length=256)
+
+
+class Scored(BaseModel):
+    """One score."""
+
+    head: str
+    relation: str
+    tail: str
+    score: float = Field(description="log P(tail | head, relation) + log P(head | relation, tail)")
+    probability: float | None = Field(description="Null for a run without valid triples.")
+
+
+class Scores(BaseModel):
+    """Scores in the order of the triples."""
+
+    triples: list[Scored]
+
+
+class Extract(Asked):
+    """A text to read."""
+
+    text: str = Field(min_length=1, max_length=20_000)
+    about: Name | None = Field(
+        None, description="What the text is about; by default what its first sentence names first."
+    )
+    at_least: float | None = Field(
+        None, ge=0, le=1, description="Least probability; by default the run's own."
+    )
+
+
+class Extracted(BaseModel):
+    """Triples that the text states, surest first."""
+
+    triples: list[Extraction]
+
+
+class Feedback(Triple):
+    """A person's word on a triple."""
+
+    verdict: Literal["accept", "reject"]
+    reason: str | None = Field(
+        None, min_length=1, max_length=500, description="Kept without personal data."
+    )
+
+
+class Recorded(BaseModel):
+    """A verdict as it is on disk."""
+
+    head: str
+    relation: str
+    tail: str
+    verdict: str
+    by: str
+    time: str
+    reason: str | None = None
+    counts: bool = Field(description="Whether it changes anything: it does not on a given triple.")
+
+
+class Why(Params):
+    """A triple whose reasons are asked for."""
+
+    head: Name
+    relation: Name
+    tail: Name
+    limit: int = Field(5, ge=1, le=50)
+
+
+class Explained(BaseModel):
+    """What the run believes of a triple, and why."""
+
+    head: str
+    relation: str
+    tail: str
+    head_name: str
+    relation_name: str
+    tail_name: str
+    score: float
+    probability: float | None
+    known: bool = Field(description="Whether it was given for training.")
+    why: list[Reason]
+
+
+class Around(Params):
+    """An entity whose edges are asked for."""
+
+    entity: Name
+    limit: int = Field(50, ge=1, le=500)
+
+
+class Entity(BaseModel):
+    """One entity."""
+
+    id: str
+    name: str
+    description: str
+
+
+class Edge(BaseModel):
+    """One edge; p is the loop's probability of one that it accepted from text."""
+
+    head: str
+    relation: str
+    tail: str
+    head_name: str
+    relation_name: str
+    tail_name: str
+    source: Literal["given", "accepted"]
+    p: float | None = None
+
+
+class Neighbourhood(BaseModel):
+    """Edges at an entity."""
+
+    entity: Entity
+    edges: list[Edge]
+    total: int = Field(description="How many there are; `edges` is cut at the limit.")
+
+
+class Search(Params):
+    """A part of a name or id."""
+
+    q: str = Field(min_length=1, max_length=100)
+    limit: int = Field(10, ge=1, le=50)
+
+
+class Entities(BaseModel):
+    """Entities whose name or id holds what was asked: whole, then as a beginning, then within."""
+
+    entities: list[Entity]
+
+
+class Relation(BaseModel):
+    """One relation; triples: how many were given."""
+
+    id: str
+    name: str
+    description: str
+    triples: int
+
+
+class Relations(BaseModel):
+    """All relations."""
+
+    relations: list[Relation]
+
+
+class Run(BaseModel):
+    """Facts of the run."""
+
+    graph: str
+    entities: int
+    relations: int
+    triples: int
+    reads_texts: bool = Field(description="Whether it answers /v1/extract.")
+    takes_feedback: bool = Field(description="Whether it answers /v1/feedback.")
+    version: str
+
+
+class Problem(BaseModel):
+    """What is wrong, in one line."""
+
+    error: str
+
+
+class Health(BaseModel):
+    """State of the process."""
+
+    status: Literal["ok", "ready", "not ready"]

@@ -1,0 +1,275 @@
+"""What the routes call: a run, its lanes, its feedback, its search; nothing here speaks HTTP."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from relgnn import __version__
+from relgnn.data.lookup import find_entity, find_triples
+from relgnn.errors import InputError
+from relgnn.loop.asked import score_rows, stated, written_query
+from relgnn.loop.ledger import Ledger
+from relgnn.loop.opened import Answer, Query, open_run
+from relgnn.loop.textmodel import Extraction
+from relgnn.loop.verdicts import counts, given_in
+from relgnn.loop.why import label
+from relgnn.serving import schemas
+from relgnn.serving.batching import Lane
+from relgnn.serving.metrics import Metrics
+from relgnn.serving.names import NameSearch
+from relgnn.serving.privacy import Masker
+from relgnn.serving.settings import Settings
+
+HINT = "GET /v1/entities?q=… finds entities, GET /v1/relations lists relations"
+VERDICTS_AT_ONCE = 64
+Quick = Query | np.ndarray
+"""A prediction, or triples to score."""
+
+
+class Service:
+    """A run opened for many askers.
+
+    Three threads work: one predicts and scores, one reads texts, one writes verdicts. Each takes
+    what waits before it together, and refuses what would wait too long.
+
+    Args:
+        settings: knobs.
+        metrics: where batches and verdicts are counted.
+
+    Raises:
+        InputError: the run cannot be opened.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.settings, self.metrics = settings, metrics
+        self.run = open_run(settings.run, settings.vectors)
+        # what strangers send is not kept, not even as vectors
+        self.run.world.encoder.cache = None
+        torch.set_num_threads(settings.threads)
+        self.graph = self.run.graph
+        self.names = NameSearch(self.graph.entities, self.graph.entity_names)
+        self.ledger = Ledger(self.run.folder / "ledger") if self._loop else None
+        self.masker = Masker(self.graph)
+        self.run.explainer.reasons(0, 0, 0)  # built before anybody waits for it
+        self.quick = self._lane("predict", self._work, settings.queue, settings.batch)
+        self.slow = self._lane("extract", self._read, settings.slow_queue, 1)
+        self.writer = self._lane("feedback", self._record, settings.queue, VERDICTS_AT_ONCE)
+
+    @property
+    def _loop(self) -> bool:
+        return self.run.world.config.loop is not None
+
+    @property
+    def lanes(self) -> tuple[Lane[Any, Any], ...]:
+        """All three."""
+        return self.quick, self.slow, self.writer
+
+    @property
+    def lane_of(self) -> dict[str, Lane[Any, Any]]:
+        """The lane that a path's requests wait in."""
+        quick = dict.fromkeys(("/v1/predict", "/v1/score", "/v1/explain"), self.quick)
+        return quick | {"/v1/extract": self.slow, "/v1/feedback": self.writer}
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are worked off."""
+        return all(lane.alive for lane in self.lanes)
+
+    def start(self) -> None:
+        """Begin to work."""
+        for lane in self.lanes:
+            lane.start()
+
+    def close(self) -> None:
+        """Finish what waits, within the settings' time."""
+        for lane in self.lanes:
+            lane.close(self.settings.drain_s)
+
+    async def predict(self, asked: schemas.Predict) -> list[Answer]:
+        """Answers to an open query.
+
+        Raises:
+            InputError: an id or name is unknown.
+        """
+        query = written_query(
+            self.graph, asked.relation, asked.head, asked.tail, asked.k, asked.why, HINT
+        )
+        answers: list[Answer] = await self.quick.ask(query)
+        return answers
+
+    async def score(self, triples: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+        """Scores of triples, as `relgnn score` gives them.
+
+        Raises:
+            InputError: an id or name is unknown, with the triple's place.
+        """
+        places = ((f"triples[{i}]", cells) for i, cells in enumerate(triples))
+        scores = await self.quick.ask(find_triples(self.graph, places, HINT))
+        return score_rows(scores, triples)
+
+    async def extract(self, asked: schemas.Extract) -> list[Extraction]:
+        """Triples that a text states.
+
+        Raises:
+            InputError: the text is empty, an id or name is unknown, the run reads no texts.
+        """
+        about = None if asked.about is None else find_entity(self.graph, asked.about, HINT)
+        found: list[Extraction] = await self.slow.ask((asked.text, about, asked.at_least))
+        return found
+
+    async def record(self, asked: schemas.Feedback, by: str) -> dict[str, Any]:
+        """Record a verdict; it is on disk when this returns.
+
+        Args:
+            asked: the verdict.
+            by: who says so.
+
+        Raises:
+            InputError: an id or name is unknown, or the run has no ledger.
+            MachineError: it could not be written.
+        """
+        if self.ledger is None:
+            raise InputError("the run was trained without a loop, so that it takes no feedback")
+        numbers = find_triples(self.graph, [("triple", asked.cells)], HINT)
+        ids = self._named(*numbers[0].tolist())
+        line = {k: ids[k] for k in ("head", "relation", "tail")} | {
+            "verdict": asked.verdict,
+            "by": by,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        if asked.reason is not None:
+            line["reason"] = self.masker.mask(asked.reason)
+        await self.writer.ask(line)
+        self.metrics.verdicts.labels(asked.verdict).inc()
+        return line | {"counts": counts(asked.verdict, given_in(self.graph, numbers)[0])}
+
+    async def explain(self, asked: schemas.Why) -> dict[str, Any]:
+        """What the run believes of a triple, and why.
+
+        Raises:
+            InputError: an id or name is unknown.
+        """
+        numbers = find_triples(
+            self.graph, [("triple", (asked.head, asked.relation, asked.tail))], HINT
+        )
+        [(score, probability)] = await self.quick.ask(numbers)
+        (head, relation, tail), explainer = numbers[0].tolist(), self.run.explainer
+        return self._named(head, relation, tail) | {
+            "score": score,
+            "probability": probability,
+            "known": explainer.given(head, relation, tail),
+            "why": explainer.reasons(head, relation, tail, asked.limit),
+        }
+
+    def neighbourhood(self, asked: schemas.Around) -> dict[str, Any]:
+        """Edges at an entity: those accepted from text first, then given ones.
+
+        Raises:
+            InputError: the entity is unknown.
+        """
+        entity, size = find_entity(self.graph, asked.entity, HINT), self.graph.num_relations
+        accepted = self._accepted.get(entity, [])
+        given = [
+            (entity, r, other) if r < size else (other, r - size, entity)
+            for other, relations in self.run.explainer.links.get(entity, {}).items()
+            for r in relations
+        ]
+        given = list(dict.fromkeys(given))  # a loop is at both ends
+        edges = [
+            *(self._named(*triple) | {"source": "accepted", "p": p} for triple, p in accepted),
+            *(self._named(*triple) | {"source": "given"} for triple in given[: asked.limit]),
+        ]
+        return {
+            "entity": self.entity(entity),
+            "edges": edges[: asked.limit],
+            "total": len(accepted) + len(given),
+        }
+
+    def entity(self, number: int) -> dict[str, str]:
+        """Id, name and description."""
+        graph = self.graph
+        return {
+            "id": graph.entities[number],
+            "name": label(graph.entities, graph.entity_names, number),
+            "description": graph.entity_descriptions[number],
+        }
+
+    @cached_property
+    def relations(self) -> list[dict[str, Any]]:
+        """Id, name, description and number of given triples of each relation."""
+        graph = self.graph
+        often = np.bincount(graph.train[:, 1], minlength=graph.num_relations).tolist()
+        return [
+            {
+                "id": graph.relations[i],
+                "name": label(graph.relations, graph.relation_names, i),
+                "description": graph.relation_descriptions[i],
+                "triples": often[i],
+            }
+            for i in range(graph.num_relations)
+        ]
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """Facts of the run."""
+        return {
+            "graph": self.graph.name,
+            "entities": self.graph.num_entities,
+            "relations": self.graph.num_relations,
+            "triples": len(self.graph.train),
+            "reads_texts": self._loop,
+            "takes_feedback": self._loop,
+            "version": __version__,
+        }
+
+    @cached_property
+    def _accepted(self) -> dict[int, list[tuple[list[int], float]]]:
+        """For each entity the accepted triples that it is an end of, and their probabilities."""
+        found: dict[int, list[tuple[list[int], float]]] = defaultdict(list)
+        table = self.run.explainer.table
+        if table is not None:
+            for row in np.flatnonzero(table.accepted > 0).tolist():
+                triple = table.triples[row].tolist()
+                for end in {triple[0], triple[2]}:
+                    found[end].append((triple, float(table.p[row])))
+        return dict(found)
+
+    def _named(self, head: int, relation: int, tail: int) -> dict[str, Any]:
+        graph = self.graph
+        return {
+            "head": graph.entities[head],
+            "relation": graph.relations[relation],
+            "tail": graph.entities[tail],
+            "head_name": label(graph.entities, graph.entity_names, head),
+            "relation_name": label(graph.relations, graph.relation_names, relation),
+            "tail_name": label(graph.entities, graph.entity_names, tail),
+        }
+
+    def _lane(self, name: str, work: Any, depth: int, size: int) -> Lane[Any, Any]:
+        seen = self.metrics.batch.labels(name).observe
+        return Lane(name, work, depth=depth, size=size, seen=seen)
+
+    def _work(self, jobs: Sequence[Quick]) -> list[Any]:
+        """Predictions together, and all triples together."""
+        queries = [job for job in jobs if isinstance(job, Query)]
+        asked = [job for job in jobs if isinstance(job, np.ndarray)]
+        answers = iter(self.run.predict_all(queries) if queries else ())
+        scores = iter(self.run.score(np.concatenate(asked)) if asked else ())
+        return [
+            next(answers) if isinstance(job, Query) else [next(scores) for _ in job] for job in jobs
+        ]
+
+    def _read(self, jobs: Sequence[tuple[str, int | None, float | None]]) -> list[list[Extraction]]:
+        return [stated(self.run, *job) for job in jobs]
+
+    def _record(self, lines: Sequence[dict[str, str]]) -> list[None]:
+        assert self.ledger is not None
+        self.ledger.add_verdicts(lines)
+        return [None] * len(lines)

@@ -1,0 +1,93 @@
+"""Keys: only hashes are kept, each key may do what it was made for, revoking works at once."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from relgnn.errors import InputError, MachineError
+from relgnn.serving.keys import KeyFile, Scope, require_keys
+from tests.answers import Call, require_one_line
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> KeyFile:
+    return KeyFile(tmp_path / "keys.json")
+
+
+def test_a_key_is_found_and_not_kept(file: KeyFile) -> None:
+    ann, bob = file.add("ann", Scope.write), file.add("bob", Scope.read)
+    found = file.find(ann)
+    assert found is not None and (found.name, found.scope) == ("ann", Scope.write)
+    text = file.path.read_text()
+    for secret in (ann.split("_", 2)[2], bob.split("_", 2)[2]):
+        assert secret not in text
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+    assert len({key.salt for key in file.keys().values()}) == 2
+
+
+@pytest.mark.parametrize("change", [
+    lambda key: key[:-1], lambda key: key + "A", lambda key: key[:-1] + "~",
+    lambda key: key.replace("relgnn_", "relgnn_0", 1), lambda key: "", lambda key: "é" * 63,
+    lambda key: f"relgnn_{'0' * 12}_{key.split('_', 2)[2]}",
+    lambda key: key[:-2] + ("AA" if key[-2:] != "AA" else "BB"),
+])  # fmt: skip
+def test_what_is_no_key_is_not_found(file: KeyFile, change) -> None:  # type: ignore[no-untyped-def]
+    assert file.find(change(file.add("ann", Scope.admin))) is None
+
+
+def test_a_service_follows_the_file(file: KeyFile) -> None:
+    running = KeyFile(file.path)
+    assert running.keys() == {}
+    ann = file.add("ann", Scope.read)
+    assert running.find(ann) is not None
+    file.revoke("ann")
+    assert running.find(ann) is None
+    again = file.add("ann", Scope.read)
+    assert running.find(again) is not None and running.find(ann) is None
+    file.revoke(next(iter(file.keys())))
+    assert file.keys() == {}
+
+
+def test_faults_are_told(file: KeyFile, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no key; make one"):
+        require_keys(file.path)
+    file.add("ann", Scope.read)
+    assert require_keys(file.path).keys()
+    with pytest.raises(InputError, match="'ann' has a key"):
+        file.add("ann", Scope.read)
+    with pytest.raises(InputError, match="name 'a b': give 1 to 64"):
+        file.add("a b", Scope.read)
+    with pytest.raises(InputError, match="no key is called 'eve'; there are: ann"):
+        file.revoke("eve")
+    for broken in ("{", "[]", '{"keys": [{"id": "x"}]}', '{"keys": [{"scope": "all"}]}'):
+        file.path.write_text(broken)
+        with pytest.raises(InputError, match="is no file of keys"):
+            file.keys()
+    with pytest.raises(MachineError, match="cannot be read"):
+        require_keys(file.path / "below")
+
+
+def test_scopes_include_the_smaller_ones() -> None:
+    assert Scope.read < Scope.write < Scope.admin
+
+
+def test_the_commands(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    key = call("serve-key", "add", path, "--name", "ann", "--scope", "write").out.strip()
+    found = KeyFile(path).find(key)
+    assert found is not None and found.scope is Scope.write
+    made = json.loads(call("serve-key", "add", path, "--name", "bob", "--json").out)
+    assert (made["scope"], KeyFile(path).find(made["key"]) is not None) == ("read", True)
+    listed = call("serve-key", "list", path).out
+    assert "ann" in listed and "write" in listed and key not in listed
+    rows = json.loads(call("serve-key", "list", path, "--json").out)
+    assert [row.keys() for row in rows] == [{"id", "name", "scope", "created"}] * 2
+    assert call("serve-key", "revoke", path, "bob").out == f"revoked bob ({rows[1]['id']})\n"
+    gone = json.loads(call("serve-key", "revoke", path, "ann", "--json").out)
+    assert gone == {"revoked": found.id, "name": "ann"} and KeyFile(path).find(key) is None
+    require_one_line(call("serve-key", "revoke", path, "ann"), 2, "there are: none")
+    require_one_line(call("serve-key", "add", path, "--name", "/"), 2, "give 1 to 64")
