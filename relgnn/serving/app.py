@@ -26,6 +26,7 @@ from relgnn.serving.pages import docs_page
 from relgnn.serving.routes import PROBLEMS, routes
 from relgnn.serving.service import Service
 from relgnn.serving.settings import Settings
+from relgnn.training import quiet_bars
 
 STATIC = Path(__file__).parent / "static"
 """The explorer: `index.html` is what `/` shows, the other files are under `/static/`."""
@@ -44,9 +45,10 @@ def create_app(settings: Settings) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service.start()
-        yield
-        await anyio.to_thread.run_sync(service.close)
+        with quiet_bars():
+            service.start()
+            yield
+            await anyio.to_thread.run_sync(service.close)
 
     app = FastAPI(
         title="relgnn",

@@ -39,11 +39,11 @@ class Factory:
         """The application, or the end of a process that cannot make it."""
         log_lines()
         from relgnn.serving.app import create_app
-        from relgnn.training import set_quiet
+        from relgnn.training import quiet_bars
 
-        set_quiet(True)  # a progress bar is no line of JSON
         try:
-            return create_app(self.settings)
+            with quiet_bars():  # a progress bar is no line of JSON
+                return create_app(self.settings)
         except RelgnnError as error:
             if self.settings.workers == 1:
                 raise
