@@ -87,24 +87,18 @@ class AnswerScore:
 
         So a message counts by its weight, and edges that are away do not make others louder.
         """
-        graph = replace(self.near.graph, edge_weight=weight)
-        return self._of(graph, self.near.nodes)[self.answer]
+        return self._of(replace(self.near.graph, edge_weight=weight), self.near.nodes)
 
+    @torch.no_grad()
     def without(self, edges: Tensor) -> float:
         """log P where triples of the context (int64, any of them) are not there at all.
 
         The norms of what is left are counted anew, as in a context that never had them.
         """
-        return float(self.all_without(edges)[self.answer])
-
-    @torch.no_grad()
-    def all_without(self, edges: Tensor) -> Tensor:
-        """log P of every answer [N] where triples of the context are not there; see `without`."""
         left = _near(self.model, without(self.graph, edges), self.query, self.answer)
-        return self._of(left.graph, left.nodes)
+        return float(self._of(left.graph, left.nodes))
 
     def _of(self, graph: MessageGraph, nodes: Tensor) -> Tensor:
-        """log P of every answer, [N]."""
         model, (others, _) = self.model, self.vectors
         x, z = model.encode(graph, nodes)
         # both ends are the first nodes, the answer second where it is another
@@ -113,7 +107,7 @@ class AnswerScore:
         scores = model.decoder.score_all(head, relation, others)[0]
         own = model.decoder.score(head, relation, x[own_place][None])
         answer = torch.tensor([self.answer], device=own.device)
-        return scores.index_copy(0, answer, own).log_softmax(0)
+        return scores.index_copy(0, answer, own).log_softmax(0)[self.answer]
 
 
 def _near(model: LinkPredictor, graph: MessageGraph, query: Query, answer: int) -> Subgraph:
