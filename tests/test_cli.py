@@ -346,7 +346,7 @@ def test_demo(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 COMMANDS = (
     "", "demo", "data", "data list", "data show", "data check", "data get", "data prepare", "run",
     "evaluate", "score", "predict", "extract", "attack", "search", "ledger", "ledger show",
-    "ledger why", "ledger revoke", "ledger import", "ledger export", "rules",
+    "ledger why", "ledger revoke", "ledger import", "ledger export", "rules", "explain",
 )  # fmt: skip
 
 
