@@ -115,8 +115,8 @@ class GNNExplainer:
     σ = 1/2 everywhere, so that nothing is drawn.
 
     Ying, Bourgeois, You, Zitnik and Leskovec, GNNExplainer, NeurIPS 2019. There the terms weigh
-    .005 and 1; an edge of hundreds moves an answer by less than that, so that both orders of
-    deletion and insertion beat random on CoDEx-S's valid triples only with less.
+    .005 and 1; one edge of hundreds moves an answer by less than that, so that they weigh less
+    here, as chosen on valid triples of CoDEx-S.
 
     Args:
         epochs, lr: of Adam.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -153,7 +153,6 @@ def measure(
     predictions: Sequence[Prediction],
     explainers: Mapping[str, EdgeExplainer],
     rng: np.random.Generator,
-    score_of: Callable[..., WholeScore] = whole_score,
 ) -> Faithfulness:
     """Explain predictions by every method and by chance, and see what their edges really do.
 
@@ -162,7 +161,6 @@ def measure(
         predictions: what is explained.
         explainers: by name.
         rng: draws the random orders.
-        score_of: (model, graph, query, answer) -> what P is measured by.
     """
     names = [*explainers, RANDOM]
     deletion, insertion = (
@@ -171,7 +169,7 @@ def measure(
     for row, (query, answer) in enumerate(track(predictions, "explaining predictions")):
         asked = fitted.model, fitted.graph, query, answer
         edges = AnswerScore.of(*asked).edges.cpu().numpy()
-        score = score_of(*asked)
+        score = whole_score(*asked)
         orders = {RANDOM: [rng.permutation(len(edges)) for _ in range(ORDERS)]}
         orders |= {name: [one.explain(*asked).order()] for name, one in explainers.items()}
         for name, several in orders.items():

@@ -14,7 +14,6 @@ from relgnn.explain.edges import EdgeImportance, Occlusion
 from relgnn.explain.faithfulness import (
     RANDOM,
     Faithfulness,
-    Prediction,
     areas,
     draw_predictions,
     measure,
@@ -161,7 +160,3 @@ def test_nothing_to_ask() -> None:
         draw_predictions(
             toy_fitted("rgcn", "gnn.kind=none"), graph, "test", 5, np.random.default_rng(0)
         )
-
-
-def test_a_prediction_is_a_query_and_its_answer() -> None:
-    assert Prediction(Query(1, 2), 3)._asdict() == {"query": (1, 2), "answer": 3}
