@@ -68,6 +68,15 @@ COLUMNS = {
     "precision_gain": "gain in average precision",
     "precision_gain_low": "from",
     "precision_gain_high": "to",
+    "deletion_auc": "deletion area",
+    "deletion_gain": "below random",
+    "deletion_gain_low": "from",
+    "deletion_gain_high": "to",
+    "insertion_auc": "insertion area",
+    "insertion_gain": "above random",
+    "insertion_gain_low": "from",
+    "insertion_gain_high": "to",
+    "predictions": "predictions",
     "candidates": "candidates",
     "true": "true",
     "in_data_set": "in the data set",
@@ -103,7 +112,7 @@ FIRST = ("hits@10_of_50", "mrr", "macro_f1", "accuracy")
 """What is compared with the expected figure: the first of these that a table has."""
 PLAIN_NUMBERS = (
     "reading_s", "training_s", "sentences_s", "trained_parameters", "seconds", "peak_memory_mb",
-    "judged", "candidates", "true",
+    "judged", "candidates", "true", "predictions",
 )  # fmt: skip
 AFTER_MEMORY = 3
 """Parts of a line's `hardware` before the names of GPUs: processor, cores, memory."""

@@ -15,7 +15,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import typer
 
 from relgnn import __version__
-from relgnn.commands import ask, attack, data, ledger, rules, search, serve, train
+from relgnn.commands import ask, attack, data, explain, ledger, rules, search, serve, train
 from relgnn.commands.console import SETTINGS
 from relgnn.errors import MachineError, RelgnnError
 
@@ -41,6 +41,9 @@ app.command(epilog="Example: relgnn score runs/own triples.tsv --out scores.tsv"
 app.command(epilog='Example: relgnn predict runs/own --head "Ada Lovelace" --relation P106 -k 5')(
     ask.predict
 )
+app.command(
+    epilog='Example: relgnn explain runs/own --head "Ada Lovelace" --relation P106 --tail poet'
+)(explain.explain)
 app.command(epilog="Example: relgnn rules runs/rules --relation P106 --limit 10")(rules.rules)
 app.command(epilog='Example: relgnn extract runs/own "Ada Lovelace was born in London."')(
     ask.extract

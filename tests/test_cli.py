@@ -349,6 +349,7 @@ COMMANDS = (
     "evaluate", "score", "predict", "extract", "attack", "search", "ledger", "ledger show",
     "ledger why", "ledger revoke", "ledger import", "ledger export", "rules", "serve", "serve-key",
     "serve-key add", "serve-key list", "serve-key revoke",
+    "explain",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from relgnn.data import KnowledgeGraph
 from relgnn.linkpred.fit import Fitted
 from relgnn.loop.candidates import (
     Candidates,
@@ -118,7 +119,7 @@ class EStep:
             judges = self._judges(round_, pseudo)
         with lap("proposals", round_):
             proposed = self._proposals(judges)
-            evidence = self._with(proposed)
+            evidence = self.evidence_with(proposed)
             features = pool_evidence(world.sentences, evidence, self.vectors)
         folds = pair_folds(evidence.pair_head, evidence.pair_tail, loop.folds)
         accepted = pseudo.of(Role.ACCEPTED)
@@ -212,8 +213,7 @@ class EStep:
 
     @property
     def _given_fold(self) -> np.ndarray:
-        train = self.world.graph.train
-        return pair_folds(train[:, 0], train[:, 2], self._loop.folds)
+        return given_folds(self.world.graph, self._loop.folds)
 
     def _judge_of(self, folds: np.ndarray) -> np.ndarray:
         """Which fold the judge of an item of each fold has not seen: the item's own.
@@ -261,8 +261,8 @@ class EStep:
             found.append(pairs[pair_folds(pairs[:, 0], pairs[:, 1], len(judges)) == k])
         return np.concatenate(found)
 
-    def _with(self, proposed: np.ndarray) -> Evidence:
-        """The linked evidence and the pairs that the graph proposes."""
+    def evidence_with(self, proposed: np.ndarray) -> Evidence:
+        """The linked evidence and the pairs [P, 2] that the graph proposes."""
         if not self._loop.implied:
             return self.linked
         return add_implied(
@@ -293,14 +293,7 @@ class EStep:
         """The posterior of all views together, `fused`, and of each alone."""
         graph, found = self.world.graph, votes.candidates
         given = is_in(found.triples, graph.train)
-        # Of the other folds: a rare relation's own count would tell that a candidate is given.
-        frequency = np.stack(
-            [
-                np.bincount(graph.train[self._given_fold != k, 1], minlength=graph.num_relations)
-                for k in range(self._loop.folds)
-            ]
-        )[found.fold, found.relation]
-        extra = np.column_stack([np.log1p(frequency), found.implied])
+        extra = fusion_extra(graph, found, self._loop.folds)
         views: dict[str, Fused] = {}
         relation = found.relation if self._loop.label_frequency_by_relation else None
         together = np.column_stack(list(votes.by_view.values()))
@@ -342,6 +335,27 @@ class EStep:
             posteriors.subset(given),
             votes,
         )
+
+
+def given_folds(graph: KnowledgeGraph, folds: int) -> np.ndarray:
+    """The fold of each given triple's two entities, int64 [G]."""
+    return pair_folds(graph.train[:, 0], graph.train[:, 2], folds)
+
+
+def fusion_extra(graph: KnowledgeGraph, found: Candidates, folds: int) -> np.ndarray:
+    """What the fusion knows of candidates beside votes, [C, 2].
+
+    The log of how often the relation is given, and whether the graph proposed the pair. Counted are
+    the other folds: a rare relation's own count would tell that a candidate is given.
+    """
+    fold = given_folds(graph, folds)
+    frequency = np.stack(
+        [
+            np.bincount(graph.train[fold != k, 1], minlength=graph.num_relations)
+            for k in range(folds)
+        ]
+    )[found.fold, found.relation]
+    return np.column_stack([np.log1p(frequency), found.implied])
 
 
 def rows_to_read(

@@ -80,6 +80,19 @@ class Query:
 
 
 @dataclass(frozen=True)
+class Learned:
+    """Pseudo triples that carry messages in a run's final model.
+
+    Args:
+        pseudo: accepted triples, and connected pairs as triples of relation R.
+        edge_text: t_e of given and these triples, [G + A, d_t]; None where edges have none.
+    """
+
+    pseudo: Pseudo
+    edge_text: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
 class OpenRun:
     """A run's final model with its surroundings.
 
@@ -125,11 +138,19 @@ class OpenRun:
     @cached_property
     def explainer(self) -> Explainer:
         """What finds reasons."""
-        fusion, table = self.folder / FOLDER / FUSION, None
-        if fusion.exists():
-            number = load_json(fusion)["round"]
-            table = read_round(self.folder / "rounds" / str(number), self.graph)
-        return Explainer(self.graph, table)
+        folder = self.round_folder
+        return Explainer(self.graph, read_round(folder, self.graph) if folder else None)
+
+    @cached_property
+    def round_folder(self) -> Path | None:
+        """Of the round whose judgements the text model has; None in a run without a loop."""
+        fusion = self.folder / FOLDER / FUSION
+        return self.folder / "rounds" / str(load_json(fusion)["round"]) if fusion.exists() else None
+
+    @cached_property
+    def learned(self) -> Learned:
+        """What the final model learned from text."""
+        return _learned(self.world.config, self.folder)
 
     def evaluate(self, split: str, typed: bool = False) -> tuple[dict[str, Ranks], dict[str, Any]]:
         """Ranks by side and metrics [stratum][side][kind] of a split, "valid" or "test".
@@ -280,7 +301,14 @@ def run_graph(config: Config, folder: Path) -> KnowledgeGraph:
 def _supervision(config: Config, graph: KnowledgeGraph, folder: Path) -> Supervision:
     if config.loop is None:
         return Supervision.gold(graph.train)
+    learned = _learned(config, folder)
+    return supervise(graph.train, learned.pseudo, config.loop, learned.edge_text)
+
+
+def _learned(config: Config, folder: Path) -> Learned:
+    if config.loop is None:
+        return Learned(Pseudo.none())
     tensors = load_tensors(folder / "context.safetensors")[0]
     pseudo = Pseudo(tensors["triples"].numpy(), tensors["weight"].double().numpy())
     edge_text = tensors["edge_text"].float() if "edge_text" in tensors else None
-    return supervise(graph.train, pseudo, config.loop, edge_text)
+    return Learned(pseudo, edge_text)

@@ -73,7 +73,7 @@ class ReplayedEStep(EStep):
                 "out some of them, not all"
             )
         kept = {n: x for n, x in votes.by_view.items() if n not in self.variant.without}
-        evidence = self._with(votes.proposed)
+        evidence = self.evidence_with(votes.proposed)
         features = pool_evidence(self.world.sentences, evidence, self.vectors)
         return self._fused(replace(votes, by_view=kept), evidence, features, before)
 

@@ -209,11 +209,15 @@ class Loop:
             self.ledger.append(number, [*events, *unjudged])
         else:
             table, verdicts = self.table(number), self.in_force(number)
-            connected, told = self._connected(table, verdicts), self._told(table, verdicts)
-            taught = self._taught(table, connected, told, verdicts)
+            taught = self.taught(table, verdicts)
         if not self.world.config.gnn.evidence:
             return taught, None
         return taught, load_tensors(text_path)[0]["edge_text"].float()
+
+    def taught(self, table: RoundTable, verdicts: Verdicts) -> Pseudo:
+        """What a round with these posteriors and accepted triples teaches the graph model."""
+        connected, told = self._connected(table, verdicts), self._told(table, verdicts)
+        return self._taught(table, connected, told, verdicts)
 
     def _connected(self, table: RoundTable, verdicts: Verdicts) -> np.ndarray:
         """Rows of a table, one for each pair that is surely enough related, whatever relation."""

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,9 +17,8 @@ from relgnn.linkpred.scorer import Scorer
 from relgnn.loop.candidates import Candidates, candidates_from_pairs
 from relgnn.loop.estep import rows_to_read
 from relgnn.loop.pseudo import Pseudo, is_in
+from relgnn.loop.views import probability
 from relgnn.loop.world import World
-from relgnn.posterior.fusion import LogisticFusion
-from relgnn.posterior.pu import frequency_of, pu_probability, unlabelled_probability
 from relgnn.rules.judge import RuleJudge
 from relgnn.runtime import Runtime
 from relgnn.text.encoder import Span, TextEncoder
@@ -198,7 +196,7 @@ class TextModel:
             said["rules"] = self._judge.features(found.triples)
         views = {"fused": np.column_stack(list(said.values())), **said}
         votes = {
-            view: self._probability(view, x, extra, found.relation, given)
+            view: probability(self.views[view], x, extra, found.relation, given)
             for view, x in views.items()
         }
         rows = _surest_rows(evidence)
@@ -237,24 +235,6 @@ class TextModel:
         """
         count = np.bincount(graph.train[:, 1], minlength=graph.num_relations)
         return np.log1p(count * (self.folds - 1) / self.folds)
-
-    def _probability(
-        self,
-        view: str,
-        votes: np.ndarray,
-        extra: np.ndarray,
-        relation: np.ndarray,
-        given: np.ndarray,
-    ) -> np.ndarray:
-        """P(true | view): of a given triple g / c, of another P(true | views, not given)."""
-        entry: dict[str, Any] = self.views[view]
-        fusion = LogisticFusion.from_json(entry["calibrator"])
-        g = fusion(votes, extra)
-        if "ratio" in entry:
-            g = np.minimum(g * np.asarray(entry["ratio"])[relation], 1.0)
-        c = frequency_of(entry["label_frequency"], relation)
-        p: np.ndarray = np.where(given, pu_probability(g, c), unlabelled_probability(g, c))
-        return p
 
 
 def text_sentences(text: str, linker: MentionLinker, about: int | None) -> list[Sentence]:

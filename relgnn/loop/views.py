@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from relgnn.posterior.pu import (
     Frequency,
     frequency_by_relation,
     frequency_of,
+    pu_probability,
     ratio_by_relation,
     unlabelled_probability,
 )
@@ -52,12 +54,12 @@ class Before:
         """
         said = {tuple(t): float(q) for t, q in zip(self.triples.tolist(), self.p, strict=True)}
         before = np.array([said.get(tuple(t), UNSEEN) for t in triples.tolist()])
-        odds = (self.rounds * _bounded(before) + _bounded(p)) / (self.rounds + 1)
+        odds = (self.rounds * bounded(before) + bounded(p)) / (self.rounds + 1)
         averaged: np.ndarray = expit(odds)
         return averaged
 
 
-def _bounded(p: np.ndarray) -> np.ndarray:
+def bounded(p: np.ndarray) -> np.ndarray:
     """Log odds within those of `UNSEEN` and its complement: no round decides alone."""
     return logit(np.clip(p, UNSEEN, 1 - UNSEEN))
 
@@ -144,6 +146,31 @@ def fuse(
     g = cross_fit(fit_by_relation, np.column_stack([x, relation]), y, folds)
     ratio = ratio_by_relation(calibrator(votes, extra), y, relation, num_relations)
     return Fused(unlabelled_probability(g, frequency_of(c, relation)), g, c, calibrator, ratio)
+
+
+def probability(
+    entry: Mapping[str, Any],
+    votes: np.ndarray,
+    extra: np.ndarray,
+    relation: np.ndarray,
+    given: np.ndarray,
+) -> np.ndarray:
+    """What a view's calibrator, which was fitted on all candidates, makes of votes, float [C].
+
+    P(true | view): of a given triple g / c, of another P(true | views, not given).
+
+    Args:
+        entry: of the view, as `Fused.report` wrote it.
+        votes, extra: as of `fuse`; nan where a view is silent.
+        relation: int64 [C].
+        given: bool [C].
+    """
+    g = LogisticFusion.from_json(entry["calibrator"])(votes, extra)
+    if "ratio" in entry:
+        g = np.minimum(g * np.asarray(entry["ratio"])[relation], 1.0)
+    c = frequency_of(entry["label_frequency"], relation)
+    p: np.ndarray = np.where(given, pu_probability(g, c), unlabelled_probability(g, c))
+    return p
 
 
 def expectation(

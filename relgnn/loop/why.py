@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,7 +97,7 @@ class Explainer:
         none: dict[int, list[int]] = {}
         near_head, near_tail = self.links.get(head, none), self.links.get(tail, none)
         direct = [r for r in near_head.get(tail, ()) if r != relation]
-        lines = [self._path([head, tail], [r]) for r in direct]
+        lines = [path_line(self.graph, [head, tail], [r]) for r in direct]
         # Whoever has few neighbours says more: everybody is linked to "human".
         middle = heapq.nsmallest(
             limit - len(direct),
@@ -106,17 +106,25 @@ class Explainer:
         )
         for node in middle:
             first, second = near_head[node][0], self.links[node][tail][0]
-            lines.append(self._path([head, node, tail], [first, second]))
+            lines.append(path_line(self.graph, [head, node, tail], [first, second]))
         return [Reason("path", f"given: {line}") for line in lines[:limit]]
 
-    def _path(self, nodes: list[int], relations: list[int]) -> str:
-        line = label(self.graph.entities, self.graph.entity_names, nodes[0])
-        for node, relation in zip(nodes[1:], relations, strict=True):
-            backward, number = divmod(relation, self.graph.num_relations)
-            name = label(self.graph.relations, self.graph.relation_names, number)
-            end = label(self.graph.entities, self.graph.entity_names, node)
-            line += f" ←{name}– {end}" if backward else f" –{name}→ {end}"
-        return line
+
+def path_line(graph: KnowledgeGraph, nodes: Sequence[int], relations: Sequence[int]) -> str:
+    """A path in words, such as "Ada –born in→ Bonn ←lives in– Ben".
+
+    Args:
+        graph: names.
+        nodes: entities along the path.
+        relations: directed, between them; r + R is r read from tail to head.
+    """
+    line = label(graph.entities, graph.entity_names, nodes[0])
+    for node, relation in zip(nodes[1:], relations, strict=True):
+        backward, number = divmod(relation, graph.num_relations)
+        name = label(graph.relations, graph.relation_names, number)
+        end = label(graph.entities, graph.entity_names, node)
+        line += f" ←{name}– {end}" if backward else f" –{name}→ {end}"
+    return line
 
 
 def sentence(texts: Mapping[str, str], evidence: str) -> str | None:

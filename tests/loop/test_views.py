@@ -7,11 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from relgnn.loop.textmodel import TextModel
-from relgnn.loop.views import UNSEEN, Before, Fused, fuse
+from relgnn.loop.views import UNSEEN, Before, Fused, fuse, probability
 from relgnn.posterior.calibration import expected_calibration_error
 from relgnn.posterior.fusion import LogisticFusion
-from relgnn.posterior.pu import LABEL_FREQUENCY, unlabelled_probability
+from relgnn.posterior.pu import LABEL_FREQUENCY, pu_probability, unlabelled_probability
 from relgnn.runtime import rng
 
 GIVEN_SHARE = 0.4
@@ -157,14 +156,15 @@ def test_a_text_is_judged_by_its_relations_own_frequency() -> None:
     votes, extra, _, given, folds = planted(600)
     relation = rng("planted relations", 1).integers(0, 2, 600)
     found = fuse(votes, extra, given, folds, [0.2, 0.6], relation, 2)
-    model = TextModel.__new__(TextModel)
-    model.views = {"text": json.loads(json.dumps(found.report(given)))}
-    p = model._probability("text", votes, extra, relation, np.zeros(600, dtype=bool))
+    entry = json.loads(json.dumps(found.report(given)))
+    p = probability(entry, votes, extra, relation, np.zeros(600, dtype=bool))
+    known = probability(entry, votes, extra, relation, np.ones(600, dtype=bool))
     for r, c in ((0, 0.2), (1, 0.6)):
         own = relation == r
         assert found.ratio is not None
         g = np.minimum(found.calibrator(votes[own], extra[own]) * found.ratio[r], 1)
         np.testing.assert_allclose(p[own], unlabelled_probability(g, c))
+        np.testing.assert_allclose(known[own], pu_probability(g, c))
 
 
 def test_rounds_are_averaged_in_log_odds() -> None:
