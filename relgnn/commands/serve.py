@@ -57,11 +57,15 @@ def serve(
     Logs are lines of JSON on standard error, without texts and keys. Ctrl-C or SIGTERM lets the
     requests under way finish first.
     """
-    from relgnn.runtime import optional_import
-
-    with optional_import("serve"):
+    try:
         from relgnn.serving.settings import Settings
         from relgnn.serving.workers import serve as run_service
+    except ImportError:
+        # here alone: it brings torch, which the parent of several workers can do without
+        from relgnn.runtime import optional_import
+
+        with optional_import("serve"):
+            raise
 
     run_service(
         Settings(

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -60,11 +61,7 @@ def serve(settings: Settings) -> None:
         MachineError: the port is taken.
     """
     log_lines()
-    if settings.keys is not None:
-        from relgnn.serving.keys import require_keys
-
-        require_keys(settings.keys)
-    elif settings.host not in LOOPBACK:
+    if settings.keys is None and settings.host not in LOOPBACK:
         raise InputError(
             f"--host {settings.host}: other machines could ask without a key; give --keys FILE "
             "(`relgnn serve-key add` makes one), or listen on 127.0.0.1"
@@ -104,14 +101,25 @@ def server_config(settings: Settings) -> uvicorn.Config:
     )
 
 
-def prepared(settings: Settings) -> Any:
-    """The file of the run's vectors; of several workers' parent nothing else stays in memory."""
+def prepared(settings: Settings) -> Path:
+    """The file of the run's vectors, once the keys are known to be some.
+
+    The parent of several workers has it made by another process, so that nothing large stays in
+    its memory.
+    """
+    if settings.workers == 1:
+        return _prepare(settings)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_prepare, (settings,))
+
+
+def _prepare(settings: Settings) -> Path:
+    from relgnn.serving.keys import require_keys
     from relgnn.serving.share import shared_vectors
 
-    if settings.workers == 1:
-        return shared_vectors(settings.run)
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(shared_vectors, (settings.run,))
+    if settings.keys is not None:
+        require_keys(settings.keys)
+    return shared_vectors(settings.run)
 
 
 @contextmanager

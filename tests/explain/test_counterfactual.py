@@ -25,7 +25,9 @@ from tests.linkpred.toy import RUNTIME, HashEncoder, toy_config, toy_graph
 @pytest.fixture(scope="module")
 def toy() -> OpenRun:
     world = World(toy_config(), RUNTIME, toy_graph(), HashEncoder())
-    return OpenRun(world, toy_fitted("rgcn"), None)
+    run = OpenRun(world, None)
+    run.__dict__["fitted"] = toy_fitted("rgcn")  # in place of a checkpoint's
+    return run
 
 
 def firsts(run: OpenRun) -> list[Triple]:

@@ -159,6 +159,15 @@ def test_a_worker_that_cannot_begin_ends_its_parent(tmp_path: Path) -> None:
     assert left.value.code == 3
 
 
+def test_the_parent_of_several_workers_stays_small() -> None:
+    code = (
+        "import sys, relgnn.cli, relgnn.commands.serve, relgnn.serving.workers\n"
+        "from relgnn.serving.settings import Settings\n"
+        "sys.exit('torch' in sys.modules or 'fastapi' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
 def test_settings_reach_the_server(own_run: Path) -> None:
     config = server_config(Settings(run=own_run, workers=3, drain_s=7))
     assert (config.workers, config.timeout_graceful_shutdown, config.access_log) == (3, 7, False)
