@@ -37,7 +37,15 @@ from experiments.results import (
     read_lines,
     save_ranks,
 )
-from relgnn.config import AnyConfig, Config, FewShotConfig, load_run_config
+from relgnn.config import (
+    AnyConfig,
+    BiEncoderConfig,
+    Config,
+    EnsembleConfig,
+    FewShotConfig,
+    RerankConfig,
+    load_run_config,
+)
 from relgnn.data import STRATA
 from relgnn.errors import InputError, MachineError, RelgnnError
 from relgnn.loop.runs import run_any
@@ -154,6 +162,34 @@ def run_folder(job: Job, runs: Path = RUNS) -> Path:
     """Where a job runs."""
     name = ranks_path(job.table, job.name, job.config.data.fraction, job.seed).stem
     return runs / job.table / name
+
+
+def members(job: Job) -> list[Job]:
+    """The rows of the same table and seed whose run folders a job reads, those they read before.
+
+    What is no row of the table is a path, and must be there.
+    """
+    known, config = table_configs(job.table), job.config
+    names: list[str] = []
+    if isinstance(config, BiEncoderConfig) and config.biencoder.distil is not None:
+        names = [config.biencoder.distil.run]
+    elif isinstance(config, EnsembleConfig):
+        names = config.ensemble.of
+    elif isinstance(config, RerankConfig):
+        names = [config.rerank.of, *config.rerank.views]
+    changes = [f"data.fraction={config.data.fraction}"]
+    found = [
+        one for name in names if name in known
+        for one in jobs(job.table, [name], [job.seed], changes) if one.name == name
+    ]  # fmt: skip
+    before = [earlier for one in found for earlier in members(one)]
+    return list({one.name: one for one in (*before, *found)}.values())
+
+
+def is_finished(job: Job, runs: Path = RUNS) -> bool:
+    """Whether a job's run folder is there and ended."""
+    folder = run_folder(job, runs)
+    return is_run_of(folder, job.config) and (folder / "metrics.json").exists()
 
 
 def execute(
@@ -411,8 +447,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("uncommitted code: these lines will be dirty, and never shown", file=sys.stderr)
     for job in todo:
         if given.again or missing(job, read_lines(job.table), dirty):
-            print(f"{job.table}: {job.name}, seed {job.seed}", file=sys.stderr)
-            execute(job, resume=given.resume)
+            for one in (*members(job), job):
+                if one is job or not is_finished(one):
+                    print(f"{one.table}: {one.name}, seed {one.seed}", file=sys.stderr)
+                    execute(one, resume=given.resume)
     rows = [row for job in todo for row in job.rows.values()]
     shas = {job.config.sha256() for job in todo}
     lines = [line for line in read_lines(given.table) if line.config_sha256 in shas]
