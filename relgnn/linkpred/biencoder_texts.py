@@ -26,7 +26,7 @@ class PackedRows:
     Args:
         place: int64 [T], where each row's tokens are among those of all parts.
         shapes: rows and tokens of each length.
-        back: int64 [B], where each row now stands.
+        back: int64 [B], where each row that was asked for now stands; equal ones are one row.
     """
 
     place: Tensor
@@ -48,6 +48,7 @@ class Parts:
 
     def pack(self, rows: Tensor) -> PackedRows:
         """Rows of parts int64 [B, K], `NONE` where a row has fewer; every row has one at least."""
+        rows, same = rows.unique(dim=0, return_inverse=True)
         kept = rows >= 0
         row, part = kept.nonzero()[:, 0], rows[kept]
         length = self.offsets.diff()[part]
@@ -57,7 +58,7 @@ class Parts:
         place = place[spread((lengths.cumsum(0) - lengths)[order], lengths[order])[1]]
         sizes, counts = lengths[order].unique_consecutive(return_counts=True)
         shapes = list(zip(counts.tolist(), sizes.tolist(), strict=True))
-        return PackedRows(place, shapes, torch.argsort(order))
+        return PackedRows(place, shapes, torch.argsort(order)[same])
 
 
 class QueryTexts:
