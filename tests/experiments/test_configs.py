@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from experiments.reproduce import CONFIGS, Job, jobs, line_metrics
+from experiments.reproduce import CONFIGS, Job, jobs, line_metrics, members
 from relgnn.config import (
+    BiEncoderConfig,
     Config,
     DocumentConfig,
+    EnsembleConfig,
     FewShotConfig,
     GenerativeConfig,
     InductiveConfig,
     JointConfig,
     PretrainingRunConfig,
     RelationConfig,
+    RerankConfig,
     RulesConfig,
     load_config,
     load_run_config,
@@ -43,6 +47,10 @@ from tests.text.causal import write_causal
 PATHS = sorted(CONFIGS.glob("*/*.yaml"))
 RULES = [path for path in PATHS if isinstance(load_run_config(path), RulesConfig)]
 INDUCTIVE = [path for path in PATHS if isinstance(load_run_config(path), InductiveConfig)]
+BIENCODERS = [path for path in PATHS if isinstance(load_run_config(path), BiEncoderConfig)]
+BUILT_ON_RUNS = [
+    path for path in PATHS if isinstance(load_run_config(path), EnsembleConfig | RerankConfig)
+]
 GRAPHS = [path for path in PATHS if isinstance(load_run_config(path), Config)]
 FEW_SHOT = [path for path in PATHS if isinstance(load_run_config(path), FewShotConfig)]
 PRETRAINING = [p for p in PATHS if isinstance(load_run_config(p), PretrainingRunConfig)]
@@ -105,6 +113,50 @@ def test_inductive_config_runs_on_tiny_data(path: Path, tmp_path: Path) -> None:
     found = line_metrics(metrics["rows"]["final"])
     assert found.keys() >= {"mrr", "hits@1", "hits@3", "hits@10", "hits@10_of_50"}
     assert all(0 <= value <= 1 for value in found.values())
+
+
+@pytest.mark.parametrize("path", BIENCODERS, ids=name)
+def test_biencoder_config_runs_on_tiny_data(path: Path, tmp_path: Path, tiny_bert: str) -> None:
+    config = load_run_config(path)
+    assert config.source and config.budget
+    assert path.parent.name == f"lp_{config.data.name}"
+    small = [
+        "data.name=null", f"data.path={write_tiny(tmp_path / 'tiny')}", f"text.model={tiny_bert}",
+        "biencoder.epochs=1", "biencoder.batch_size=16",
+    ]  # fmt: skip
+    metrics = run_any(load_run_config(path, small), tmp_path / "run")
+    assert 0 < line_metrics(metrics["rows"]["final"])["mrr"] <= 1
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a few steps on tiny data, which stands for any member."""
+    folder = tmp_path_factory.mktemp("members")
+    data = write_tiny(folder / "tiny")
+    small = [*SMALL, "data.fraction=1.0", f"data.path={data}", f"text.cache={folder}/cache"]
+    run(load_config(CONFIGS / "lp_codex_s" / "complex.yaml", small), folder / "run")
+    return folder / "run"
+
+
+@pytest.mark.parametrize("path", BUILT_ON_RUNS, ids=name)
+def test_a_config_that_is_built_on_runs_names_rows_of_its_table(
+    path: Path, tmp_path: Path, tiny_run: Path
+) -> None:
+    config = load_run_config(path)
+    assert config.source and config.expected and config.budget
+    assert path.parent.name == f"lp_{config.data.name}"
+    job = Job(path.parent.name, path.stem, 0, config)
+    rows = {one.name for one in members(job)}
+    assert isinstance(config, EnsembleConfig | RerankConfig)
+    if isinstance(config, EnsembleConfig):
+        assert rows >= set(config.ensemble.of)
+    else:
+        assert rows >= {config.rerank.of, *config.rerank.views}
+    for row in rows:
+        shutil.copytree(tiny_run, tmp_path / f"{row}-100-0")
+    small = ["data.name=null", f"data.path={tiny_run.parent / 'tiny'}"]
+    metrics = run_any(load_run_config(path, small), tmp_path / "run")
+    assert 0 < line_metrics(metrics["rows"]["final"])["mrr"] <= 1
 
 
 @pytest.mark.parametrize("path", RELATIONS, ids=name)
