@@ -39,6 +39,7 @@ from experiments.results import (
 )
 from relgnn.config import (
     AnyConfig,
+    AnyScoreConfig,
     BiEncoderConfig,
     Config,
     EnsembleConfig,
@@ -221,7 +222,8 @@ def execute(
     if not (ended and resume):
         (runner or run_apart)(job.config, folder, begun and resume)
     lines = _lines(job, folder)
-    if isinstance(job.config, Config) and not any(line.dirty for line in lines):
+    ranked = Config | AnyScoreConfig
+    if isinstance(job.config, ranked) and not any(line.dirty for line in lines):
         rows = load_json(folder / "metrics.json")["rows"]
         save_ranks(folder, rows, path)
     append(job.table, lines, results)

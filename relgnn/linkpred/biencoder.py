@@ -146,9 +146,9 @@ class BiEncoderScorer:
     """Scores of all entities, which are read once, for `evaluate_ranks`.
 
     Args:
-        model: in evaluation mode.
+        model: in evaluation mode, and not trained on while this is used.
         runtime: precision of reading.
-        near: int [N, N] by rows, which candidates are near a head, see `Neighbourhood`.
+        near: which candidates are near a head; None for none.
         weight: added to their cosine.
     """
 
@@ -165,13 +165,20 @@ class BiEncoderScorer:
         vectors[nodes.to(vectors.device)] = torch.cat(parts)
         self.vectors = vectors
         self.candidates = Candidates(vectors)
+        self._last: tuple[bytes, Tensor] = (b"", vectors[:0])
 
     def queries(self, heads: Tensor, relations: Tensor) -> Tensor:
-        """Vectors [B, d] of queries, times 1 / τ."""
-        rows = list(zip(heads.split(self.rows), relations.split(self.rows), strict=True))
-        with torch.inference_mode(), self.runtime.autocast():
-            found = torch.cat([self.model.queries(*part) for part in rows])
-        return found * self.model.scale.detach()
+        """Vectors [B, d] of queries, times 1 / τ.
+
+        The last ones are kept: an ensemble and its re-ranker ask for the same again.
+        """
+        key = torch.cat([heads, relations]).numpy().tobytes()
+        if key != self._last[0]:
+            rows = list(zip(heads.split(self.rows), relations.split(self.rows), strict=True))
+            with torch.inference_mode(), self.runtime.autocast():
+                found = torch.cat([self.model.queries(*part) for part in rows])
+            self._last = key, found * self.model.scale.detach()
+        return self._last[1]
 
     def __call__(self, heads: Tensor, relations: Tensor) -> Tensor | Products:
         """Scores of all entities for heads [B] and relations [B] in [0, 2R)."""
