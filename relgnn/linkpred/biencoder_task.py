@@ -131,14 +131,14 @@ class BiEncoderTask(NumberedTask):
             cosine = queries.float() @ vectors.float().T
             rows = torch.arange(len(heads))
             true = known[:, nodes]
-            wrong = ~true
+            counted = ~true
             if not self.settings.self_negatives:
-                wrong[rows, own] = False
-            wrong[rows, target] = True
-            wrong, target = wrong.to(device), target.to(device)
+                counted[rows, own] = False
+            counted[rows, target] = True
+            counted, target = counted.to(device), target.to(device)
             answer = torch.zeros_like(cosine).scatter_(1, target[:, None], self.settings.margin)
             scores = (cosine - answer) * self.encoder.scale
-            among = scores.masked_fill(~wrong, float("-inf"))
+            among = scores.masked_fill(~counted, float("-inf"))
             if self.queue is not None:
                 among = torch.cat([among, self._queued(queries, known)], 1)
             loss = cross_entropy(among, target)
