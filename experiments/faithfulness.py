@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.command import tells_errors
+from experiments.commit import at_end, provenance, warn_if_dirty
 from experiments.loop_ablation import base_run
-from experiments.reproduce import make_line, provenance, tree_is_dirty
-from experiments.results import RESULTS, append
+from experiments.results import RESULTS, append, make_line
 from relgnn.errors import InputError
 from relgnn.explain.edges import EXPLAINERS
 from relgnn.explain.faithfulness import RANDOM, draw_predictions, measure
@@ -67,7 +67,7 @@ def record(folder: Path, count: int, methods: Sequence[str], command: str) -> No
             "run of that"
         )
     rows = explain(run, count, methods)
-    code |= {"dirty": code["dirty"] or tree_is_dirty()}
+    code = at_end(code)
     cost = {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
     seed, where = run.world.runtime.seed, environment()
     append(TABLE, [
@@ -97,8 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise InputError(f"--methods {method}: is no method; known are {known}")
     if given.predictions < 2:
         raise InputError(f"--predictions {given.predictions}: give at least 2, for an interval")
-    if tree_is_dirty():
-        print("uncommitted code: these lines will be dirty, and never shown", file=sys.stderr)
+    warn_if_dirty()
     options = f"--predictions {given.predictions} --methods {' '.join(given.methods)}"
     for seed in given.seeds if given.run is None else [None]:
         folder = given.run if seed is None else base_run(seed)

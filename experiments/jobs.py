@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.results import ROOT, Line, counted, latest, ranks_path
-from relgnn.config import AnyConfig, Config, FewShotConfig, load_run_config
+from relgnn.config import (
+    AnyConfig,
+    BiEncoderConfig,
+    Config,
+    EnsembleConfig,
+    FewShotConfig,
+    RerankConfig,
+    load_run_config,
+)
 from relgnn.errors import InputError
 
 CONFIGS = ROOT / "configs"
@@ -105,3 +113,31 @@ def is_run_of(folder: Path, config: AnyConfig) -> bool:
     """Whether a folder holds a run of this configuration, finished or not."""
     path = folder / "config.yaml"
     return path.exists() and load_run_config(path).sha256() == config.sha256()
+
+
+def members(job: Job) -> list[Job]:
+    """The rows of the same table and seed whose run folders a job reads, those they read before.
+
+    What is no row of the table is a path, and must be there.
+    """
+    known, config = table_configs(job.table), job.config
+    names: list[str] = []
+    if isinstance(config, BiEncoderConfig) and config.biencoder.distil is not None:
+        names = [config.biencoder.distil.run]
+    elif isinstance(config, EnsembleConfig):
+        names = config.ensemble.of
+    elif isinstance(config, RerankConfig):
+        names = [config.rerank.of, *config.rerank.views]
+    changes = [f"data.fraction={config.data.fraction}"]
+    found = [
+        one for name in names if name in known
+        for one in jobs(job.table, [name], [job.seed], changes) if one.name == name
+    ]  # fmt: skip
+    before = [earlier for one in found for earlier in members(one)]
+    return list({one.name: one for one in (*before, *found)}.values())
+
+
+def is_finished(job: Job, runs: Path = RUNS) -> bool:
+    """Whether a job's run folder is there and ended."""
+    folder = run_folder(job, runs)
+    return is_run_of(folder, job.config) and (folder / "metrics.json").exists()

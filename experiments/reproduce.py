@@ -26,7 +26,17 @@ from rich.table import Table
 
 from experiments.command import tells_errors
 from experiments.commit import differs, provenance, warn_if_dirty
-from experiments.jobs import RUNS, SEEDS, Job, is_run_of, jobs, missing, run_folder
+from experiments.jobs import (
+    RUNS,
+    SEEDS,
+    Job,
+    is_finished,
+    is_run_of,
+    jobs,
+    members,
+    missing,
+    run_folder,
+)
 from experiments.results import (
     RESULTS,
     Line,
@@ -39,7 +49,7 @@ from experiments.results import (
     read_lines,
     save_ranks,
 )
-from relgnn.config import AnyConfig, Config
+from relgnn.config import AnyConfig, AnyScoreConfig, Config
 from relgnn.errors import InputError, MachineError, RelgnnError
 from relgnn.loop.runs import run_any
 from relgnn.ranking.sampled import HITS_10_OF_50
@@ -85,7 +95,8 @@ def execute(
     if not (ended and resume):
         (runner or run_apart)(job.config, folder, begun and resume)
     lines = _lines(job, folder)
-    if isinstance(job.config, Config) and not any(line.dirty for line in lines):
+    ranked = Config | AnyScoreConfig
+    if isinstance(job.config, ranked) and not any(line.dirty for line in lines):
         rows = load_json(folder / "metrics.json")["rows"]
         save_ranks(folder, rows, path)
     append(job.table, lines, results)
@@ -216,8 +227,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     dirty = warn_if_dirty()
     for job in todo:
         if given.again or missing(job, read_lines(job.table), dirty):
-            print(f"{job.table}: {job.name}, seed {job.seed}", file=sys.stderr)
-            execute(job, resume=given.resume)
+            for one in (*members(job), job):
+                if one is job or not is_finished(one):
+                    print(f"{one.table}: {one.name}, seed {one.seed}", file=sys.stderr)
+                    execute(one, resume=given.resume)
     rows = [row for job in todo for row in job.rows.values()]
     shas = {job.config.sha256() for job in todo}
     lines = [line for line in read_lines(given.table) if line.config_sha256 in shas]

@@ -10,11 +10,14 @@ from pydantic import BaseModel
 
 from experiments.results import read_lines, tables
 from relgnn.config import (
+    BiEncoderConfig,
     Config,
+    EnsembleConfig,
     FewShotConfig,
     GenerativeConfig,
     PretrainingRunConfig,
     RelationConfig,
+    RerankConfig,
     known_keys,
     load_config,
     load_run_config,
@@ -50,7 +53,10 @@ def test_every_knob_has_a_description() -> None:
                 if isinstance(kind, type) and issubclass(kind, BaseModel):
                     check(kind)
 
-    for kind in (Config, RelationConfig, FewShotConfig, GenerativeConfig, PretrainingRunConfig):
+    for kind in (
+        Config, RelationConfig, FewShotConfig, GenerativeConfig, PretrainingRunConfig,
+        BiEncoderConfig, EnsembleConfig, RerankConfig,
+    ):  # fmt: skip
         check(kind)
 
 
@@ -308,6 +314,7 @@ LOOP_YOUNGER = {
     "loop.weighing": "em",
     "train.adversarial": "{}",
     "train.contrast": "{}",
+    "train.relation_prediction": "0.5",
     "loop.target_weighting": "uniform",
     "loop.target_floor": "0.5",
     "loop.context_weight": "0.5",

@@ -80,9 +80,13 @@ def predict(
     if is_rules_run(run):
         predict_by_rules(run, relation, head, tail, k, as_json)
         return
+    from relgnn.config import AnyScoreConfig, config_of_run
     from relgnn.loop.asked import written_query
     from relgnn.loop.opened import open_run
 
+    if isinstance(config_of_run(run), AnyScoreConfig):
+        _predict_by_scores(run, relation, head, tail, k, as_json)
+        return
     opened = open_run(run)
     [answers] = opened.predict_all([written_query(opened.graph, relation, head, tail, k)])
     if as_json:
@@ -90,6 +94,33 @@ def predict(
         return
     for place, answer in enumerate(answers, 1):
         print(_answer(place, answer))
+
+
+def _predict_by_scores(
+    run: Path, relation: str, head: str | None, tail: str | None, k: int, as_json: bool
+) -> None:
+    """Print the likeliest answers of a bi-encoder, an ensemble or a re-ranker."""
+    from relgnn.data.lookup import find_entity, find_relation
+    from relgnn.loop.scored import open_scored
+
+    scored = open_scored(run)
+    graph = scored.graph
+    number = find_relation(graph, relation)
+    given = find_entity(graph, str(head if head is not None else tail))
+    triples = graph.train[graph.train[:, 1] == number]
+    known = {(t, h) if tail is not None else (h, t) for h, _, t in triples.tolist()}
+    answers = [
+        {"entity": graph.entities[answer], "name": graph.entity_names[answer], "score": score,
+         "known": (given, answer) in known}
+        for answer, score in scored.best(number, given, tail is not None, k)
+    ]  # fmt: skip
+    if as_json:
+        print_json(answers)
+        return
+    for place, one in enumerate(answers, 1):
+        told = ", given" if one["known"] else ""
+        named = one["name"] or one["entity"]
+        print(f"{place:3d}. {named} ({one['entity']}; score {one['score']:.2f}{told})")
 
 
 def extract(

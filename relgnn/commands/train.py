@@ -167,16 +167,18 @@ def evaluate(
 ) -> None:
     """Compute a run's metrics again from its checkpoint."""
     start_quietly()
-    from relgnn.config import Config, InductiveConfig, RulesConfig, config_of_run
+    from relgnn.config import AnyScoreConfig, Config, InductiveConfig, RulesConfig, config_of_run
     from relgnn.linkpred.evaluate import metrics_by_category
     from relgnn.linkpred.inductive_run import evaluate_inductive
     from relgnn.loop.opened import open_run
+    from relgnn.loop.scored import open_scored
     from relgnn.ranking.metrics import write_ranks
     from relgnn.rules.run import evaluate_rules
     from relgnn.text.runs import evaluate_text
 
     kind = config_of_run(run)
-    if kind is not None and not isinstance(kind, Config | InductiveConfig | RulesConfig):
+    ranked = Config | InductiveConfig | RulesConfig | AnyScoreConfig
+    if kind is not None and not isinstance(kind, ranked):
         if ranks is not None or typed or categories:
             raise InputError(
                 f"{run}: is a run of relation extraction, which ranks nothing; leave --ranks, "
@@ -191,6 +193,12 @@ def evaluate(
             raise InputError(f"{run}: is a run {what}, which ranks all entities; leave --typed")
         again = evaluate_rules if of_rules else evaluate_inductive
         graph, found, metrics = again(run, split.value)
+    elif isinstance(kind, AnyScoreConfig):
+        if typed:
+            raise InputError(f"{run}: is a run whose candidates are all entities; leave --typed")
+        scored = open_scored(run)
+        graph = scored.graph
+        found, metrics = scored.evaluate(split.value)
     else:
         opened = open_run(run)
         graph = opened.graph

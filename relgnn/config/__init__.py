@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from relgnn.config.base import RunConfig, RuntimeConfig
+from relgnn.config.biencoder import BiEncoderConfig, EnsembleConfig, RerankConfig
 from relgnn.config.document import DocumentConfig
 from relgnn.config.efficient import EfficientConfig
 from relgnn.config.errors import explain, one_line
@@ -39,13 +40,12 @@ from relgnn.errors import InputError
 Run = TypeVar("Run", bound=RunConfig)
 
 __all__ = [
-    "AnyConfig", "AnyTextConfig", "Config", "DocumentConfig", "EfficientConfig", "FewShotConfig",
-    "GenerativeConfig", "InductiveConfig", "JointConfig", "LoopConfig", "Marking", "MemoryConfig",
-    "MiningConfig", "Pooling",
-    "PretrainingConfig", "PretrainingRunConfig", "RelationConfig", "RulesConfig", "RunConfig",
-    "RuntimeConfig", "SemiConfig",
-    "TrackingConfig", "TrainConfig",
-    "TuningConfig", "config_of_run", "known_keys", "load_config", "load_run_config", "make_config",
+    "AnyConfig", "AnyScoreConfig", "AnyTextConfig", "BiEncoderConfig", "Config", "DocumentConfig",
+    "EfficientConfig", "EnsembleConfig", "FewShotConfig", "GenerativeConfig", "InductiveConfig",
+    "JointConfig", "LoopConfig", "Marking", "MemoryConfig", "MiningConfig", "Pooling",
+    "PretrainingConfig", "PretrainingRunConfig", "RelationConfig", "RerankConfig", "RulesConfig",
+    "RunConfig", "RuntimeConfig", "SemiConfig", "TrackingConfig", "TrainConfig", "TuningConfig",
+    "config_of_run", "known_keys", "load_config", "load_run_config", "make_config",
 ]  # fmt: skip
 
 AnyTextConfig = (
@@ -56,18 +56,21 @@ AnyTextConfig = (
     | DocumentConfig
     | PretrainingRunConfig
 )
-AnyConfig = Config | InductiveConfig | RulesConfig | AnyTextConfig
+AnyScoreConfig = BiEncoderConfig | EnsembleConfig | RerankConfig
+AnyConfig = Config | InductiveConfig | RulesConfig | AnyScoreConfig | AnyTextConfig
 
 # the section that makes a configuration one of another kind; of several the first one
-_KINDS: dict[str, type[InductiveConfig | RulesConfig | AnyTextConfig]] = {
+_KINDS: dict[str, type[InductiveConfig | RulesConfig | AnyScoreConfig | AnyTextConfig]] = {
     "extraction": RelationConfig, "few_shot": FewShotConfig, "joint": JointConfig,
     "document": DocumentConfig, "generative": GenerativeConfig, "pretraining": PretrainingRunConfig,
-    "rules": RulesConfig, "inductive": InductiveConfig,
+    "rules": RulesConfig, "inductive": InductiveConfig, "biencoder": BiEncoderConfig,
+    "ensemble": EnsembleConfig, "rerank": RerankConfig,
 }  # fmt: skip
 
 _TOLD_APART: dict[type[RunConfig], str] = {
     PretrainingRunConfig: "pre-training", RulesConfig: "rule mining",
-    InductiveConfig: "inductive link prediction",
+    InductiveConfig: "inductive link prediction", BiEncoderConfig: "a bi-encoder",
+    EnsembleConfig: "an ensemble", RerankConfig: "re-ranking",
 }  # fmt: skip
 
 
@@ -95,8 +98,8 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> AnyConfi
 
     Returns:
         The checked configuration; of which kind, its sections say: `extraction:`, `few_shot:`,
-        `joint:`, `document:`, `generative:`, `pretraining:`, `rules:`, `inductive:`, or none of
-        them for link prediction.
+        `joint:`, `document:`, `generative:`, `pretraining:`, `rules:`, `inductive:`,
+        `biencoder:`, `ensemble:`, `rerank:`, or none of them for link prediction.
 
     Raises:
         InputError: the file cannot be read or is not YAML, a key is unknown, a value is wrong.

@@ -38,7 +38,7 @@ YOUNGER: dict[str, Any] = {
     "extraction.averaging": 0.0, "extraction.ensemble": 1,
     "augmentation": None, "attack": None,
     "metric": None, "few_shot.description": 0.0,
-    "train.adversarial": None, "train.contrast": None,
+    "train.adversarial": None, "train.contrast": None, "train.relation_prediction": 0.0,
     "loop.target_weighting": "posterior", "loop.target_floor": 0.0, "loop.context_weight": 1.0,
     "loop.pseudo_loss": "plain", "loop.gce_q": 0.7, "loop.bootstrap_beta": 0.95,
     "loop.consistency": None, "loop.coteaching": None, "loop.memory": None,

@@ -100,6 +100,9 @@ class TrainConfig(Section):
         0.0, description="decoupled weight decay; of several, valid chooses one in every training"
     )
     n3: Weight = Field(0.0, description="weight of the N3 regulariser")
+    relation_prediction: Weight = Field(
+        0.0, description="weight of also predicting each target's relation from its two ends"
+    )
     label_smoothing: Dropout = Field(0.1, description="mass spread over all entities")
     loss: Literal["cross_entropy", "bce", "margin", "self_adversarial"] = Field(
         "cross_entropy", description="the first two score all entities, the others sample"

@@ -48,6 +48,10 @@ class Decoder(nn.Module, ABC):
         """Scores [B, N] of all candidate tails [N, d] for h [B, d], r [B, relation_dim]."""
         return self._match_all(self.query(h, r), candidates)
 
+    def score_relations(self, h: Tensor, relations: Tensor, t: Tensor) -> Tensor:
+        """Scores [B, K] of all relations [K, relation_dim] between h [B, d] and t [B, d]."""
+        return self.score(h[:, None], relations[None], t[:, None])
+
     def query(self, h: Tensor, r: Tensor) -> Tensor:
         """The vector [..., d] that a tail of (h, r, ?) should match."""
         return self._query(self.dropout(h), self.dropout(r))
@@ -73,6 +77,9 @@ class DistMult(Decoder):
     ICLR 2015.
     """
 
+    def score_relations(self, h: Tensor, relations: Tensor, t: Tensor) -> Tensor:
+        return (self.dropout(h) * t) @ self.dropout(relations).t()
+
     def _query(self, h: Tensor, r: Tensor) -> Tensor:
         return h * r
 
@@ -85,6 +92,12 @@ class ComplEx(Decoder):
 
     def __init__(self, dim: int, dropout: float = 0.0) -> None:
         super().__init__(_even(dim, "ComplEx"), dropout)
+
+    def score_relations(self, h: Tensor, relations: Tensor, t: Tensor) -> Tensor:
+        # conj(h) t is to the relation what the query is to a tail
+        (h_re, h_im), (t_re, t_im) = self.dropout(h).chunk(2, -1), t.chunk(2, -1)
+        pair = torch.cat([h_re * t_re + h_im * t_im, h_re * t_im - h_im * t_re], -1)
+        return pair @ self.dropout(relations).t()
 
     def _query(self, h: Tensor, r: Tensor) -> Tensor:
         (h_re, h_im), (r_re, r_im) = h.chunk(2, -1), r.chunk(2, -1)

@@ -149,6 +149,8 @@ class LinkPredictionTask(NumberedTask):
         supervised = loss = self._supervised(seen.scored, batch, weight)
         if self.train.n3:
             loss = loss + self.train.n3 * n3(self._model.decoder.factors(*seen.scored.vectors))
+        if self.train.relation_prediction:
+            loss = loss + self.train.relation_prediction * self._relations(seen, weight)
         if not len(self.signals):
             return loss
 
@@ -164,6 +166,17 @@ class LinkPredictionTask(NumberedTask):
         for signal in self.signals:
             loss = loss + signal(step)
         return loss
+
+    def _relations(self, seen: Seen, weight: Tensor) -> Tensor:
+        """Cross-entropy of each target's relation among all, given both ends.
+
+        Chen et al., Relation Prediction as an Auxiliary Training Objective for Improving
+        Multi-Relational Graph Representations, AKBC 2021.
+        """
+        h, _, t = seen.scored.vectors
+        scores = self._model.decoder.score_relations(h, seen.z, t)
+        rows = torch.arange(len(scores), device=scores.device)
+        return one_vs_all_cross_entropy(scores, rows, self.relation[seen.batch], weight)
 
     def _score(self, batch: Tensor, x: Tensor, z: Tensor, place: Tensor | None) -> Scored:
         decoder, r, count = self._model.decoder, z[self.relation[batch]], len(batch)

@@ -5,9 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from relgnn.config import AnyConfig, Config, InductiveConfig, RulesConfig
+from relgnn.config import (
+    AnyConfig,
+    BiEncoderConfig,
+    Config,
+    EnsembleConfig,
+    InductiveConfig,
+    RerankConfig,
+    RulesConfig,
+)
+from relgnn.linkpred.biencoder_run import run_biencoder
 from relgnn.linkpred.inductive_run import run_inductive
+from relgnn.loop.ensemble_run import run_ensemble
+from relgnn.loop.rerank_run import run_rerank
 from relgnn.loop.run import run
+from relgnn.loop.scored import open_member
 from relgnn.rules.run import run_rules
 from relgnn.text.runs import run_text
 
@@ -15,7 +27,8 @@ from relgnn.text.runs import run_text
 def run_any(config: AnyConfig, folder: Path, resume: bool = False) -> dict[str, Any]:
     """Do what a configuration of any kind says.
 
-    See `run`, `run_rules`, `run_inductive` and `run_text`.
+    See `run`, `run_rules`, `run_inductive`, `run_biencoder`, `run_ensemble`, `run_rerank` and
+    `run_text`.
     """
     if isinstance(config, Config):
         return run(config, folder, resume)
@@ -23,4 +36,12 @@ def run_any(config: AnyConfig, folder: Path, resume: bool = False) -> dict[str, 
         return run_rules(config, folder, resume)
     if isinstance(config, InductiveConfig):
         return run_inductive(config, folder, resume)
+    if isinstance(config, BiEncoderConfig):
+        distil = config.biencoder.distil
+        teacher = open_member(folder, distil.run, config).dense if distil is not None else None
+        return run_biencoder(config, folder, resume, teacher)
+    if isinstance(config, EnsembleConfig):
+        return run_ensemble(config, folder, resume)
+    if isinstance(config, RerankConfig):
+        return run_rerank(config, folder, resume)
     return run_text(config, folder, resume)

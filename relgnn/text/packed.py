@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 # More tokens at once than this no longer fit the processor's cache, and each takes longer.
 CPU_TOKENS = 2048
 SHORT = 64
 
 M = TypeVar("M", bound=nn.Module)
+Size = Sequence[int]
+"""Texts of one length, and that length."""
 
 
 class PackedNetwork:
@@ -28,10 +31,17 @@ class PackedNetwork:
         network: a Hugging Face encoder in evaluation mode, in float32 on the CPU; is moved.
         device: where it runs.
         dtype: its number format there.
+        checkpointing: see `run_layers`.
     """
 
-    def __init__(self, network: Any, device: torch.device | str, dtype: torch.dtype) -> None:
-        self.network = network
+    def __init__(
+        self,
+        network: Any,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        checkpointing: bool = False,
+    ) -> None:
+        self.network, self.checkpointing = network, checkpointing
         self.layered = _runs_layer_by_layer(network)
         self.device = torch.device(device)
         network.to(device=device, dtype=dtype)
@@ -41,7 +51,7 @@ class PackedNetwork:
     def __call__(self, ids: Sequence[Tensor]) -> list[Tensor]:
         """States [n, l, d] of each matrix of token ids [n, l]: n texts of l tokens."""
         if self.layered:
-            return _run_layers(self.network, ids)
+            return _run_layers(self.network, ids, self.checkpointing)
         return [self.network(input_ids=x).last_hidden_state for x in ids]
 
     @torch.inference_mode()
@@ -72,25 +82,45 @@ class PackedNetwork:
             yield from zip(batch, self(ids), strict=True)
 
 
-def _run_layers(network: Any, ids: Sequence[Tensor]) -> list[Tensor]:
+def _run_layers(network: Any, ids: Sequence[Tensor], checkpointing: bool = False) -> list[Tensor]:
     states = torch.cat([network.embeddings(input_ids=x).flatten(0, 1) for x in ids])
-    for layer in network.encoder.layer:
-        states = _run_layer(layer, states, [x.shape for x in ids])
-    parts = states.split([x.numel() for x in ids])
-    return [part.unflatten(0, x.shape) for part, x in zip(parts, ids, strict=True)]
+    return run_layers(network.encoder.layer, states, [x.shape for x in ids], checkpointing)
 
 
-def _run_layer(layer: Any, states: Tensor, shapes: Sequence[torch.Size]) -> Tensor:
+def run_layers(
+    layers: Iterable[Any], states: Tensor, shapes: Sequence[Size], checkpointing: bool = False
+) -> list[Tensor]:
+    """Some layers of BERT's kind over texts of any lengths, without padding.
+
+    Args:
+        layers: in order.
+        states: [T, d], the tokens of all texts; those of one length are neighbours.
+        shapes: texts and tokens of each length.
+        checkpointing: keep each layer's input alone for the gradient, and compute the rest again.
+
+    Returns:
+        The last layer's states [n, l, d] of each shape.
+    """
+    for layer in layers:
+        if checkpointing and torch.is_grad_enabled():
+            states = checkpoint(_run_layer, layer, states, shapes, use_reentrant=False)
+        else:
+            states = _run_layer(layer, states, shapes)
+    parts = states.split([n * length for n, length in shapes])
+    return [part.unflatten(0, tuple(shape)) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _run_layer(layer: Any, states: Tensor, shapes: Sequence[Size]) -> Tensor:
     """One layer of BERT's kind over states [T, d] of the texts of all `shapes`, in order."""
     own = layer.attention.self
     parts = (
-        x.split([shape.numel() for shape in shapes])
+        x.split([n * length for n, length in shapes])
         for x in (own.query(states), own.key(states), own.value(states))
     )
     mixed = []
     for shape, *texts in zip(shapes, *parts, strict=True):
         heads = (x.view(*shape, own.num_attention_heads, -1).transpose(1, 2) for x in texts)
-        mixed.append(_attend(*heads).transpose(1, 2).reshape(shape.numel(), -1))
+        mixed.append(_attend(*heads).transpose(1, 2).flatten(2).flatten(0, 1))
     attended = layer.attention.output(torch.cat(mixed), states)
     last: Tensor = layer.output(layer.intermediate(attended), attended)
     return last

@@ -32,7 +32,7 @@ DRAWS = 5
 
 def write_sets(root: Path) -> Path:
     """Write all of them below `root`, as in a folder of real data sets, and return it."""
-    for name in ("codex_s", *GRAIL.values()):
+    for name in ("codex_s", "codex_m", *GRAIL.values()):
         write_tiny(root / name)
     _freeze_fractions(root / "codex_s")
     for name, labels in LABELS.items():

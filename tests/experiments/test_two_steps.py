@@ -14,18 +14,22 @@ import pytest
 import torch
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-from experiments.jobs import Job
+from experiments.jobs import Job, members
 from experiments.results import expected_of, line_metrics
 from relgnn.config import (
     AnyConfig,
+    AnyScoreConfig,
+    BiEncoderConfig,
     Config,
     DocumentConfig,
+    EnsembleConfig,
     FewShotConfig,
     GenerativeConfig,
     InductiveConfig,
     JointConfig,
     PretrainingRunConfig,
     RelationConfig,
+    RerankConfig,
     RulesConfig,
     load_run_config,
 )
@@ -49,6 +53,9 @@ SHORT: dict[type[AnyConfig], tuple[str, ...]] = {
     GenerativeConfig: ("generative.epochs=1", "generative.limit=4"),
     PretrainingRunConfig: ("pretraining.epochs=1", "pretraining.held_out=4"),
     FewShotConfig: ("few_shot.episodes=2",),
+    BiEncoderConfig: ("biencoder.epochs=1", "biencoder.batch_size=16"),
+    EnsembleConfig: (),
+    RerankConfig: ("rerank.epochs=2",),
 }
 """Kind of run: what makes it short."""
 
@@ -70,6 +77,9 @@ RESULTS: dict[type[AnyConfig], set[str]] = {
     GenerativeConfig: {"macro_f1", "micro_f1"},
     PretrainingRunConfig: set(),
     FewShotConfig: {"accuracy"},
+    **dict.fromkeys(
+        (BiEncoderConfig, EnsembleConfig, RerankConfig), {"mrr", "hits@1", "hits@3", "hits@10"}
+    ),
 }
 """Kind of run: what a row of its results has at least."""
 
@@ -120,7 +130,7 @@ def shortened(path: Path, toys: Path) -> AnyConfig:
 def trains(config: AnyConfig) -> bool:
     """Whether a run of this kind makes steps at all."""
     return not (
-        isinstance(config, RulesConfig)
+        isinstance(config, RulesConfig | EnsembleConfig)
         or (isinstance(config, InductiveConfig) and config.inductive.method == "pagerank")
         or (isinstance(config, FewShotConfig) and config.metric is None)
         or (isinstance(config, DocumentConfig) and config.document.method != "tuned")
@@ -131,6 +141,11 @@ def trains(config: AnyConfig) -> bool:
 @pytest.mark.parametrize("path", [*PATHS, DEMO], ids=name)
 def test_config_runs(path: Path, toys: Path, tmp_path: Path, steps: list[Optimizer]) -> None:
     config = shortened(path, toys)
+    if isinstance(config, AnyScoreConfig):
+        for member in members(Job(path.parent.name, path.stem, 0, config)):
+            short = shortened(path.with_stem(member.name), toys)
+            run_any(short, tmp_path / f"{member.name}-100-0")
+        steps.clear()
     metrics = run_any(config, tmp_path / "run")
     assert (len(steps) >= STEPS) if trains(config) else not steps
     rows = set(Job(path.parent.name, path.stem, 0, config).rows)

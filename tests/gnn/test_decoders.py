@@ -33,6 +33,16 @@ class TestDecoder:
             one = decoder.score(h, r, vector.expand(BATCH, DIM))
             torch.testing.assert_close(scores[:, tail], one, atol=1e-5, rtol=1e-5)
 
+    def test_score_relations_is_score_of_each(self, kind: str) -> None:
+        decoder = make_decoder(kind, DIM)
+        h, t = normal(BATCH, DIM), normal(BATCH, DIM, seed=4)
+        relations = normal(ENTITIES, decoder.relation_dim, seed=2)
+        scores = decoder.score_relations(h, relations, t)
+        assert scores.shape == (BATCH, ENTITIES)
+        for relation, vector in enumerate(relations):
+            one = decoder.score(h, vector.expand(BATCH, -1), t)
+            torch.testing.assert_close(scores[:, relation], one, atol=1e-5, rtol=1e-5)
+
     def test_both_ways_have_the_same_gradients(self, kind: str) -> None:
         decoder = make_decoder(kind, DIM)
         given = [tensor.requires_grad_() for tensor in vectors(decoder)]

@@ -360,3 +360,25 @@ def test_typed_negatives_and_self_adversarial_weights_know_the_untyped_relation(
     loss = task.loss(torch.arange(len(task.head)), torch.Generator().manual_seed(0))
     loss.backward()
     assert model.relation.grad is not None and (model.relation.grad[relations] != 0).any(1).all()
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "self_adversarial"])
+def test_relations_are_predicted_too(
+    loss: str, graph: KnowledgeGraph, features: TextFeatures
+) -> None:
+    changes = (*CALM, "gnn.kind=none", f"train.loss={loss}", "decoder.kind=complex")
+    batch = torch.tensor([0, 3, 30, 40])
+    plain, taught = (
+        make_task(graph, features, *changes, f"train.relation_prediction={weight}")
+        for weight in (0, 2)
+    )
+    model = taught._model
+    x, z = model.eval().encode(None)
+    h, t = x[taught.head[batch]], x[taught.tail[batch]]
+    scores = torch.stack([model.decoder.score(h, one.expand(4, -1), t) for one in z], 1)
+    expected = torch.nn.functional.cross_entropy(scores, taught.relation[batch])
+    losses = []
+    for task in (plain, taught):
+        task._model.eval()
+        losses.append(task.loss(batch, torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(losses[1] - losses[0], 2 * expected)

@@ -1,0 +1,112 @@
+"""A run of the bi-encoder, from a configuration to a run folder, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from relgnn.config import BiEncoderConfig, config_of_run
+from relgnn.data import KnowledgeGraph
+from relgnn.data.registry import load_graph
+from relgnn.errors import InputError
+from relgnn.linkpred.biencoder import BiEncoder, BiEncoderScorer, Neighbourhood, new_biencoder
+from relgnn.linkpred.biencoder_task import BiEncoderTask
+from relgnn.linkpred.evaluate import DenseScores, report_scores
+from relgnn.linkpred.fit import Keeping
+from relgnn.runtime import Runtime
+from relgnn.text.efficient import parameter_counts
+from relgnn.training import (
+    TrainSettings,
+    load_tensors,
+    module_tensors,
+    restore_module,
+    save_tensors,
+)
+from relgnn.training.run_folder import carry_out
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def run_biencoder(
+    config: BiEncoderConfig,
+    folder: Path,
+    resume: bool = False,
+    teacher: DenseScores | None = None,
+) -> dict[str, Any]:
+    """Tune both encoders, select on valid, read test once, and leave a run folder.
+
+    Args:
+        config: what to do.
+        folder: made here; must not hold a run yet, unless `resume`.
+        resume: go on with an interrupted run, to the same numbers.
+        teacher: of `biencoder.distil`; None where there is none.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        InputError: the folder holds a run already, or data or model are not as they should be.
+    """
+
+    def work(graph: KnowledgeGraph, runtime: Runtime) -> dict[str, Any]:
+        model = new_biencoder(config, runtime, graph)
+        task = BiEncoderTask(model, graph, config.biencoder, runtime, teacher)
+        metrics: dict[str, Any] = {
+            "parameters": parameter_counts(model),
+            "epoch": _fit(config, runtime, task, folder, resume),
+        }
+        save_tensors(folder / CHECKPOINT, module_tensors(model))
+        return metrics | report_scores(task.scorer(), graph, folder)
+
+    return carry_out(config, folder, resume, load_trainable, work)
+
+
+def load_trainable(config: BiEncoderConfig) -> KnowledgeGraph:
+    """The graph of a configuration.
+
+    Raises:
+        InputError: it is nowhere or broken, or has no training triple.
+    """
+    graph = load_graph(config.data)
+    if not len(graph.train):
+        raise InputError(f"{graph.name}: has no train triples to learn from; add train.tsv")
+    return graph
+
+
+def open_biencoder(folder: Path) -> tuple[KnowledgeGraph, BiEncoderScorer]:
+    """The graph and the scores of a finished run.
+
+    Raises:
+        InputError: it is no finished run of a bi-encoder, or its data are gone.
+    """
+    config = config_of_run(folder)
+    if not isinstance(config, BiEncoderConfig) or not (folder / "metrics.json").is_file():
+        raise InputError(
+            f"{folder}: is no finished run of a bi-encoder; give the folder of one, or end it with "
+            f"`relgnn run --resume {folder}`"
+        )
+    graph = load_trainable(config)
+    runtime = Runtime.from_config(config.runtime)
+    model: BiEncoder = new_biencoder(config, runtime, graph)
+    restore_module(model, load_tensors(folder / CHECKPOINT)[0], folder / CHECKPOINT)
+    settings = config.biencoder
+    near = Neighbourhood(graph, settings.hops) if settings.neighbourhood else None
+    return graph, BiEncoderScorer(model.eval(), runtime, near, settings.neighbourhood)
+
+
+def _fit(
+    config: BiEncoderConfig, runtime: Runtime, task: BiEncoderTask, folder: Path, resume: bool
+) -> int:
+    """Train in place; the epoch that valid chose, the last one where there is no valid."""
+    settings, selects = config.biencoder, len(task.valid) > 0
+    told = TrainSettings(
+        epochs=settings.epochs, lr=settings.lr, weight_decay=settings.weight_decay,
+        schedule=settings.schedule, warmup=settings.warmup, clip=settings.clip,
+        patience=settings.patience if selects else None, eval_every=settings.eval_every,
+        metric="mrr" if selects else None,
+    )  # fmt: skip
+    keeping = Keeping(
+        folder / "resume", resume, folder / "log.jsonl", f"relgnn run --resume {folder}"
+    )
+    result = keeping.train(task, told, runtime)
+    return result.best_epoch if selects else len(result.history)

@@ -1,0 +1,150 @@
+"""Finished runs of link prediction of any kind, by the scores that they give all entities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from relgnn.config import (
+    BiEncoderConfig,
+    Config,
+    EnsembleConfig,
+    RerankConfig,
+    RulesConfig,
+    RunConfig,
+    config_of_run,
+)
+from relgnn.data import KnowledgeGraph
+from relgnn.errors import InputError
+from relgnn.linkpred.biencoder_run import open_biencoder
+from relgnn.linkpred.evaluate import DenseScores, evaluate_scores
+from relgnn.loop.opened import open_run
+from relgnn.ranking.ranks import Ranks, ScoreTails
+from relgnn.rules.judge import LEAST
+from relgnn.rules.run import open_rules
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a finished run says of every entity.
+
+    Args:
+        graph: what it was trained on.
+        dense: logits, or what stands for them: their differences weigh evidence.
+        score_tails: the same for ranking, exact where scores are products.
+        sha256: of its configuration.
+        texts: vectors of entities' texts [N, d], of a bi-encoder.
+        members: what an ensemble adds up, by name.
+    """
+
+    graph: KnowledgeGraph
+    dense: DenseScores
+    score_tails: ScoreTails
+    sha256: str
+    texts: Tensor | None = None
+    members: Mapping[str, DenseScores] = field(default_factory=dict)
+
+    def evaluate(self, split: str) -> tuple[dict[str, Ranks], dict[str, Any]]:
+        """Ranks by side and metrics [stratum][side][kind] of a split."""
+        return evaluate_scores(self.score_tails, self.graph, split)
+
+    def best(self, relation: int, node: int, backward: bool, k: int) -> list[tuple[int, float]]:
+        """The k likeliest answers of a query, with log P(answer | query) among all entities.
+
+        Args:
+            relation: in [0, R).
+            node: what is given.
+            backward: ask for heads of `node`, not for tails.
+            k: how many.
+        """
+        asked = relation + self.graph.num_relations * backward
+        scores = self.dense(torch.tensor([node]), torch.tensor([asked]))[0]
+        best = scores.double().log_softmax(0).topk(min(k, len(scores)))
+        return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+
+
+def find_member(folder: Path, name: str, config: RunConfig) -> Path:
+    """The run folder that another run means by a row of its table, or by a path.
+
+    A row's run is beside the other one, as `<row>-<percent given>-<seed>` (where
+    `experiments.reproduce` puts it) or as `<row>`.
+
+    Args:
+        folder: of the run that asks.
+        name: a row, or a path.
+        config: of the run that asks.
+
+    Raises:
+        InputError: there is no finished run.
+    """
+    given = f"{name}-{100 * config.data.fraction:g}-{config.runtime.seed}"
+    tried = [folder.resolve().parent / given, folder.resolve().parent / name, Path(name)]
+    for path in tried:
+        if (path / "metrics.json").is_file():
+            return path
+    raise InputError(
+        f"{name!r}: is no finished run (looked for {', '.join(map(str, tried))}); run it first, or "
+        "give its folder"
+    )
+
+
+def open_member(folder: Path, name: str, config: RunConfig) -> Scored:
+    """A finished run that another one builds on; see `find_member`.
+
+    Raises:
+        InputError: there is none, or it was trained on other data: another data set, fraction or
+            draw.
+    """
+    path = find_member(folder, name, config)
+    own = config_of_run(path)
+    if own is None or own.data != config.data:
+        raise InputError(
+            f"{path}: was trained on other data than this run's ({config.data.model_dump()}); "
+            "take a run of the same data set, fraction and split_seed"
+        )
+    return open_scored(path)
+
+
+def open_scored(folder: Path) -> Scored:
+    """A finished run of link prediction, of rules, of a bi-encoder, an ensemble or a re-ranker.
+
+    Raises:
+        InputError: it is none of them, is not finished, or its data are gone.
+    """
+    config = config_of_run(folder)
+    if isinstance(config, BiEncoderConfig):
+        graph, scorer = open_biencoder(folder)
+        vectors = scorer.vectors.float().cpu()
+        return Scored(graph, scorer.dense, scorer, config.sha256(), vectors)
+    if isinstance(config, RulesConfig):
+        graph, predictor = open_rules(folder)
+
+        def by_rules(heads: Tensor, relations: Tensor) -> Tensor:
+            return predictor.scores(heads, relations).clamp(min=LEAST).log().float()
+
+        return Scored(graph, by_rules, predictor.scores, config.sha256())
+    if isinstance(config, EnsembleConfig):
+        from relgnn.loop.ensemble_run import open_ensemble
+
+        return open_ensemble(folder, config)
+    if isinstance(config, RerankConfig):
+        from relgnn.loop.rerank_run import open_reranked
+
+        return open_reranked(folder, config)
+    if not isinstance(config, Config):
+        raise InputError(f"{folder}: is no run of link prediction; give the folder of one")
+    opened = open_run(folder)
+    model, device = opened.fitted.model, opened.fitted.model.entity.device
+    with torch.no_grad():
+        encoded = model.encode(opened.fitted.graph)
+
+    @torch.no_grad()
+    def by_graph(heads: Tensor, relations: Tensor) -> Tensor:
+        return model.score_tails(encoded, heads.to(device), relations.to(device)).float().cpu()
+
+    return Scored(opened.graph, by_graph, by_graph, config.sha256())

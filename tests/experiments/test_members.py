@@ -1,0 +1,70 @@
+"""Rows that read other rows' runs: these are trained first, and once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import jobs as table_of
+from experiments import reproduce
+from experiments.jobs import Job, jobs, members, run_folder
+from relgnn.training import save_json
+
+ROWS = {
+    "complex": "gnn: {kind: none}",
+    "biencoder": "biencoder: {distil: {run: complex}}",
+    "rules": "rules: {}",
+    "ensemble": "ensemble: {of: [biencoder, complex, somewhere/else]}",
+    "reranked": "rerank: {of: ensemble, views: [rules]}",
+}
+
+
+@pytest.fixture
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    folder = tmp_path / "configs" / "lp_toy"
+    folder.mkdir(parents=True)
+    for row, section in ROWS.items():
+        (folder / f"{row}.yaml").write_text(f"data: {{name: codex_s}}\n{section}\n")
+    monkeypatch.setattr(table_of, "CONFIGS", tmp_path / "configs")
+    return "lp_toy"
+
+
+def job(table: str, row: str, seed: int = 1) -> Job:
+    return next(one for one in jobs(table, [row], [seed], ["data.fraction=0.3"]))
+
+
+def test_members_come_before_who_reads_them(table: str) -> None:
+    assert members(job(table, "complex")) == []
+    assert [one.name for one in members(job(table, "biencoder"))] == ["complex"]
+    assert [one.name for one in members(job(table, "ensemble"))] == ["complex", "biencoder"]
+    found = members(job(table, "reranked"))
+    assert [one.name for one in found] == ["complex", "biencoder", "ensemble", "rules"]
+    for one in found:
+        assert one.seed == one.config.runtime.seed == one.config.data.split_seed == 1
+        assert one.config.data.fraction == 0.3
+
+
+def test_members_are_trained_once(
+    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_tree: None
+) -> None:
+    trained: list[str] = []
+
+    def train(one: Job, **_: Any) -> None:
+        trained.append(one.name)
+        folder = run_folder(one, tmp_path / "runs")
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(one.config.to_yaml())
+        save_json(folder / "metrics.json", {})
+
+    monkeypatch.setattr(reproduce, "execute", train)
+    monkeypatch.setattr(reproduce, "read_lines", lambda *_: [])
+    finished = reproduce.is_finished
+    monkeypatch.setattr(
+        reproduce, "is_finished", lambda one: finished(one, tmp_path / "runs")
+    )  # fmt: skip
+    assert reproduce.main([table, "--rows", "ensemble", "--seeds", "0"]) == 0
+    assert trained == ["complex", "biencoder", "ensemble"]
+    assert reproduce.main([table, "--rows", "reranked", "--seeds", "0"]) == 0
+    assert trained[3:] == ["rules", "reranked"]
