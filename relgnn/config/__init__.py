@@ -21,6 +21,7 @@ from relgnn.config.generative import GenerativeConfig
 from relgnn.config.graph import Config, LoopConfig, Pooling, TrainConfig
 from relgnn.config.inductive import InductiveConfig
 from relgnn.config.joint import JointConfig
+from relgnn.config.ogb import NodeConfig, PairConfig, TripleConfig
 from relgnn.config.pretraining import PretrainingConfig
 from relgnn.config.relations import (
     FewShotConfig,
@@ -39,12 +40,13 @@ from relgnn.errors import InputError
 Run = TypeVar("Run", bound=RunConfig)
 
 __all__ = [
-    "AnyConfig", "AnyTextConfig", "Config", "DocumentConfig", "EfficientConfig", "FewShotConfig",
+    "AnyConfig", "AnyOgbConfig", "AnyTextConfig", "Config", "DocumentConfig", "EfficientConfig",
+    "FewShotConfig",
     "GenerativeConfig", "InductiveConfig", "JointConfig", "LoopConfig", "Marking", "MemoryConfig",
-    "MiningConfig", "Pooling",
+    "MiningConfig", "NodeConfig", "PairConfig", "Pooling",
     "PretrainingConfig", "PretrainingRunConfig", "RelationConfig", "RulesConfig", "RunConfig",
     "RuntimeConfig", "SemiConfig",
-    "TrackingConfig", "TrainConfig",
+    "TrackingConfig", "TrainConfig", "TripleConfig",
     "TuningConfig", "config_of_run", "known_keys", "load_config", "load_run_config", "make_config",
 ]  # fmt: skip
 
@@ -56,18 +58,22 @@ AnyTextConfig = (
     | DocumentConfig
     | PretrainingRunConfig
 )
-AnyConfig = Config | InductiveConfig | RulesConfig | AnyTextConfig
+AnyOgbConfig = PairConfig | NodeConfig | TripleConfig
+AnyConfig = Config | InductiveConfig | RulesConfig | AnyOgbConfig | AnyTextConfig
 
 # the section that makes a configuration one of another kind; of several the first one
-_KINDS: dict[str, type[InductiveConfig | RulesConfig | AnyTextConfig]] = {
+_KINDS: dict[str, type[InductiveConfig | RulesConfig | AnyOgbConfig | AnyTextConfig]] = {
     "extraction": RelationConfig, "few_shot": FewShotConfig, "joint": JointConfig,
     "document": DocumentConfig, "generative": GenerativeConfig, "pretraining": PretrainingRunConfig,
     "rules": RulesConfig, "inductive": InductiveConfig,
+    "pairs": PairConfig, "nodes": NodeConfig, "triples": TripleConfig,
 }  # fmt: skip
 
 _TOLD_APART: dict[type[RunConfig], str] = {
     PretrainingRunConfig: "pre-training", RulesConfig: "rule mining",
     InductiveConfig: "inductive link prediction",
+    PairConfig: "a data set of OGB", NodeConfig: "a data set of OGB",
+    TripleConfig: "a data set of OGB",
 }  # fmt: skip
 
 
@@ -95,8 +101,8 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> AnyConfi
 
     Returns:
         The checked configuration; of which kind, its sections say: `extraction:`, `few_shot:`,
-        `joint:`, `document:`, `generative:`, `pretraining:`, `rules:`, `inductive:`, or none of
-        them for link prediction.
+        `joint:`, `document:`, `generative:`, `pretraining:`, `rules:`, `inductive:`, `pairs:`,
+        `nodes:`, `triples:`, or none of them for link prediction.
 
     Raises:
         InputError: the file cannot be read or is not YAML, a key is unknown, a value is wrong.

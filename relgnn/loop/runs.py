@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from relgnn.config import AnyConfig, Config, InductiveConfig, RulesConfig
+from relgnn.config import AnyConfig, AnyOgbConfig, Config, InductiveConfig, RulesConfig
 from relgnn.linkpred.inductive_run import run_inductive
+from relgnn.linkpred.ogb_run import run_ogb
 from relgnn.loop.run import run
 from relgnn.rules.run import run_rules
 from relgnn.text.runs import run_text
@@ -15,7 +16,7 @@ from relgnn.text.runs import run_text
 def run_any(config: AnyConfig, folder: Path, resume: bool = False) -> dict[str, Any]:
     """Do what a configuration of any kind says.
 
-    See `run`, `run_rules`, `run_inductive` and `run_text`.
+    See `run`, `run_rules`, `run_inductive`, `run_ogb` and `run_text`.
     """
     if isinstance(config, Config):
         return run(config, folder, resume)
@@ -23,4 +24,6 @@ def run_any(config: AnyConfig, folder: Path, resume: bool = False) -> dict[str, 
         return run_rules(config, folder, resume)
     if isinstance(config, InductiveConfig):
         return run_inductive(config, folder, resume)
+    if isinstance(config, AnyOgbConfig):
+        return run_ogb(config, folder, resume)
     return run_text(config, folder, resume)
