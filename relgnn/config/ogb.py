@@ -15,7 +15,6 @@ class OgbFitting(Section):
 
     dim: Count = Field(256, description="size of a node's vector")
     steps: int = Field(2, ge=0, description="steps of propagation")
-    residual: Weight = Field(0.1, description="share of a node's first vector added at every step")
     dropout: Dropout = Field(0.3, description="share dropped of nodes' vectors in training")
     epochs: Count = Field(100, description="passes over what is trained on at most")
     lr: Rate = Field(0.001, description="Adam's learning rate")

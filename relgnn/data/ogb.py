@@ -25,7 +25,7 @@ class OgbLinks:
     Attributes:
         num_nodes: N.
         pairs: by split, int64 [E, 2].
-        negatives: of valid and test; int64 [M, 2], pairs that all true ones are ranked among, or
+        negatives: of valid and test; integers [M, 2], pairs that all true ones are ranked among, or
             [E, K], K other targets of each true pair.
         features: float32 [N, d], or None.
     """
@@ -44,7 +44,8 @@ class OgbTriples:
         num_entities: N.
         num_relations: R.
         triples: by split, int64 [E, 3]: head, relation, tail. Entities count over all types.
-        head_negatives, tail_negatives: of valid and test, int64 [E, K], other ends of each triple.
+        head_negatives, tail_negatives: of valid and test, integers [E, K], other ends of each
+            triple.
         types: int64, how many entities each type has, which lie together; None without types.
     """
 

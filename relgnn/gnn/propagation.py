@@ -92,29 +92,27 @@ def neighbour_sums(graph: MessageGraph, device: str) -> Callable[[Tensor], Tenso
 
 
 class Propagation(nn.Module):
-    """Steps of graph convolution that keep to what they began with.
+    """Steps of graph convolution, each with weights of its own for the node itself.
 
-    h^{k+1} = act( Â h^k W_k + b_k + α h⁰ ),  Â = D^{-1/2} (A + I) D^{-1/2},  D the degrees of A + I
+    h^{k+1} = act( Â h^k W_k + h^k U_k + b_k ),  Â = D^{-1/2} (A + I) D^{-1/2},  D degrees of A + I
 
-    Without act it is linear in the edges, as in Ma et al., Reconsidering the Performance of GAE in
-    Link Prediction, CIKM 2025; with layer normalisation, ReLU and dropout between two steps it is
-    the network of Kipf and Welling, Semi-Supervised Classification with Graph Convolutional
-    Networks, ICLR 2017.
+    Without act it is linear, as in Ma et al., Reconsidering the Performance of GAE in Link
+    Prediction, CIKM 2025; with layer normalisation, ReLU and dropout between two steps it is the
+    network of Kipf and Welling, Semi-Supervised Classification with Graph Convolutional Networks,
+    ICLR 2017. U is from Hamilton et al., Inductive Representation Learning on Large Graphs, NIPS
+    2017.
 
     Args:
         dim: d of h⁰ and of every step.
         steps: K.
-        residual: α.
         nonlinear: whether normalisation, ReLU and dropout follow every step but the last.
         dropout: share dropped there.
     """
 
-    def __init__(
-        self, dim: int, steps: int, residual: float, nonlinear: bool = False, dropout: float = 0.0
-    ) -> None:
+    def __init__(self, dim: int, steps: int, nonlinear: bool = False, dropout: float = 0.0) -> None:
         super().__init__()
-        self.residual = residual
         self.weights = nn.ModuleList(nn.Linear(dim, dim) for _ in range(steps))
+        self.own = nn.ModuleList(nn.Linear(dim, dim, bias=False) for _ in range(steps))
         between = steps - 1 if nonlinear else 0
         self.between = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(dim), nn.ReLU(), nn.Dropout(dropout)) for _ in range(between)
@@ -133,10 +131,9 @@ class Propagation(nn.Module):
         scale = (degree + 1).rsqrt()[:, None]
         sums = neighbour_sums(graph, x.device.type)
         h = x
-        for step, weight in enumerate(self.weights):
-            own = h * scale
-            reached = sums(own) + own
-            h = weight(reached * scale) + self.residual * x
+        for step, (weight, own) in enumerate(zip(self.weights, self.own, strict=True)):
+            scaled = h * scale
+            h = weight((sums(scaled) + scaled) * scale) + own(h)
             if step < len(self.between):
                 h = self.between[step](h)
         return h

@@ -27,7 +27,7 @@ class NodeClassifier(nn.Module):
         super().__init__()
         dim, dropout = settings.dim, settings.dropout
         self.vectors = NodeVectors(len(features), dim, features, embedding=False)
-        self.propagation = Propagation(dim, settings.steps, settings.residual, True, dropout)
+        self.propagation = Propagation(dim, settings.steps, True, dropout)
         self.out = nn.Sequential(
             nn.LayerNorm(dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, num_classes)
         )

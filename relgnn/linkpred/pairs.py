@@ -42,7 +42,7 @@ class PairPredictor(nn.Module):
                 "stand in for learned vectors; set pairs.embedding=true"
             )
         self.vectors = NodeVectors(num_nodes, settings.dim, features, settings.embedding)
-        self.propagation = Propagation(settings.dim, settings.steps, settings.residual)
+        self.propagation = Propagation(settings.dim, settings.steps)
         self.decoder = PairDecoder(settings.dim, settings.decoder_layers)
         self.dropout = nn.Dropout(settings.dropout)
 

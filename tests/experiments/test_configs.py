@@ -8,6 +8,7 @@ import pytest
 
 from experiments.reproduce import CONFIGS, Job, jobs, line_metrics
 from relgnn.config import (
+    AnyOgbConfig,
     Config,
     DocumentConfig,
     FewShotConfig,
@@ -20,6 +21,7 @@ from relgnn.config import (
     load_config,
     load_run_config,
 )
+from relgnn.data import ogb
 from relgnn.data.registry import find, list_datasets
 from relgnn.errors import InputError
 from relgnn.loop.run import run
@@ -27,6 +29,7 @@ from relgnn.loop.runs import run_any
 from relgnn.text.reader import load_data
 from relgnn.text.relation_run import run_relations
 from relgnn.text.runs import run_text
+from tests import ogb_sets
 from tests.experiments.tiny import (
     SMALL,
     SMALL_LOOP,
@@ -50,6 +53,13 @@ RELATIONS = [path for path in PATHS if isinstance(load_run_config(path), Relatio
 JOINT = [path for path in PATHS if isinstance(load_run_config(path), JointConfig)]
 DOCUMENTS = [path for path in PATHS if isinstance(load_run_config(path), DocumentConfig)]
 GENERATIVE = [path for path in PATHS if isinstance(load_run_config(path), GenerativeConfig)]
+
+OGB = [path for path in PATHS if isinstance(load_run_config(path), AnyOgbConfig)]
+OGB_SETS = {
+    "ogbl_ddi": ogb_sets.write_ddi, "ogbl_collab": ogb_sets.write_collab,
+    "ogbl_citation2": ogb_sets.write_citation, "ogbl_biokg": ogb_sets.write_biokg,
+    "ogbl_wikikg2": ogb_sets.write_wikikg, "ogbn_arxiv": ogb_sets.write_arxiv,
+}  # fmt: skip
 
 
 def name(path: Path) -> str:
@@ -224,6 +234,32 @@ def test_generative_config_knows_its_labels_and_runs_on_tiny_data(
     assert isinstance(tiny, GenerativeConfig)
     metrics = run_text(tiny, tmp_path / "run")
     assert 0 <= line_metrics(metrics["rows"][row])["macro_f1"] <= 1
+
+
+def test_every_data_set_of_ogb_has_its_row() -> None:
+    assert {path.stem.removesuffix("_gpu") for path in OGB} == OGB_SETS.keys()
+
+
+@pytest.mark.parametrize("path", OGB, ids=name)
+def test_ogb_config_runs_on_tiny_data(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ogb, "_export_apart", ogb_sets.export_here)
+    config = load_run_config(path)
+    row = path.stem.removesuffix("_gpu")
+    assert config.source and config.budget is not None and config.data.name == row
+    assert config.budget.gpu == (row not in ("ogbl_ddi", "ogbn_arxiv") or path.stem != row)
+    folder = OGB_SETS[row](tmp_path / "set")
+    small = ["data.name=null", f"data.path={folder}", "runtime.device=cpu"]
+    if "triples" in config.model_fields_set:
+        small += ["decoder.dim=8", "train.epochs=1", "train.batch_size=16"]
+    else:
+        section = "nodes" if "nodes" in config.model_fields_set else "pairs"
+        small += [f"{section}.dim=8", f"{section}.epochs=1"]
+    metrics = run_any(load_run_config(path, small), tmp_path / "run")
+    found = line_metrics(metrics["rows"]["final"])
+    assert found.keys() > config.expected.keys() and len(config.expected) == 1
+    assert all(0 <= found[metric] <= 1 for metric in config.expected)
 
 
 def test_the_other_kind_of_configuration_is_refused() -> None:

@@ -31,7 +31,7 @@ def reference(model: Propagation, x: Tensor, a: Tensor) -> Tensor:
     scale = a.sum(1).rsqrt()
     hat, h = scale[:, None] * a * scale, x
     for step, weight in enumerate(model.weights):
-        h = weight(hat @ h) + model.residual * x
+        h = weight(hat @ h) + model.own[step](h)
         if step < len(model.between):
             h = model.between[step](h)
     return h
@@ -40,7 +40,7 @@ def reference(model: Propagation, x: Tensor, a: Tensor) -> Tensor:
 @pytest.mark.parametrize("nonlinear", [False, True])
 def test_it_is_the_dense_formula_forward_and_backward(nonlinear: bool) -> None:
     torch.manual_seed(0)
-    model = Propagation(DIM, 3, 0.2, nonlinear)
+    model = Propagation(DIM, 3, nonlinear)
     x = normal(NODES, DIM).requires_grad_()
     graph = link_graph(PAIRS, NODES)
     assert degrees(graph).tolist() == adjacency().sum(1).tolist()
@@ -55,7 +55,7 @@ def test_it_is_the_dense_formula_forward_and_backward(nonlinear: bool) -> None:
 
 def test_dropped_edges_carry_nothing_and_do_not_count() -> None:
     torch.manual_seed(0)
-    model, x = Propagation(DIM, 2, 0.1), normal(NODES, DIM)
+    model, x = Propagation(DIM, 2), normal(NODES, DIM)
     keep = torch.tensor([True, False, True, True, True, False, True, False, True])
     dropped = model(x, link_graph(PAIRS, NODES).drop(keep))
     torch.testing.assert_close(dropped, reference(model, x, adjacency(keep)))
@@ -63,7 +63,7 @@ def test_dropped_edges_carry_nothing_and_do_not_count() -> None:
 
 def test_a_neighbourhood_drawn_whole_gives_what_the_graph_gives() -> None:
     torch.manual_seed(0)
-    model, x, graph = Propagation(DIM, 2, 0.1), normal(NODES, DIM), link_graph(PAIRS, NODES)
+    model, x, graph = Propagation(DIM, 2), normal(NODES, DIM), link_graph(PAIRS, NODES)
     part = NeighbourSampler(graph, [None, None]).sample(torch.tensor([2, 7]), torch.Generator())
     drawn = model(x[part.nodes], part.graph, degrees(graph)[part.nodes])
     torch.testing.assert_close(drawn[:2], model(x, graph)[[2, 7]])
@@ -73,7 +73,7 @@ def test_half_precision_on_a_dense_graph_is_one_product_with_the_same_result(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     torch.manual_seed(0)
-    model, x, graph = Propagation(DIM, 2, 0.1), normal(NODES, DIM), link_graph(PAIRS, NODES)
+    model, x, graph = Propagation(DIM, 2), normal(NODES, DIM), link_graph(PAIRS, NODES)
     full = model(x, graph)
 
     def half(density: float) -> tuple[Tensor, list[int]]:
