@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from relgnn.gnn.backends import weighted_spmm
 from relgnn.gnn.graph import MessageGraph
+from relgnn.gnn.layers import ROW_ELEMENTS
 from relgnn.gnn.precision import widen
 
 DENSE = 0.05
@@ -91,6 +92,23 @@ def neighbour_sums(graph: MessageGraph, device: str) -> Callable[[Tensor], Tenso
     return lambda x: widen(half @ x)
 
 
+def row_blocks(
+    graph: MessageGraph, width: int
+) -> Iterator[tuple[slice, Callable[[Tensor], Tensor]]]:
+    """Some nodes at a time, and what sums over the messages into them: without gradients, all that
+    has to be held besides the vectors before and after a step.
+
+    Args:
+        graph: N nodes.
+        width: d of the vectors.
+    """
+    size = max(1, ROW_ELEMENTS // max(width, 1))
+    for start in range(0, max(graph.num_nodes, 1), size):
+        stop = min(start + size, graph.num_nodes)
+        part, entries = graph.topology.by_node.rows(start, stop)
+        yield slice(start, stop), partial(weighted_spmm, part, graph.weight[entries])
+
+
 class Propagation(nn.Module):
     """Steps of graph convolution, each with weights of its own for the node itself.
 
@@ -129,13 +147,20 @@ class Propagation(nn.Module):
         """
         degree = degrees(graph) if degree is None else degree
         scale = (degree + 1).rsqrt()[:, None]
-        sums = neighbour_sums(graph, x.device.type)
+        if torch.is_grad_enabled():
+            sums = neighbour_sums(graph, x.device.type)
+            blocks = [(slice(None), sums)]
+        else:
+            blocks = list(row_blocks(graph, x.shape[1]))
         h = x
         for step, (weight, own) in enumerate(zip(self.weights, self.own, strict=True)):
             scaled = h * scale
-            h = weight((sums(scaled) + scaled) * scale) + own(h)
-            if step < len(self.between):
-                h = self.between[step](h)
+            parts = []
+            for rows, sums in blocks:
+                reached = (sums(scaled) + scaled[rows]) * scale[rows]
+                part = weight(reached) + own(h[rows])
+                parts.append(self.between[step](part) if step < len(self.between) else part)
+            h = parts[0] if len(parts) == 1 else torch.cat(parts)
         return h
 
 

@@ -53,6 +53,20 @@ def test_it_is_the_dense_formula_forward_and_backward(nonlinear: bool) -> None:
         torch.testing.assert_close(left, right, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("nonlinear", [False, True])
+def test_without_gradients_some_rows_at_a_time_give_the_same(
+    nonlinear: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    model, x, graph = Propagation(DIM, 3, nonlinear), normal(NODES, DIM), link_graph(PAIRS, NODES)
+    whole = model(x, graph)
+    assert whole.requires_grad
+    for elements in (1, 2 * DIM, 4 * DIM, 10**6):
+        monkeypatch.setattr(propagation, "ROW_ELEMENTS", elements)
+        with torch.no_grad():
+            torch.testing.assert_close(model(x, graph), whole)
+
+
 def test_dropped_edges_carry_nothing_and_do_not_count() -> None:
     torch.manual_seed(0)
     model, x = Propagation(DIM, 2), normal(NODES, DIM)
