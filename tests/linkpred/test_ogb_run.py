@@ -197,3 +197,14 @@ def test_the_real_ogbl_ddi_is_read(shared_data: Path) -> None:
     assert {name: len(part) for name, part in links.negatives.items()} == {
         "valid": 101882, "test": 95599
     }  # fmt: skip
+
+
+def test_the_command_tells_what_ogb_says(
+    folders: dict[str, Path], tmp_path: Path, call: Call
+) -> None:
+    config_of(folders["ogbl-ddi"], "ogbl-ddi")
+    path = folders["ogbl-ddi"].parent / "ogbl-ddi.yaml"
+    told = call("run", path, "pairs.epochs=1", "--out", tmp_path / "run")
+    assert told.status == 0
+    assert "hits@20" in told.out and "valid" in told.out and "test" in told.out
+    require_one_line(call("predict", tmp_path / "run", "--head", "1", "--relation", "0"), 2)
