@@ -47,10 +47,19 @@ class Scale:
     memory_mb: float
 
 
-def power_law_triples(edges: int, seed: int = 0) -> tuple[Tensor, int]:
-    """Triples [E, 3] whose nodes and relations follow Zipf-like laws, and the number of nodes."""
+def power_law_triples(
+    edges: int, seed: int = 0, nodes: int | None = None, relations: int = RELATIONS
+) -> tuple[Tensor, int]:
+    """Triples [E, 3] whose nodes and relations follow Zipf-like laws, and the number of nodes.
+
+    Args:
+        edges: E.
+        seed: of the draws.
+        nodes: as many as give the usual density where None.
+        relations: R.
+    """
     generator = np.random.default_rng(seed)
-    nodes = max(2, round(edges / DENSITY))
+    nodes = max(2, round(edges / DENSITY)) if nodes is None else nodes
 
     def draw(size: int, exponent: float) -> np.ndarray:
         # the inverse of the distribution function of a bounded Pareto law over ranks
@@ -61,7 +70,7 @@ def power_law_triples(edges: int, seed: int = 0) -> tuple[Tensor, int]:
     shuffle = generator.permutation(nodes)
     triples = np.empty((edges, 3), dtype=np.int64)
     triples[:, 0] = shuffle[draw(nodes, 1.5)]
-    triples[:, 1] = draw(RELATIONS, 1.2)
+    triples[:, 1] = draw(relations, 1.2)
     triples[:, 2] = generator.integers(nodes, size=edges)
     return torch.from_numpy(triples), nodes
 

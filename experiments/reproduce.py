@@ -57,11 +57,13 @@ from relgnn.ranking.statistics import mean_std
 from relgnn.training import load_json, save_json
 
 SHOWN = {
-    HITS_10_OF_50: "Hits@10 of 50", "mrr": "MRR", "hits@1": "Hits@1", "hits@10": "Hits@10",
+    HITS_10_OF_50: "Hits@10 of 50", "hits@20": "Hits@20", "hits@50": "Hits@50", "mrr": "MRR",
+    "hits@1": "Hits@1", "hits@10": "Hits@10",
     "macro_f1": "macro-F1", "micro_f1": "micro-F1", "accuracy": "accuracy",
-    "perplexity": "perplexity", "perplexity_before": "before", "nsp_accuracy": "NSP accuracy",
+    "acc": "accuracy of nodes", "perplexity": "perplexity", "perplexity_before": "before",
+    "nsp_accuracy": "NSP accuracy",
 }  # fmt: skip
-"""Metrics of the summary, in order; the first that a table has is compared with the expected."""
+"""Metrics of the summary, in order; the first that a row has is compared with the expected."""
 
 Runner = Callable[[Any, Path, bool], Any]
 
@@ -176,17 +178,20 @@ def summary(table: str, lines: Sequence[Line], rows: Sequence[str]) -> Table:
             groups.setdefault((line.row, line.fraction), []).append(line)
     present = {name for part in groups.values() for line in part for name in line.metrics}
     metrics = [name for name in SHOWN if name in present] or ["mrr"]
-    first = metrics[0]
+    own = {key: [m for m in metrics if m in part[0].metrics] for key, part in groups.items()}
+    first = {found[0] for found in own.values() if found} or set(metrics[:1])
+    judged = f"expected {SHOWN[first.pop()]}" if len(first) == 1 else "expected"
     shown = Table(title=table, title_justify="left")
-    titles = ("row", "given", "seeds", *(SHOWN[m] for m in metrics), f"expected {SHOWN[first]}")
-    for name in (*titles, "verdict"):
+    for name in ("row", "given", "seeds", *(SHOWN[m] for m in metrics), judged, "verdict"):
         shown.add_column(name, justify="left" if name in ("row", "verdict") else "right")
     for (row, fraction), part in groups.items():
-        ours = {m: mean_std(line.metrics[m] for line in part) for m in metrics}
-        expected = part[-1].expected.get(first)
+        ours = {m: mean_std(line.metrics[m] for line in part) for m in own[row, fraction]}
+        metric = next(iter(ours))
+        expected = part[-1].expected.get(metric)
         shown.add_row(
-            row, f"{100 * fraction:g} %", str(len(part)), *(spread(*v) for v in ours.values()),
-            "–" if expected is None else f"{expected:.3f}", verdict(*ours[first], expected),
+            row, f"{100 * fraction:g} %", str(len(part)),
+            *(spread(*ours[m]) if m in ours else "–" for m in metrics),
+            "–" if expected is None else f"{expected:.3f}", verdict(*ours[metric], expected),
         )  # fmt: skip
     return shown
 

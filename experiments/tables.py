@@ -50,6 +50,20 @@ COLUMNS = {
     "hits@3": "Hits@3",
     "hits@10": "Hits@10",
     "hits@10_of_50": "Hits@10 of 50",
+    "hits@20": "test Hits@20",
+    "valid_hits@20": "valid Hits@20",
+    "hits@50": "test Hits@50",
+    "valid_hits@50": "valid Hits@50",
+    "valid_mrr": "valid MRR",
+    "acc": "test accuracy",
+    "valid_acc": "valid accuracy",
+    "parameters": "parameters",
+    "nodes": "nodes",
+    "edges": "edges",
+    "build_s": "build, s",
+    "step_s": "step, s",
+    "steps": "steps of an epoch",
+    "measure_s": "measuring, s",
     "macro_f1": "macro-F1",
     "micro_f1": "micro-F1",
     "old_macro_f1": "macro-F1, old relations",
@@ -106,13 +120,13 @@ COLUMNS = {
     "training_s": "training, s",
     "sentences_s": "sentences a second",
 }
-NAMED_ROWS = ("re_", "ablation_", "efficient_", "pretraining_", "continue_", "inductive_")
+NAMED_ROWS = ("re_", "ablation_", "efficient_", "pretraining_", "continue_", "inductive_", "ogb")
 """Tables whose rows say by name what was given."""
-FIRST = ("hits@10_of_50", "mrr", "macro_f1", "accuracy")
-"""What is compared with the expected figure: the first of these that a table has."""
+FIRST = ("hits@10_of_50", "hits@20", "hits@50", "mrr", "macro_f1", "accuracy", "acc")
+"""What is compared with the expected figure: the first of these that a row has."""
 PLAIN_NUMBERS = (
     "reading_s", "training_s", "sentences_s", "trained_parameters", "seconds", "peak_memory_mb",
-    "judged", "candidates", "true", "predictions",
+    "judged", "candidates", "true", "predictions", "parameters", "nodes", "edges", "steps",
 )  # fmt: skip
 AFTER_MEMORY = 3
 """Parts of a line's `hardware` before the names of GPUs: processor, cores, memory."""
@@ -282,20 +296,32 @@ def _markdown(table: str, groups: Mapping[str, Group]) -> str:
     wanted = LOOP_COLUMNS if loop else [name for name in COLUMNS if not name.startswith("mrr_")]
     columns = [name for name in wanted if name in present]
     columns += sorted(present - COLUMNS.keys())
-    first = next((name for name in FIRST if name in present), columns[0])
-    expected = any(first in line.expected for part in groups.values() for line in part)
+    judged = {row: _judged_by(part, columns[0]) for row, part in groups.items()}
+    expected = {
+        metric for row, metric in judged.items() if any(metric in x.expected for x in groups[row])
+    }
     titles = ["row", *(COLUMNS.get(c, c) for c in columns), "seeds"]
-    titles += [f"expected {COLUMNS[first]}", ""] if expected else []
+    if expected:
+        # rows of one table may be of data sets with measures of their own
+        titles += [f"expected {COLUMNS[expected.pop()]}" if len(expected) == 1 else "expected", ""]
     rows = []
     for row, part in groups.items():
         cells = [f"`{row}`", *(_cell(part, c) for c in columns), str(len(part))]
-        if expected:
-            mean, deviation = mean_std(line.metrics[first] for line in part)
-            figure = part[-1].expected.get(first)
-            shown = short(float(figure)) if figure is not None else "–"
-            cells += [shown, verdict(mean, deviation, figure)]
+        if len(titles) > len(cells):
+            metric = judged[row]
+            figure = part[-1].expected.get(metric)
+            shown, said = "–", ""
+            if figure is not None:
+                shown = short(float(figure))
+                said = verdict(*mean_std(line.metrics[metric] for line in part), figure)
+            cells += [shown, said]
         rows.append(cells)
     return markdown_table(titles, rows)
+
+
+def _judged_by(part: Group, otherwise: str) -> str:
+    present = {name for line in part for name in line.metrics}
+    return next((name for name in FIRST if name in present), otherwise)
 
 
 def _costs(line: Line) -> dict[str, float]:

@@ -167,9 +167,17 @@ def evaluate(
 ) -> None:
     """Compute a run's metrics again from its checkpoint."""
     start_quietly()
-    from relgnn.config import AnyScoreConfig, Config, InductiveConfig, RulesConfig, config_of_run
+    from relgnn.config import (
+        AnyOgbConfig,
+        AnyScoreConfig,
+        Config,
+        InductiveConfig,
+        RulesConfig,
+        config_of_run,
+    )
     from relgnn.linkpred.evaluate import metrics_by_category
     from relgnn.linkpred.inductive_run import evaluate_inductive
+    from relgnn.linkpred.ogb_run import evaluate_ogb
     from relgnn.loop.opened import open_run
     from relgnn.loop.scored import open_scored
     from relgnn.ranking.metrics import write_ranks
@@ -179,12 +187,16 @@ def evaluate(
     kind = config_of_run(run)
     ranked = Config | InductiveConfig | RulesConfig | AnyScoreConfig
     if kind is not None and not isinstance(kind, ranked):
+        of_ogb = isinstance(kind, AnyOgbConfig)
         if ranks is not None or typed or categories:
+            what = "on a data set of OGB, which OGB alone judges"
+            if not of_ogb:
+                what = "of relation extraction, which ranks nothing"
             raise InputError(
-                f"{run}: is a run of relation extraction, which ranks nothing; leave --ranks, "
-                "--typed and --categories away"
+                f"{run}: is a run {what}; leave --ranks, --typed and --categories away"
             )
-        _show_scores({split.value: evaluate_text(run, split.value)}, as_json)
+        evaluate_again = evaluate_ogb if of_ogb else evaluate_text
+        _show_scores({split.value: evaluate_again(run, split.value)}, as_json)
         return
     if isinstance(kind, InductiveConfig | RulesConfig):
         of_rules = isinstance(kind, RulesConfig)

@@ -22,6 +22,7 @@ from relgnn.config.generative import GenerativeConfig
 from relgnn.config.graph import Config, LoopConfig, Pooling, TrainConfig
 from relgnn.config.inductive import InductiveConfig
 from relgnn.config.joint import JointConfig
+from relgnn.config.ogb import NodeConfig, PairConfig, TripleConfig
 from relgnn.config.pretraining import PretrainingConfig
 from relgnn.config.relations import (
     FewShotConfig,
@@ -40,12 +41,13 @@ from relgnn.errors import InputError
 Run = TypeVar("Run", bound=RunConfig)
 
 __all__ = [
-    "AnyConfig", "AnyScoreConfig", "AnyTextConfig", "BiEncoderConfig", "Config", "DocumentConfig",
-    "EfficientConfig", "EnsembleConfig", "FewShotConfig", "GenerativeConfig", "InductiveConfig",
-    "JointConfig", "LoopConfig", "Marking", "MemoryConfig", "MiningConfig", "Pooling",
-    "PretrainingConfig", "PretrainingRunConfig", "RelationConfig", "RerankConfig", "RulesConfig",
-    "RunConfig", "RuntimeConfig", "SemiConfig", "TrackingConfig", "TrainConfig", "TuningConfig",
-    "config_of_run", "known_keys", "load_config", "load_run_config", "make_config",
+    "AnyConfig", "AnyOgbConfig", "AnyScoreConfig", "AnyTextConfig", "BiEncoderConfig", "Config",
+    "DocumentConfig", "EfficientConfig", "EnsembleConfig", "FewShotConfig", "GenerativeConfig",
+    "InductiveConfig", "JointConfig", "LoopConfig", "Marking", "MemoryConfig", "MiningConfig",
+    "NodeConfig", "PairConfig", "Pooling", "PretrainingConfig", "PretrainingRunConfig",
+    "RelationConfig", "RerankConfig", "RulesConfig", "RunConfig", "RuntimeConfig", "SemiConfig",
+    "TrackingConfig", "TrainConfig", "TripleConfig", "TuningConfig", "config_of_run",
+    "known_keys", "load_config", "load_run_config", "make_config",
 ]  # fmt: skip
 
 AnyTextConfig = (
@@ -57,20 +59,26 @@ AnyTextConfig = (
     | PretrainingRunConfig
 )
 AnyScoreConfig = BiEncoderConfig | EnsembleConfig | RerankConfig
-AnyConfig = Config | InductiveConfig | RulesConfig | AnyScoreConfig | AnyTextConfig
+AnyOgbConfig = PairConfig | NodeConfig | TripleConfig
+AnyConfig = Config | InductiveConfig | RulesConfig | AnyScoreConfig | AnyOgbConfig | AnyTextConfig
 
 # the section that makes a configuration one of another kind; of several the first one
-_KINDS: dict[str, type[InductiveConfig | RulesConfig | AnyScoreConfig | AnyTextConfig]] = {
+_KINDS: dict[
+    str, type[InductiveConfig | RulesConfig | AnyScoreConfig | AnyOgbConfig | AnyTextConfig]
+] = {
     "extraction": RelationConfig, "few_shot": FewShotConfig, "joint": JointConfig,
     "document": DocumentConfig, "generative": GenerativeConfig, "pretraining": PretrainingRunConfig,
     "rules": RulesConfig, "inductive": InductiveConfig, "biencoder": BiEncoderConfig,
     "ensemble": EnsembleConfig, "rerank": RerankConfig,
+    "pairs": PairConfig, "nodes": NodeConfig, "triples": TripleConfig,
 }  # fmt: skip
 
 _TOLD_APART: dict[type[RunConfig], str] = {
     PretrainingRunConfig: "pre-training", RulesConfig: "rule mining",
     InductiveConfig: "inductive link prediction", BiEncoderConfig: "a bi-encoder",
     EnsembleConfig: "an ensemble", RerankConfig: "re-ranking",
+    PairConfig: "a data set of OGB", NodeConfig: "a data set of OGB",
+    TripleConfig: "a data set of OGB",
 }  # fmt: skip
 
 
@@ -99,7 +107,8 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> AnyConfi
     Returns:
         The checked configuration; of which kind, its sections say: `extraction:`, `few_shot:`,
         `joint:`, `document:`, `generative:`, `pretraining:`, `rules:`, `inductive:`,
-        `biencoder:`, `ensemble:`, `rerank:`, or none of them for link prediction.
+        `biencoder:`, `ensemble:`, `rerank:`, `pairs:`, `nodes:`, `triples:`, or none of them for
+        link prediction.
 
     Raises:
         InputError: the file cannot be read or is not YAML, a key is unknown, a value is wrong.

@@ -92,6 +92,7 @@ class BudgetConfig(Section):
     """What a run may cost."""
 
     hours: Rate = Field(description="wall-clock hours on the hardware of `source`")
+    gpu: bool = Field(False, description="the hours are of a GPU; a processor would take days")
 
 
 class RunConfig(Section):

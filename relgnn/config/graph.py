@@ -277,6 +277,19 @@ class LoopConfig(Section):
         return self
 
 
+def require_fan_out(gnn: GnnConfig) -> None:
+    """Refuse a fan-out without one number for each layer.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if gnn.fan_out is not None and len(gnn.fan_out) != gnn.layers:
+        raise ValueError(
+            f"gnn.fan_out has {len(gnn.fan_out)} numbers for gnn.layers={gnn.layers}; give "
+            "one for each layer"
+        )
+
+
 class Config(RunConfig):
     """A run of link prediction, alternating with reading where it has a loop."""
 
@@ -289,12 +302,8 @@ class Config(RunConfig):
 
     @model_validator(mode="after")
     def _fan_out_fits(self) -> Config:
+        require_fan_out(self.gnn)
         fan_out, loss = self.gnn.fan_out, self.train.loss
-        if fan_out is not None and len(fan_out) != self.gnn.layers:
-            raise ValueError(
-                f"gnn.fan_out has {len(fan_out)} numbers for gnn.layers={self.gnn.layers}; give "
-                "one for each layer"
-            )
         if fan_out is not None and loss in ("cross_entropy", "bce"):
             raise ValueError(
                 f"gnn.fan_out needs a loss that samples, and train.loss={loss} scores all "

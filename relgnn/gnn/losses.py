@@ -190,6 +190,17 @@ def self_adversarial(
     return (loss if weights is None else loss * weights).mean()
 
 
+def pair_bce(positive: Tensor, negative: Tensor) -> Tensor:
+    """Binary cross-entropy of true pairs and of false ones, each their own mean:
+    −mean log σ(s⁺) − mean log σ(−s⁻).
+
+    Args:
+        positive: s⁺ [B].
+        negative: s⁻ [K].
+    """
+    return functional.softplus(-positive).mean() + functional.softplus(negative).mean()
+
+
 def n3(factors: Iterable[Tensor]) -> Tensor:
     """Nuclear 3-norm regulariser: the sum of cubed moduli, mean over the batch: 1/B Σ_f Σ_bi
     |f_bi|³.

@@ -182,6 +182,49 @@ class TypeConstrainedSampler(NegativeSampler):
         return self.entities[self.starts[position] + offset]
 
 
+class PairSampler:
+    """Draws pairs of different nodes that no edge connects, in either direction.
+
+    Wang et al., Pairwise Learning for Neural Link Prediction, 2021, draw them like this: from all
+    pairs, not around the ends of true ones.
+
+    Args:
+        pairs: int64 [E, 2], the edges.
+        num_nodes: N.
+    """
+
+    def __init__(self, pairs: Tensor, num_nodes: int) -> None:
+        self.num_nodes = num_nodes
+        self.known = self._key(pairs).unique()
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw pairs, int64 [count, 2].
+
+        What is an edge after some draws stays: of a graph that lacks few edges some pairs are true.
+        """
+        out = self._draw(count, generator)
+        wrong = self._is_known(out).nonzero().squeeze(1)
+        for _ in range(RESAMPLES):
+            if not wrong.numel():
+                break
+            out[wrong] = self._draw(len(wrong), generator)
+            wrong = wrong[self._is_known(out[wrong])]
+        return out
+
+    def _draw(self, count: int, generator: torch.Generator) -> Tensor:
+        size = (count, 2)
+        return torch.randint(self.num_nodes, size, generator=generator, device=generator.device)
+
+    def _key(self, pairs: Tensor) -> Tensor:
+        return pairs.amin(1) * self.num_nodes + pairs.amax(1)
+
+    def _is_known(self, pairs: Tensor) -> Tensor:
+        key = self._key(pairs)
+        place = torch.searchsorted(self.known, key).clamp(max=max(len(self.known) - 1, 0))
+        there = self.known[place] == key if len(self.known) else torch.zeros_like(key).bool()
+        return there | (pairs[:, 0] == pairs[:, 1])
+
+
 def _uniform(size: int, generator: torch.Generator) -> Tensor:
     return torch.rand(size, generator=generator, device=generator.device, dtype=torch.float64)
 

@@ -191,10 +191,21 @@ class _EdgeSum(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
         coefficient, features = ctx.saved_tensors
+        if not ctx.needs_input_grad[1]:
+            back = _sent_back(ctx.pattern.transpose, coefficient, grad)
+            return None, None, back.to(features.dtype)
         to_coefficient, to_features = kernels.edge_sum_gradients(
             ctx.pattern, coefficient, features, grad
         )
         return None, to_coefficient, to_features.to(features.dtype)
+
+
+def _sent_back(transpose: SparsePattern, coefficient: Tensor, grad: Tensor) -> Tensor:
+    """Σ_b A_bᵀ g_b [M, d] alone, for grad [N, B, d]: cheaper than with the coefficients' own."""
+    found = grad.new_zeros(transpose.shape[0], 1, grad.shape[2])
+    for b, values in enumerate(coefficient):
+        found = kernels.edge_sum(transpose, values[None], grad[:, b].contiguous(), found)
+    return found.squeeze(1)
 
 
 class _ProductSum(torch.autograd.Function):

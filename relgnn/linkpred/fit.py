@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from relgnn.config import Config
+from relgnn.config import Config, TrainConfig
 from relgnn.data import KnowledgeGraph
 from relgnn.errors import InputError
 from relgnn.gnn.graph import MessageGraph
@@ -57,6 +57,29 @@ class Fitted:
         """Filtered ranks of both ends, by side; see `rank_triples`."""
         index = FilterIndex.build(known, self.model.num_relations)
         return rank_triples(self.model, self.graph, triples, index, read, admissible)
+
+
+def settings_of(train: TrainConfig, weight_decay: float, metric: str | None) -> TrainSettings:
+    """What the trainer is told.
+
+    Args:
+        train: section `train`.
+        weight_decay: one of its own.
+        metric: what valid selects by, unless train.patience is null; None where nothing selects.
+    """
+    selects = train.patience is not None and metric is not None
+    return TrainSettings(
+        epochs=train.epochs,
+        lr=train.lr,
+        weight_decay=weight_decay,
+        accumulate=train.accumulate,
+        schedule=train.schedule,
+        warmup=train.warmup,
+        clip=train.clip,
+        patience=train.patience if selects else None,
+        eval_every=train.eval_every,
+        metric=metric if selects else None,
+    )
 
 
 def new_predictor(
@@ -264,17 +287,4 @@ class _Fit:
         return LinkPredictionTask(model, supervision, self.valid, self.known, self.config, name)
 
     def _settings(self, weight_decay: float) -> TrainSettings:
-        train = self.config.train
-        selects = train.patience is not None and len(self.valid) > 0
-        return TrainSettings(
-            epochs=train.epochs,
-            lr=train.lr,
-            weight_decay=weight_decay,
-            accumulate=train.accumulate,
-            schedule=train.schedule,
-            warmup=train.warmup,
-            clip=train.clip,
-            patience=train.patience if selects else None,
-            eval_every=train.eval_every,
-            metric="mrr" if selects else None,
-        )
+        return settings_of(self.config.train, weight_decay, "mrr" if len(self.valid) else None)

@@ -93,6 +93,15 @@ class Supervision:
 
     def context_rows(self) -> Tensor:
         """int64 [T]: each target's row in `context`, E where it is not there."""
-        rows = {tuple(triple): row for row, triple in enumerate(self.context.tolist())}
+        both = torch.cat([self.context, self.targets])
+        if not len(both):
+            return both.new_empty(0)
+        head, relation, tail = both.unbind(1)
+        key = (head * (relation.max() + 1) + relation) * (tail.max() + 1) + tail
+        # one number a distinct triple; of equal ones in the context the last counts
+        number = key.unique(return_inverse=True)[1]
         none = len(self.context)
-        return torch.tensor([rows.get(tuple(t), none) for t in self.targets.tolist()])
+        rows = torch.full((len(both),), -1)
+        rows.scatter_reduce_(0, number[:none], torch.arange(none), "amax")
+        found = rows[number[none:]]
+        return torch.where(found < 0, none, found)

@@ -7,6 +7,7 @@ from typing import Any
 
 from relgnn.config import (
     AnyConfig,
+    AnyOgbConfig,
     BiEncoderConfig,
     Config,
     EnsembleConfig,
@@ -16,6 +17,7 @@ from relgnn.config import (
 )
 from relgnn.linkpred.biencoder_run import run_biencoder
 from relgnn.linkpred.inductive_run import run_inductive
+from relgnn.linkpred.ogb_run import run_ogb
 from relgnn.loop.ensemble_run import run_ensemble
 from relgnn.loop.rerank_run import run_rerank
 from relgnn.loop.run import run
@@ -27,8 +29,8 @@ from relgnn.text.runs import run_text
 def run_any(config: AnyConfig, folder: Path, resume: bool = False) -> dict[str, Any]:
     """Do what a configuration of any kind says.
 
-    See `run`, `run_rules`, `run_inductive`, `run_biencoder`, `run_ensemble`, `run_rerank` and
-    `run_text`.
+    See `run`, `run_rules`, `run_inductive`, `run_biencoder`, `run_ensemble`, `run_rerank`,
+    `run_ogb` and `run_text`.
     """
     if isinstance(config, Config):
         return run(config, folder, resume)
@@ -44,4 +46,6 @@ def run_any(config: AnyConfig, folder: Path, resume: bool = False) -> dict[str, 
         return run_ensemble(config, folder, resume)
     if isinstance(config, RerankConfig):
         return run_rerank(config, folder, resume)
+    if isinstance(config, AnyOgbConfig):
+        return run_ogb(config, folder, resume)
     return run_text(config, folder, resume)

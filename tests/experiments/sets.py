@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+from tests import ogb_sets
 from tests.experiments.tiny import (
     PEOPLE,
     TOWNS,
@@ -23,6 +24,13 @@ LABELS: dict[str, list[str]] = json.loads(
 GRAIL = {"fb237": "fb15k237", "WN18RR": "wn18rr"}
 """Start of a graph's name -> the data set that it takes its names from."""
 VERSIONS = (1, 2, 3, 4)
+
+OGB_SETS = {
+    "ogbl_ddi": ogb_sets.write_ddi, "ogbl_collab": ogb_sets.write_collab,
+    "ogbl_citation2": ogb_sets.write_citation, "ogbl_biokg": ogb_sets.write_biokg,
+    "ogbl_wikikg2": ogb_sets.write_wikikg, "ogbn_arxiv": ogb_sets.write_arxiv,
+}  # fmt: skip
+"""Data set of OGB -> what writes a small one."""
 
 LABELLED = 36
 """Sentences of a training part at least: two batches, and a few."""
@@ -46,6 +54,8 @@ def write_sets(root: Path) -> Path:
     for prefix, source in GRAIL.items():
         for version in VERSIONS:
             _write_grail(root / "grail_inductive" / f"{prefix}_v{version}", root / source)
+    for name, write in OGB_SETS.items():
+        (root / name).symlink_to(write(root / "written" / name))
     return root
 
 

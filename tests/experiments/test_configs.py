@@ -10,6 +10,7 @@ import pytest
 
 from experiments.jobs import jobs
 from relgnn.config import (
+    AnyOgbConfig,
     Config,
     GenerativeConfig,
     InductiveConfig,
@@ -24,10 +25,12 @@ from relgnn.errors import InputError
 from relgnn.text import reader
 from relgnn.text.reader import load_data
 from tests.experiments.configs import DEMO, PATHS, name
-from tests.experiments.sets import LABELS
+from tests.experiments.sets import LABELS, OGB_SETS
 
 RELATIONS = [path for path in PATHS if isinstance(load_run_config(path), RelationConfig)]
 GENERATIVE = [path for path in PATHS if isinstance(load_run_config(path), GenerativeConfig)]
+
+OGB = [path for path in PATHS if isinstance(load_run_config(path), AnyOgbConfig)]
 
 
 @pytest.mark.parametrize("path", [*PATHS, DEMO], ids=name)
@@ -35,7 +38,7 @@ def test_config_loads_and_says_what_to_expect(path: Path) -> None:
     config = load_run_config(path)
     assert config.source and config.budget is not None
     data = str(config.data.name)
-    assert data in {entry.name for entry in list_datasets()} | LABELS.keys()
+    assert data in {entry.name for entry in list_datasets()} | LABELS.keys() | OGB_SETS.keys()
     with pytest.raises(InputError, match="unknown key 'data.nam'"):
         load_run_config(path, [f"data.nam={data}"])
 
@@ -50,6 +53,8 @@ def test_a_table_is_named_after_its_data(path: Path) -> None:
         assert config.expected.keys() == (set() if asked else {"hits@10_of_50"})
         assert f"grail_inductive/{path.stem}".startswith(data)
         assert (asked or f"{data}_ind") in {entry.name for entry in list_datasets()}
+    elif isinstance(config, AnyOgbConfig):
+        assert table == "ogb" and path.stem.startswith(data)
     else:
         assert f"_{data.removesuffix('_fewlabel')}" in table
     if isinstance(config, Config):
@@ -94,6 +99,18 @@ def test_generative_config_has_words_for_every_label(path: Path) -> None:
 def test_toys_have_the_labels_of_the_real_sets(data: str, shared_data: Path) -> None:
     lines = (shared_data / data / "relations.tsv").read_text(encoding="utf-8").splitlines()
     assert LABELS[data] == [line.partition("\t")[0] for line in lines]
+
+
+def test_every_data_set_of_ogb_has_its_row() -> None:
+    assert {path.stem.removesuffix("_gpu") for path in OGB} == OGB_SETS.keys()
+
+
+@pytest.mark.parametrize("path", OGB, ids=name)
+def test_rows_of_ogb_say_which_machine_they_need(path: Path) -> None:
+    config = load_run_config(path)
+    row = path.stem.removesuffix("_gpu")
+    assert config.budget is not None and config.data.name == row
+    assert config.budget.gpu == (row not in ("ogbl_ddi", "ogbn_arxiv") or path.stem != row)
 
 
 def test_the_other_kind_of_configuration_is_refused() -> None:

@@ -317,6 +317,35 @@ def test_an_inductive_table_is_held_against_hits_among_drawn_negatives(tmp_path:
     assert list(table.columns[-2].cells) == ["0.800"]
 
 
+def test_rows_of_one_table_may_have_measures_of_their_own(tmp_path: Path) -> None:
+    given: list[tuple[str, str, float]] = [
+        ("ogbl_biokg", "mrr", 0.81), ("ogbl_ddi", "hits@20", 0.9), ("ogbn_arxiv", "acc", 0.5)
+    ]  # fmt: skip
+    lines = []
+    for row, metric, value in given:
+        metrics = {metric: value, f"valid_{metric}": 0.75, "parameters": 1234567.0}
+        expected: dict[str, float | str] = {} if metric == "acc" else {metric: 0.85}
+        lines.append(replace(LINE, table="ogb", row=row, metrics=metrics, expected=expected))
+    append("ogb", lines, tmp_path)
+    shown = [
+        [cell.strip() for cell in one.split("|")[1:-1]]
+        for one in tables.render_table("ogb", tmp_path).splitlines() if one.startswith("|")
+    ]  # fmt: skip
+    titles, _, *rows = shown
+    by_title = [dict(zip(titles, row, strict=True)) for row in rows]
+    biokg, ddi, arxiv = by_title
+    assert (biokg["MRR"], biokg["expected"], biokg[""]) == (".810", ".850", "below")
+    assert (ddi["test Hits@20"], ddi["expected"], ddi[""]) == (".900", ".850", "reached")
+    assert (arxiv["test accuracy"], arxiv["expected"], arxiv[""]) == (".500", "–", "")
+    assert (ddi["MRR"], ddi["valid Hits@20"], ddi["parameters"]) == ("–", ".750", "1,234,567")
+    table = reproduce.summary("ogb", lines, [row for row, _, _ in given])
+    assert str(table.columns[-2].header) == "expected"
+    assert list(table.columns[-1].cells) == ["below", "reached", ""]
+    assert list(table.columns[-2].cells) == ["0.850", "0.850", "–"]
+    append("ogb", lines[1:2], tmp_path / "one")
+    assert "expected test Hits@20" in tables.render_table("ogb", tmp_path / "one")
+
+
 def test_unknown_table_and_row_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert reproduce.main(["loop_nothing"]) == 2
     assert "loop_codex_s" in capsys.readouterr().err

@@ -27,14 +27,19 @@ from relgnn.config import (
     GenerativeConfig,
     InductiveConfig,
     JointConfig,
+    NodeConfig,
+    PairConfig,
     PretrainingRunConfig,
     RelationConfig,
     RerankConfig,
     RulesConfig,
+    TripleConfig,
     load_run_config,
 )
+from relgnn.data import ogb
 from relgnn.loop.runs import run_any
 from relgnn.text import encoder, generation
+from tests import ogb_sets
 from tests.experiments.configs import DEMO, PATHS, name
 from tests.experiments.sets import write_sets
 from tests.text.augment.wordnet import write_wordnet
@@ -56,6 +61,9 @@ SHORT: dict[type[AnyConfig], tuple[str, ...]] = {
     BiEncoderConfig: ("biencoder.epochs=1", "biencoder.batch_size=16"),
     EnsembleConfig: (),
     RerankConfig: ("rerank.epochs=2",),
+    PairConfig: ("pairs.dim=8", "pairs.epochs=2"),
+    NodeConfig: ("nodes.dim=8", "nodes.epochs=2"),
+    TripleConfig: ("decoder.dim=8", "train.epochs=2", "train.batch_size=16"),
 }
 """Kind of run: what makes it short."""
 
@@ -80,6 +88,7 @@ RESULTS: dict[type[AnyConfig], set[str]] = {
     **dict.fromkeys(
         (BiEncoderConfig, EnsembleConfig, RerankConfig), {"mrr", "hits@1", "hits@3", "hits@10"}
     ),
+    **dict.fromkeys((PairConfig, NodeConfig, TripleConfig), {"parameters"}),
 }
 """Kind of run: what a row of its results has at least."""
 
@@ -100,6 +109,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(
             encoder, "model_path", lambda model: {encoder.PACKAGED: bert}.get(model, model)
         )
+        patch.setattr(ogb, "_export_apart", ogb_sets.export_here)
         patch.setattr(generation, "_place", lambda model, key: ({"smollm2": causal}[model], {}))
         yield folder
     torch.set_num_threads(threads)
@@ -117,7 +127,7 @@ def steps() -> Iterator[list[Optimizer]]:
 def shortened(path: Path, toys: Path) -> AnyConfig:
     """The configuration, cut to a few steps."""
     config = load_run_config(path)
-    changes = [*SHORT[type(config)]]
+    changes = ["runtime.device=cpu", *SHORT[type(config)]]
     for section, short in SECTIONS.items():
         if getattr(config, section, None) is not None:
             changes += short

@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from relgnn.errors import InputError
-from relgnn.gnn.negatives import NEGATIVE_SAMPLERS, BernoulliSampler, TypeConstrainedSampler
+from relgnn.gnn.negatives import (
+    NEGATIVE_SAMPLERS,
+    BernoulliSampler,
+    PairSampler,
+    TypeConstrainedSampler,
+)
 from tests.gnn.references import random_triples
 
 NODES, RELATIONS = 12, 3
@@ -89,3 +94,22 @@ def test_typed_draws_what_was_seen_there(edges: int, seed: int) -> None:
             seen = set(triples[triples[:, 1] == relation, column].tolist())
             drawn = set(out[out[..., 1] == relation][:, column].tolist())
             assert len(seen) < 2 or drawn <= seen
+
+
+class TestPairSampler:
+    def test_draws_no_edge_and_no_node_twice(self) -> None:
+        pairs = torch.tensor([[0, 1], [2, 1], [3, 4], [4, 0]])
+        drawn = PairSampler(pairs, 30).sample(2000, generator())
+        assert drawn.shape == (2000, 2) and set(drawn.flatten().tolist()) == set(range(30))
+        edges = {frozenset(pair) for pair in pairs.tolist()}
+        assert all(len(set(pair)) == 2 and set(pair) not in edges for pair in drawn.tolist())
+
+    def test_same_generator_same_pairs(self) -> None:
+        sampler = PairSampler(torch.tensor([[0, 1]]), 50)
+        first, again, other = (sampler.sample(9, generator(seed)) for seed in (0, 0, 1))
+        assert torch.equal(first, again) and not torch.equal(first, other)
+
+    def test_no_edges_and_all_edges(self) -> None:
+        assert PairSampler(torch.empty(0, 2, dtype=torch.int64), 4).sample(9, generator()).ndim == 2
+        every = torch.combinations(torch.arange(3))
+        assert PairSampler(every, 3).sample(9, generator()).shape == (9, 2)

@@ -235,3 +235,14 @@ def test_the_number_of_threads_changes_no_bit() -> None:
         pytest.skip("PyTorch's form makes no such promise")
     for one, two in zip(run(1), run(2), strict=True):
         assert torch.equal(one, two)
+
+
+def test_constant_coefficients_cost_no_gradient_and_change_none(pattern: SparsePattern) -> None:
+    features, seed = normal(COLUMNS, WIDTH), normal(2, ROWS, WIDTH, seed=3)
+    found = []
+    for learned in (True, False):
+        values, h = normal(2, EDGES).requires_grad_(learned), features.clone().requires_grad_()
+        (weighted_spmm(pattern, values, h) * seed).sum().backward()
+        assert (values.grad is not None) == learned
+        found.append(h.grad)
+    torch.testing.assert_close(*found)

@@ -382,3 +382,16 @@ def test_relations_are_predicted_too(
         task._model.eval()
         losses.append(task.loss(batch, torch.Generator().manual_seed(0)))
     torch.testing.assert_close(losses[1] - losses[0], 2 * expected)
+
+
+def test_each_targets_row_is_that_of_its_last_equal_in_the_context() -> None:
+    generator = torch.Generator().manual_seed(0)
+    context, targets = (torch.randint(5, (n, 3), generator=generator) for n in (90, 60))
+    supervision = Supervision(targets, torch.ones(60), context, torch.ones(90))
+    last = {tuple(triple): row for row, triple in enumerate(context.tolist())}
+    expected = [last.get(tuple(triple), 90) for triple in targets.tolist()]
+    assert len(last) < 90 and expected.count(90) > 5
+    assert supervision.context_rows().tolist() == expected
+    empty = replace(supervision, context=context[:0], context_weight=torch.ones(0))
+    assert empty.context_rows().tolist() == [0] * 60
+    assert replace(empty, targets=targets[:0]).context_rows().tolist() == []
