@@ -20,7 +20,7 @@ from relgnn.serving.batching import Busy, Closed, Lane
 from relgnn.serving.limits import Buckets
 from relgnn.serving.logs import event, place_of
 from relgnn.serving.metrics import Metrics
-from relgnn.serving.settings import Settings
+from relgnn.serving.settings import LOOPBACK, Settings
 
 ANONYMOUS = "anonymous"
 MEASURE_EVERY = 5.0
@@ -148,6 +148,12 @@ class Edge:
 
     def _key(self, scope: Scope, wanted: keys.Scope) -> keys.Key | None:
         if self.keys is None:
+            # else a page of another site, whose name was made to lead here, could ask (DNS
+            # rebinding): a browser cannot be made to lie about that name
+            if _named(scope) not in LOOPBACK:
+                raise Refused(
+                    403, "host", "without keys only this machine may ask; call it localhost"
+                )
             return None
         kind, _, written = _header(scope, b"authorization").partition(" ")
         key = self.keys.find(written.strip()) if kind.lower() == "bearer" else None
@@ -234,6 +240,14 @@ def problem(error: str) -> bytes:
 def _header(scope: Scope, name: bytes) -> str:
     found: Any = next((value for key, value in scope["headers"] if key == name), b"")
     return str(found.decode("latin-1"))
+
+
+def _named(scope: Scope) -> str:
+    """What a request calls this machine, without the port."""
+    host = _header(scope, b"host").lower()
+    name, port = (host, "") if host.endswith("]") else host.rpartition(":")[::2]
+    named = name if port.isdecimal() else host
+    return named[1:-1] if named.startswith("[") and named.endswith("]") else named
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

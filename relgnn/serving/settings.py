@@ -6,6 +6,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+"""Names of this machine that nobody else can be reached by."""
+
 
 class Settings(BaseModel):
     """What `relgnn serve` was told; the same in every worker.

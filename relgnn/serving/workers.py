@@ -21,9 +21,8 @@ from uvicorn.supervisors import Multiprocess
 
 from relgnn.errors import InputError, MachineError, RelgnnError
 from relgnn.serving.logs import event, log_lines
-from relgnn.serving.settings import Settings
+from relgnn.serving.settings import LOOPBACK, Settings
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 KEEP_ALIVE_S = 30
 BACKLOG = 2048
 SLOWEST_START_S = 120

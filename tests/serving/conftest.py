@@ -15,6 +15,7 @@ from relgnn.serving.app import create_app
 from relgnn.serving.settings import Settings
 from relgnn.serving.share import shared_vectors
 
+HERE = "http://localhost"
 Open = Callable[..., TestClient]
 
 
@@ -39,7 +40,7 @@ def open_service(served_run: Path, vectors: Path) -> Iterator[Open]:
         def opened(**changes: object) -> TestClient:
             settings = Settings(run=served_run, vectors=vectors, **changes)  # type: ignore[arg-type]
             app = create_app(settings)
-            return stack.enter_context(TestClient(app, raise_server_exceptions=False))
+            return stack.enter_context(TestClient(app, HERE, raise_server_exceptions=False))
 
         yield opened
     torch.set_num_threads(before)
@@ -49,5 +50,5 @@ def open_service(served_run: Path, vectors: Path) -> Iterator[Open]:
 def client(served_run: Path, vectors: Path) -> Iterator[TestClient]:
     """A service with the settings' defaults; the tests of a module share it."""
     app = create_app(Settings(run=served_run, vectors=vectors))
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, HERE, raise_server_exceptions=False) as client:
         yield client

@@ -21,7 +21,7 @@ from relgnn.serving.keys import KeyFile, Scope
 from relgnn.serving.logs import LOGGER, log_lines, place_of
 from relgnn.serving.service import Service
 from relgnn.serving.settings import Settings
-from tests.serving.conftest import Open
+from tests.serving.conftest import HERE, Open
 
 QUESTION = {"relation": "born", "head": "Ada Abel"}
 VERDICT = {"head": "e1", "relation": "knows", "tail": "e9", "verdict": "accept"}
@@ -222,6 +222,23 @@ def test_messages_of_other_loggers_are_masked(lines: io.StringIO) -> None:
     assert "x.org" not in lines.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost:8000", 200), ("LOCALHOST", 200), ("127.0.0.1:1", 200), ("[::1]:8000", 200),
+     ("evil.example", 403), ("localhost.evil.example", 403), ("[::1].evil", 403), ("", 403)],
+)  # fmt: skip
+def test_without_keys_a_page_of_another_site_cannot_ask(
+    client: TestClient, open_service: Open, tmp_path: Path, host: str, status: int
+) -> None:
+    asked = client.post("/v1/predict", json=QUESTION, headers={"host": host})
+    assert asked.status_code == status
+    assert client.get("/healthz", headers={"host": host}).status_code == 200
+    file = KeyFile(tmp_path / "keys.json")
+    headers = bearer(file.add("ann", Scope.read)) | {"host": host}
+    keyed = open_service(keys=file.path).post("/v1/predict", json=QUESTION, headers=headers)
+    assert keyed.status_code == 200
+
+
 def test_a_run_without_a_loop_takes_no_texts_and_no_feedback(
     own_config: Path, tmp_path: Path
 ) -> None:
@@ -229,7 +246,7 @@ def test_a_run_without_a_loop_takes_no_texts_and_no_feedback(
     from relgnn.loop.run import run
 
     run(load_config(own_config, ["loop=null", "train.epochs=1"]), tmp_path / "run")
-    with TestClient(create_app(Settings(run=tmp_path / "run"))) as client:
+    with TestClient(create_app(Settings(run=tmp_path / "run")), HERE) as client:
         assert client.post("/v1/predict", json=QUESTION).status_code == 200
         text = client.post("/v1/extract", json={"text": "Ada Abel was born in Cork."})
         assert text.status_code == 422 and "trained without a loop" in text.json()["error"]
