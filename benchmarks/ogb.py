@@ -26,7 +26,9 @@ from rich.table import Table
 
 from benchmarks.measure import apart
 from benchmarks.scale import power_law_triples
-from experiments.reproduce import execute, jobs, missing, provenance, tree_is_dirty
+from experiments.commit import provenance, warn_if_dirty
+from experiments.jobs import jobs, missing
+from experiments.reproduce import execute
 from experiments.results import Line, append, latest, read_lines
 from relgnn.config import AnyOgbConfig, NodeConfig, PairConfig
 from relgnn.data.ogb import OgbLinks, OgbNodes, OgbTriples
@@ -222,7 +224,7 @@ def run_seeds(row: str, seeds: Sequence[int], resume: bool) -> str:
     Raises:
         InputError: the row is unknown, or its data are nowhere.
     """
-    todo, dirty = jobs(TABLE, [row], seeds), tree_is_dirty()
+    todo, dirty = jobs(TABLE, [row], seeds), warn_if_dirty()
     for job in todo:
         if missing(job, read_lines(TABLE), dirty):
             print(f"{row}, seed {job.seed}", file=sys.stderr, flush=True)

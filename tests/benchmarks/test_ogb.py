@@ -11,8 +11,9 @@ import pytest
 
 from benchmarks import ogb
 from benchmarks.ogb import SIZES, Size, measure_config, submission, synthetic
+from experiments import jobs as table_jobs
 from experiments import reproduce, results
-from experiments.reproduce import jobs
+from experiments.jobs import Job, jobs
 from experiments.results import Line
 from relgnn.config import AnyOgbConfig, load_run_config
 from relgnn.data import ogb as reader
@@ -41,7 +42,7 @@ def test_every_row_has_a_size() -> None:
 def test_a_configuration_is_measured_at_a_size(row: str) -> None:
     section = next(s for s in ("pairs", "nodes", "triples") if hasattr(CONFIGS[row], s))
     small = ["decoder.dim=8"] if section == "triples" else [f"{section}.dim=8"]
-    path = reproduce.CONFIGS / "ogb" / f"{row}.yaml"
+    path = table_jobs.CONFIGS / "ogb" / f"{row}.yaml"
     config = load_run_config(path, [*small, "runtime.threads=1"])
     assert isinstance(config, AnyOgbConfig)
     size = TINY[ogb.benchmark_of(config)]
@@ -90,10 +91,10 @@ def test_seeds_are_run_once_and_told(
     small = [f"data.path={folder}", "data.name=null", "pairs.dim=8", "pairs.epochs=1"]
     monkeypatch.setattr(reader, "_export_apart", ogb_sets.export_here)
 
-    def small_jobs(table: str, rows: list[str], seeds: list[int]) -> list[reproduce.Job]:
-        path = reproduce.CONFIGS / table / f"{rows[0]}.yaml"
+    def small_jobs(table: str, rows: list[str], seeds: list[int]) -> list[Job]:
+        path = table_jobs.CONFIGS / table / f"{rows[0]}.yaml"
         return [
-            reproduce.Job(table, rows[0], seed, load_run_config(
+            Job(table, rows[0], seed, load_run_config(
                 path, [*small, f"runtime.seed={seed}"]
             )) for seed in seeds
         ]  # fmt: skip
