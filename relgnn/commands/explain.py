@@ -92,7 +92,9 @@ def lines(found: Explanation) -> Iterator[str]:
 
 def _believed(found: Believed) -> Iterator[str]:
     taken = "accepted" if found.accepted else "not accepted"
-    yield f"posterior {found.posterior:.2f}, {taken}; log odds by view:"
+    yield f"posterior {found.posterior:.2f} in the ledger, {taken}"
+    none, every = found.view_odds
+    yield f"log odds by view ({none:.2f} without any, {every:.2f} with all):"
     for view in found.views:
         yield f"  {view.share:+.2f}  {view.player}"
     none, every = found.odds

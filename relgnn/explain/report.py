@@ -75,6 +75,8 @@ class Believed:
     Args:
         posterior, accepted: as the ledger has them.
         views: what each adds to the log odds, from none to all of them.
+        view_odds: log odds without any view, and with all, by the calibrator that the run left for
+            new text: the posterior was told by cross-fitted ones, and over several rounds.
         sentences: what each adds, from none to all of them, beside the other views.
         odds: log odds without any sentence, and with all.
         texts: the sentences in words, in the order of their shares.
@@ -84,6 +86,7 @@ class Believed:
     posterior: float
     accepted: bool
     views: tuple[Share, ...]
+    view_odds: tuple[float, float]
     sentences: tuple[Share, ...]
     odds: tuple[float, float]
     texts: tuple[str, ...]
@@ -204,7 +207,7 @@ class Explaining:
         if effect is None or row is None:
             return None
         reading, table = effect.reading, effect.table
-        read = reading.by_sentence(triple)
+        read, views = reading.by_sentence(triple), reading.views(triple)
         shares = _shares(read)
         order = sorted(range(len(shares)), key=lambda one: -abs(shares[one].share))
         spoken, corpus = reading.speaking(triple), reading.sentences
@@ -219,8 +222,8 @@ class Explaining:
             without.append(Without(what, float(p), bool(accepted), rank))
         return Believed(
             float(table.p[row]), bool(table.accepted[row] > 0),
-            _shares(reading.views(triple)), tuple(shares[one] for one in order),
-            (read.shapley.empty, read.shapley.full),
+            _shares(views), (views.shapley.empty, views.shapley.full),
+            tuple(shares[one] for one in order), (read.shapley.empty, read.shapley.full),
             tuple(corpus[spoken[one]].text for one in order), tuple(without),
         )  # fmt: skip
 

@@ -141,6 +141,8 @@ def what_is_wrong(errors: Any) -> str:
     first, more = errors[0], len(errors) - 1
     if first["type"] == "json_invalid":
         return "request: the body is no JSON"
+    if first["type"] == "model_attributes_type":
+        return "request: send a JSON object, with the header Content-Type: application/json"
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
     said = first["msg"].removeprefix("Value error, ")
     return f"{where or 'request'}: {said}" + (f"; {more} more" if more else "")

@@ -173,7 +173,7 @@ WRONG = {
     "not UTF-8": (b"\xff\xfe", 422, "request: the body is no JSON"),
     "nested": ("[" * 100_000, 400, ""),
     "a long number": ('{"k": ' + "9" * 5000 + "}", 400, ""),
-    "no object": ("[]", 422, "valid dictionary"),
+    "no object": ("[]", 422, "request: send a JSON object, with the header Content-Type"),
     "two ends": ('{"relation": "born", "head": "e0", "tail": "e1"}', 422, "exactly one of head"),
     "no end": ('{"relation": "born"}', 422, "exactly one of head"),
     "unknown key": ('{"relation": "born", "head": "e0", "x": 1}', 422, "x: Extra inputs"),
@@ -193,6 +193,11 @@ def test_what_is_wrong_is_one_line(client: TestClient, fault: str) -> None:
     assert answer.status_code == status, answer.text
     assert answer.json().keys() == {"error"} and told in answer.json()["error"]
     assert "\n" not in answer.text and "Traceback" not in answer.text
+
+
+def test_a_body_without_its_type_is_told_so(client: TestClient) -> None:
+    answer = client.post("/v1/predict", content='{"relation": "born", "head": "e0"}')
+    assert answer.status_code == 422 and "Content-Type: application/json" in answer.json()["error"]
 
 
 def test_methods_and_paths_that_are_not_there(client: TestClient) -> None:
