@@ -345,11 +345,10 @@ def test_demo(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 COMMANDS = (
-    "", "demo", "data", "data list", "data show", "data check", "data get", "data prepare", "run",
-    "evaluate", "score", "predict", "extract", "attack", "search", "ledger", "ledger show",
-    "ledger why", "ledger revoke", "ledger import", "ledger export", "rules", "serve", "serve-key",
-    "serve-key add", "serve-key list", "serve-key revoke",
-    "explain",
+    "", "demo", "data", "data list", "data show", "data check", "data get", "data prepare",
+    "data import", "run", "evaluate", "score", "predict", "explain", "extract", "attack", "search",
+    "ledger", "ledger show", "ledger why", "ledger revoke", "ledger import", "ledger export",
+    "rules", "serve", "serve-key", "serve-key add", "serve-key list", "serve-key revoke",
 )  # fmt: skip
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -25,8 +23,13 @@ from tests.linkpred.toy import RUNTIME, HashEncoder, toy_config, toy_graph
 @pytest.fixture(scope="module")
 def toy() -> OpenRun:
     world = World(toy_config(), RUNTIME, toy_graph(), HashEncoder())
-    run = OpenRun(world, None)
-    run.__dict__["fitted"] = toy_fitted("rgcn")  # in place of a checkpoint's
+    return opened(world, toy_fitted("rgcn"))
+
+
+def opened(world: World, fitted: Fitted, calibrate: PlattCalibrator | None = None) -> OpenRun:
+    """A run with this model, in place of a checkpoint's."""
+    run = OpenRun(world, calibrate)
+    run.__dict__["fitted"] = fitted
     return run
 
 
@@ -63,7 +66,7 @@ def rebuilt(run: OpenRun, gone: np.ndarray) -> OpenRun:
         triples_of(graph)[kept], graph.num_nodes, graph.num_relations, graph.edge_weight[kept],
         text[graph.evidence_index[kept]],
     )  # fmt: skip
-    return replace(run, fitted=Fitted(run.fitted.model, context))
+    return opened(run.world, Fitted(run.fitted.model, context))
 
 
 def test_without_edges_it_stands_where_a_context_without_them_has_it(toy: OpenRun) -> None:
@@ -85,7 +88,7 @@ def test_a_given_answer_does_not_stand_in_the_way(toy: OpenRun) -> None:
 
 def test_a_probability_where_there_is_a_calibrator(toy: OpenRun) -> None:
     assert Counterfactual(toy, (0, 0, 21)).standing().probability is None
-    run = replace(toy, calibrate=PlattCalibrator(10.0, 2.0))
+    run = opened(toy.world, toy.fitted, PlattCalibrator(10.0, 2.0))
     found = Counterfactual(run, (0, 0, 21)).standing().probability
     [(_, expected)] = run.score(np.array([[0, 0, 21]]))
     assert found == pytest.approx(expected) and 0 < expected < 1
