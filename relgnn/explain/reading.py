@@ -10,7 +10,8 @@ import numpy as np
 from relgnn.data import Sentence
 from relgnn.errors import InputError
 from relgnn.explain.shapley import Shapley, shapley
-from relgnn.loop.estep import ROWS_PER_PAIR, EStep, edge_evidence, fusion_extra
+from relgnn.loop.candidates import fusion_extra
+from relgnn.loop.estep import ROWS_PER_PAIR, EStep, edge_evidence
 from relgnn.loop.opened import OpenRun
 from relgnn.loop.records import evidence_id
 from relgnn.loop.views import bounded, probability

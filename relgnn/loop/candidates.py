@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
+from relgnn.data import KnowledgeGraph
 from relgnn.gnn.graph import MessageGraph
 from relgnn.linkpred.model import LinkPredictor
 from relgnn.linkpred.scorer import QUERY_BATCH, Scorer
@@ -161,3 +162,24 @@ def open_queries(given: np.ndarray, num_entities: int, num_relations: int) -> np
     asked = roles @ together[:, :num_relations] > 0
     asked[roles.sum(1) == 0] = together.diagonal()[:num_relations] > 0
     return np.argwhere(asked).astype(np.int64)
+
+
+def given_folds(graph: KnowledgeGraph, folds: int) -> np.ndarray:
+    """The fold of each given triple's two entities, int64 [G]."""
+    return pair_folds(graph.train[:, 0], graph.train[:, 2], folds)
+
+
+def fusion_extra(graph: KnowledgeGraph, found: Candidates, folds: int) -> np.ndarray:
+    """What the fusion knows of candidates beside votes, [C, 2].
+
+    The log of how often the relation is given, and whether the graph proposed the pair. Counted are
+    the other folds: a rare relation's own count would tell that a candidate is given.
+    """
+    fold = given_folds(graph, folds)
+    frequency = np.stack(
+        [
+            np.bincount(graph.train[fold != k, 1], minlength=graph.num_relations)
+            for k in range(folds)
+        ]
+    )[found.fold, found.relation]
+    return np.column_stack([np.log1p(frequency), found.implied])

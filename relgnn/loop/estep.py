@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from relgnn.data import KnowledgeGraph
 from relgnn.linkpred.fit import Fitted
 from relgnn.loop.candidates import (
     Candidates,
     candidates_from_pairs,
+    fusion_extra,
+    given_folds,
     graph_log_probabilities,
     pair_folds,
     propose_pairs,
@@ -335,27 +336,6 @@ class EStep:
             posteriors.subset(given),
             votes,
         )
-
-
-def given_folds(graph: KnowledgeGraph, folds: int) -> np.ndarray:
-    """The fold of each given triple's two entities, int64 [G]."""
-    return pair_folds(graph.train[:, 0], graph.train[:, 2], folds)
-
-
-def fusion_extra(graph: KnowledgeGraph, found: Candidates, folds: int) -> np.ndarray:
-    """What the fusion knows of candidates beside votes, [C, 2].
-
-    The log of how often the relation is given, and whether the graph proposed the pair. Counted are
-    the other folds: a rare relation's own count would tell that a candidate is given.
-    """
-    fold = given_folds(graph, folds)
-    frequency = np.stack(
-        [
-            np.bincount(graph.train[fold != k, 1], minlength=graph.num_relations)
-            for k in range(folds)
-        ]
-    )[found.fold, found.relation]
-    return np.column_stack([np.log1p(frequency), found.implied])
 
 
 def rows_to_read(

@@ -7,7 +7,8 @@ import pytest
 
 from relgnn.errors import InputError
 from relgnn.explain.reading import Rereading, Triple
-from relgnn.loop.estep import edge_evidence, fusion_extra
+from relgnn.loop.candidates import fusion_extra
+from relgnn.loop.estep import edge_evidence
 from relgnn.loop.opened import OpenRun
 from relgnn.loop.records import evidence_id
 from relgnn.loop.views import UNSEEN, bounded, probability
