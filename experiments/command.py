@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import ParamSpec
 
-from relgnn.errors import RelgnnError
+from relgnn.errors import InputError, RelgnnError
 
 P = ParamSpec("P")
 
@@ -24,3 +24,20 @@ def tells_errors(main: Callable[P, int | None]) -> Callable[P, int]:
             return error.exit_code
 
     return told
+
+
+def require_known(option: str, kind: str, asked: Iterable[str], known: Collection[str]) -> None:
+    """Refuse names that nothing has.
+
+    Args:
+        option: such as "--rows".
+        kind: what they name, such as "row".
+        asked: names that were given.
+        known: those that are there.
+
+    Raises:
+        InputError: one is unknown.
+    """
+    for one in asked:
+        if one not in known:
+            raise InputError(f"{option} {one}: is no {kind}; known are {', '.join(known)}")

@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.command import tells_errors
+from experiments.command import require_known, tells_errors
 from experiments.commit import at_end, provenance, warn_if_dirty
 from experiments.loop_ablation import base_run
 from experiments.results import RESULTS, append, make_line
@@ -91,10 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--methods", nargs="+", default=list(EXPLAINERS), help="all of them")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="0")
     given = parser.parse_args(arguments)
-    for method in given.methods:
-        if method not in EXPLAINERS:
-            known = ", ".join(EXPLAINERS)
-            raise InputError(f"--methods {method}: is no method; known are {known}")
+    require_known("--methods", "method", given.methods, EXPLAINERS)
     if given.predictions < 2:
         raise InputError(f"--predictions {given.predictions}: give at least 2, for an interval")
     warn_if_dirty()

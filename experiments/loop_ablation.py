@@ -20,13 +20,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.command import tells_errors
+from experiments.command import require_known, tells_errors
 from experiments.commit import at_end, provenance, recorded
 from experiments.jobs import PLAIN, RUNS, SEEDS, Job, jobs, run_folder
 from experiments.reproduce import execute, run_apart
 from experiments.results import RESULTS, append, line_metrics, make_line
 from relgnn.config import make_config
-from relgnn.errors import InputError
 from relgnn.linkpred.evaluate import evaluate
 from relgnn.loop.pseudo import Role, is_in
 from relgnn.loop.replay import Replay, Variant
@@ -184,9 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
     parser.add_argument("--again", action="store_true", help="replay what is recorded too")
     given = parser.parse_args(arguments)
-    for row in given.rows:
-        if row not in VARIANTS:
-            raise InputError(f"--rows {row}: is no row; known are {', '.join(VARIANTS)}")
+    require_known("--rows", "row", given.rows, VARIANTS)
     known = {(x.row, x.seed) for x in recorded(TABLE, RESULTS, given.again)}
     for seed in given.seeds:
         rows = [row for row in given.rows if (row, seed) not in known]

@@ -19,13 +19,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from experiments.command import tells_errors
+from experiments.command import require_known, tells_errors
 from experiments.commit import at_end, provenance, recorded
 from experiments.jobs import SEEDS
 from experiments.results import METRICS, RESULTS, append, make_line
 from relgnn.config import Config, make_config
 from relgnn.data import KnowledgeGraph, load
-from relgnn.errors import InputError
 from relgnn.linkpred.evaluate import evaluate
 from relgnn.linkpred.fit import fit_predictor
 from relgnn.linkpred.supervision import Supervision
@@ -122,9 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
     parser.add_argument("--again", action="store_true", help="measure what is recorded too")
     given = parser.parse_args(arguments)
-    for row in given.rows:
-        if row not in ROWS:
-            raise InputError(f"--rows {row}: is no row; known are {', '.join(ROWS)}")
+    require_known("--rows", "row", given.rows, ROWS)
     known = {(x.row, x.seed) for x in recorded(TABLE, RESULTS, given.again)}
     for seed in given.seeds:
         for row in given.rows:

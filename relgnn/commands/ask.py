@@ -100,19 +100,18 @@ def _predict_by_scores(
     run: Path, relation: str, head: str | None, tail: str | None, k: int, as_json: bool
 ) -> None:
     """Print the likeliest answers of a bi-encoder, an ensemble or a re-ranker."""
-    from relgnn.data.lookup import find_entity, find_relation
+    from relgnn.loop.asked import written_query
     from relgnn.loop.scored import open_scored
 
     scored = open_scored(run)
     graph = scored.graph
-    number = find_relation(graph, relation)
-    given = find_entity(graph, str(head if head is not None else tail))
-    triples = graph.train[graph.train[:, 1] == number]
-    known = {(t, h) if tail is not None else (h, t) for h, _, t in triples.tolist()}
+    query = written_query(graph, relation, head, tail, k)
+    same = graph.train[:, 1] == query.relation
+    given = {tuple(triple) for triple in graph.train[same].tolist()}
     answers = [
         {"entity": graph.entities[answer], "name": graph.entity_names[answer], "score": score,
-         "known": (given, answer) in known}
-        for answer, score in scored.best(number, given, tail is not None, k)
+         "known": query.triple(answer) in given}
+        for answer, score in scored.best(query.relation, query.known, query.backward, query.k)
     ]  # fmt: skip
     if as_json:
         print_json(answers)

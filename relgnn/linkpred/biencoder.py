@@ -206,8 +206,7 @@ class Neighbourhood:
 
     def __init__(self, graph: KnowledgeGraph, hops: int) -> None:
         linked = Adjacency(graph.train, graph.num_entities, graph.num_relations)
-        both = sum(linked[r] for r in range(2 * graph.num_relations))
-        self.linked, self.hops = both.astype(bool).astype("float32").tocsr(), hops
+        self.linked, self.hops = linked.every.astype(bool).astype("float32"), hops
 
     def __call__(self, heads: Tensor) -> Tensor:
         """float [B, N], 1 where a candidate is near; a head itself is not."""

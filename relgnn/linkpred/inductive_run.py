@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,7 @@ def _reader(config: InductiveConfig, runtime: Runtime) -> Reader:
         cache=cache_home(),
     )  # fmt: skip
 
+    @cache
     def read(graph: KnowledgeGraph) -> Texts:
         found = encode_features(graph, encoder, "node" if text.nodes else "none")
         nodes = None if found.nodes is None else found.nodes.to(runtime.device)

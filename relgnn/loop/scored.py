@@ -139,12 +139,10 @@ def open_scored(folder: Path) -> Scored:
     if not isinstance(config, Config):
         raise InputError(f"{folder}: is no run of link prediction; give the folder of one")
     opened = open_run(folder)
-    model, device = opened.fitted.model, opened.fitted.model.entity.device
-    with torch.no_grad():
-        encoded = model.encode(opened.fitted.graph)
+    passed = opened.scorer
 
     @torch.no_grad()
     def by_graph(heads: Tensor, relations: Tensor) -> Tensor:
-        return model.score_tails(encoded, heads.to(device), relations.to(device)).float().cpu()
+        return passed.score_tails(heads, relations).float().cpu()
 
     return Scored(opened.graph, by_graph, by_graph, config.sha256())

@@ -41,6 +41,11 @@ class Adjacency:
         return self._matrices[relation]
 
     @cached_property
+    def every(self) -> csr_array:
+        """How many triples link two entities, whatever the relation and direction, int32 [E, E]."""
+        return sum(self._matrices[1:], self._matrices[0]).tocsr()
+
+    @cached_property
     def starts(self) -> np.ndarray:
         """Which entities a directed relation leaves, bool [2R, E]."""
         return np.stack([np.diff(one.indptr) > 0 for one in self._matrices])

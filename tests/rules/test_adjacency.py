@@ -45,6 +45,8 @@ def test_loops_and_duplicates_are_left_out() -> None:
     assert graph.sizes.tolist() == [1, 1, 1, 1]
     assert graph[2].toarray().tolist() == [[0, 0, 0], [1, 0, 0], [0, 0, 0]]
     assert graph.starts[0].tolist() == [True, False, False]
+    # by relation 0 forward and by 1 backward, and the other way round
+    assert graph.every.toarray().tolist() == [[0, 2, 0], [2, 0, 0], [0, 0, 0]]
 
 
 def test_functionality_is_one_where_each_has_one() -> None:
