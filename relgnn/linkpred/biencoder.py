@@ -52,7 +52,7 @@ class Tower(nn.Module):
         flat = self.texts.parts.ids[rows.place].to(self.packed.device)
         parts = flat.split([n * length for n, length in rows.shapes])
         ids = [part.view(shape) for part, shape in zip(parts, rows.shapes, strict=True)]
-        return _pooled(self.packed(ids), rows)
+        return _pooled(self.packed.tokens(ids), rows)
 
 
 class TopTower(nn.Module):
@@ -272,6 +272,7 @@ def _top_towers(
     return first, second
 
 
-def _pooled(groups: list[Tensor], rows: PackedRows) -> Tensor:
-    means = torch.cat([states.float().mean(1) for states in groups])
+def _pooled(states: Tensor, rows: PackedRows) -> Tensor:
+    lengths = torch.cat([torch.full((n,), length) for n, length in rows.shapes]).to(states.device)
+    means = torch.segment_reduce(states.float(), "mean", lengths=lengths, unsafe=True)
     return functional.normalize(means, dim=1)[rows.back.to(means.device)]

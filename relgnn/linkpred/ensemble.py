@@ -42,7 +42,8 @@ class Mix:
         """The members' sum."""
 
         def mixed(heads: Tensor, relations: Tensor) -> Tensor:
-            factors = self.weight[:, relations] * self.scale[:, None]
+            own = self.weight[:, relations.to(self.weight.device)]
+            factors = own * self.scale[:, None]
             return sum_of(
                 (one(heads, relations) * own[:, None])
                 for one, own in zip(members, factors, strict=True)
@@ -61,7 +62,10 @@ def sum_of(parts: Iterator[Tensor]) -> Tensor:
 
 
 def fit_mix(
-    members: Sequence[DenseScores], graph: KnowledgeGraph, settings: EnsembleSettings
+    members: Sequence[DenseScores],
+    graph: KnowledgeGraph,
+    settings: EnsembleSettings,
+    device: torch.device | str = "cpu",
 ) -> Mix:
     """The weights with the best MRR on valid; test is not looked at.
 
@@ -72,6 +76,10 @@ def fit_mix(
         members: M scores of all entities.
         graph: its valid triples choose.
         settings: section `ensemble`.
+        device: where they are added up.
+
+    Returns:
+        The weights, on the CPU.
 
     Raises:
         InputError: there is no valid triple.
@@ -90,9 +98,9 @@ def fit_mix(
     reciprocal = np.zeros((len(grid), len(SIDES), len(valid)))
     for start in range(0, len(valid), PART):
         part = slice(start, start + PART)
-        kept = [_Kept(one) for one in members]
-        for place, weight in enumerate(grid):
-            mix = Mix(weight[:, None].expand(-1, 2 * relations), scale)
+        kept = [_Kept(one, device) for one in members]
+        for place, weight in enumerate(grid.to(device)):
+            mix = Mix(weight[:, None].expand(-1, 2 * relations), scale.to(device))
             ranks = evaluate_ranks(mix.scores(kept), valid[part], known, relations)
             for side, name in enumerate(SIDES):
                 reciprocal[place, side, part] = 1 / ranks[name].realistic
@@ -116,16 +124,16 @@ def simplex(members: int, steps: int) -> Iterator[tuple[int, ...]]:
 
 
 class _Kept:
-    """Scores that are asked for again and again, computed once."""
+    """Scores that are asked for again and again, computed once and kept on a device."""
 
-    def __init__(self, scores: DenseScores) -> None:
-        self.scores = scores
+    def __init__(self, scores: DenseScores, device: torch.device | str) -> None:
+        self.scores, self.device = scores, device
         self.known: dict[bytes, Tensor] = {}
 
     def __call__(self, heads: Tensor, relations: Tensor) -> Tensor:
         key = torch.cat([heads, relations]).numpy().tobytes()
         if key not in self.known:
-            self.known[key] = self.scores(heads, relations)
+            self.known[key] = self.scores(heads, relations).to(self.device)
         return self.known[key]
 
 

@@ -41,7 +41,7 @@ def run_ensemble(config: EnsembleConfig, folder: Path, resume: bool = False) -> 
         names = config.ensemble.of
         members = [open_member(folder, name, config) for name in names]
         scores = [one.dense for one in members]
-        mix = fit_mix(scores, graph, config.ensemble)
+        mix = fit_mix(scores, graph, config.ensemble, runtime.device)
         save_tensors(folder / CHECKPOINT, {"weight": mix.weight, "scale": mix.scale})
         mean = mix.weight.mean(1).tolist()
         return {

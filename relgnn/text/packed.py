@@ -50,9 +50,15 @@ class PackedNetwork:
 
     def __call__(self, ids: Sequence[Tensor]) -> list[Tensor]:
         """States [n, l, d] of each matrix of token ids [n, l]: n texts of l tokens."""
+        parts = self.tokens(ids).split([x.numel() for x in ids])
+        return [part.unflatten(0, x.shape) for part, x in zip(parts, ids, strict=True)]
+
+    def tokens(self, ids: Sequence[Tensor]) -> Tensor:
+        """The same states one after another, [T, d]."""
         if self.layered:
             return _run_layers(self.network, ids, self.checkpointing)
-        return [self.network(input_ids=x).last_hidden_state for x in ids]
+        found = [self.network(input_ids=x).last_hidden_state for x in ids]
+        return torch.cat([states.flatten(0, 1) for states in found])
 
     @torch.inference_mode()
     def read(
@@ -82,15 +88,30 @@ class PackedNetwork:
             yield from zip(batch, self(ids), strict=True)
 
 
-def _run_layers(network: Any, ids: Sequence[Tensor], checkpointing: bool = False) -> list[Tensor]:
-    states = torch.cat([network.embeddings(input_ids=x).flatten(0, 1) for x in ids])
-    return run_layers(network.encoder.layer, states, [x.shape for x in ids], checkpointing)
+def _run_layers(network: Any, ids: Sequence[Tensor], checkpointing: bool = False) -> Tensor:
+    shapes = [x.shape for x in ids]
+    return run_layers(network.encoder.layer, _embedded(network, ids), shapes, checkpointing)
+
+
+def _embedded(network: Any, ids: Sequence[Tensor]) -> Tensor:
+    """Embeddings [T, d] of all tokens in one look-up, whose gradient is as large as its table."""
+    flat = torch.cat([x.flatten() for x in ids])
+    padding = network.embeddings.position_embeddings.padding_idx
+    # RoBERTa's kind counts positions from the one after the padding's
+    first = 0 if padding is None else padding + 1
+    place = torch.cat([torch.arange(first, first + x.shape[1]).repeat(len(x)) for x in ids])
+    place = send(place, flat.device)
+    found: Tensor = network.embeddings(input_ids=flat[None], position_ids=place[None])[0]
+    return found
 
 
 def run_layers(
     layers: Iterable[Any], states: Tensor, shapes: Sequence[Size], checkpointing: bool = False
-) -> list[Tensor]:
+) -> Tensor:
     """Some layers of BERT's kind over texts of any lengths, without padding.
+
+    A GPU lays the texts of several lengths out as one padded matrix, for attention alone: there a
+    launch for each length costs more than the padding.
 
     Args:
         layers: in order.
@@ -99,39 +120,112 @@ def run_layers(
         checkpointing: keep each layer's input alone for the gradient, and compute the rest again.
 
     Returns:
-        The last layer's states [n, l, d] of each shape.
+        The last layer's states [T, d].
     """
+    lay = Layout(shapes, states.device) if states.is_cuda and len(shapes) > 1 else None
     for layer in layers:
         if checkpointing and torch.is_grad_enabled():
-            states = checkpoint(_run_layer, layer, states, shapes, use_reentrant=False)
+            states = checkpoint(_run_layer, layer, states, shapes, lay, use_reentrant=False)
         else:
-            states = _run_layer(layer, states, shapes)
-    parts = states.split([n * length for n, length in shapes])
-    return [part.unflatten(0, tuple(shape)) for part, shape in zip(parts, shapes, strict=True)]
+            states = _run_layer(layer, states, shapes, lay)
+    return states
 
 
-def _run_layer(layer: Any, states: Tensor, shapes: Sequence[Size]) -> Tensor:
+def _run_layer(
+    layer: Any, states: Tensor, shapes: Sequence[Size], lay: Layout | None = None
+) -> Tensor:
     """One layer of BERT's kind over states [T, d] of the texts of all `shapes`, in order."""
     own = layer.attention.self
-    parts = (
-        x.split([n * length for n, length in shapes])
-        for x in (own.query(states), own.key(states), own.value(states))
-    )
-    mixed = []
-    for shape, *texts in zip(shapes, *parts, strict=True):
-        heads = (x.view(*shape, own.num_attention_heads, -1).transpose(1, 2) for x in texts)
-        mixed.append(_attend(*heads).transpose(1, 2).flatten(2).flatten(0, 1))
-    attended = layer.attention.output(torch.cat(mixed), states)
+    heads = own.num_attention_heads
+    projected = [own.query(states), own.key(states), own.value(states)]
+    if lay is not None:
+        padded = lay.pad(torch.stack(projected, 1).flatten(1))
+        query, key, value = padded.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = lay.unpad(_attend(query, key, value, lay.kept).transpose(1, 2).flatten(2))
+    else:
+        mixed = _attended(projected, shapes, heads)
+    attended = layer.attention.output(mixed, states)
     last: Tensor = layer.output(layer.intermediate(attended), attended)
     return last
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt d) v; the fused kernel of a CPU is slow on many short texts."""
-    if query.device.type != "cpu" or query.shape[2] > SHORT:
-        return functional.scaled_dot_product_attention(query, key, value)
+def _attended(projected: Sequence[Tensor], shapes: Sequence[Size], heads: int) -> Tensor:
+    """Attention length by length: [T, d] of queries, keys and values [T, d]."""
+    parts = (x.split([n * length for n, length in shapes]) for x in projected)
+    mixed = []
+    for shape, *texts in zip(shapes, *parts, strict=True):
+        split = (x.view(*shape, heads, -1).transpose(1, 2) for x in texts)
+        mixed.append(_attend(*split).transpose(1, 2).flatten(2).flatten(0, 1))
+    return torch.cat(mixed)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, kept: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt d) v over the keys that are `kept`, a bool that is spread.
+
+    The fused kernel of a CPU is slow on many short texts.
+    """
+    short = query.shape[2] <= SHORT and (kept is not None or query.device.type == "cpu")
+    if not short:
+        return functional.scaled_dot_product_attention(query, key, value, kept)
     scores = query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)
+    if kept is not None:
+        scores = scores.masked_fill(~kept, float("-inf"))
     return scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
+
+
+class Layout:
+    """Where the tokens of texts of several lengths stand in one padded matrix.
+
+    Args:
+        shapes: texts and tokens of each length.
+        device: where the tokens are.
+
+    Attributes:
+        kept: bool [B, 1, 1, L], which columns of a text are tokens.
+    """
+
+    def __init__(self, shapes: Sequence[Size], device: torch.device | str) -> None:
+        lengths = torch.cat([torch.full((n,), length) for n, length in shapes])
+        self.shape = len(lengths), int(lengths.max())
+        kept = torch.arange(self.shape[1]) < lengths[:, None]
+        self.place = send(kept.flatten().nonzero()[:, 0], device)
+        self.kept = send(kept[:, None, None], device)
+
+    def pad(self, tokens: Tensor) -> Tensor:
+        """[B, L, d] of tokens [T, d], zero between them."""
+        padded: Tensor = _Moved.apply(tokens, self.place, self.shape[0] * self.shape[1], True)
+        return padded.unflatten(0, self.shape)
+
+    def unpad(self, padded: Tensor) -> Tensor:
+        """Tokens [T, d] of [B, L, d]."""
+        tokens: Tensor = _Moved.apply(padded.flatten(0, 1), self.place, len(self.place), False)
+        return tokens
+
+
+class _Moved(torch.autograd.Function):
+    """Rows into places or out of them; as each place has one row, one is the other's gradient.
+
+    Indexing would not know that, and sort the places to add up what shares one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, place: Tensor, size: int, into: bool) -> Tensor:
+        ctx.save_for_backward(place)
+        ctx.size, ctx.into = len(rows), into
+        return _move(rows, place, size, into)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        (place,) = ctx.saved_tensors
+        return _move(gradients[0], place, ctx.size, not ctx.into), None, None, None
+
+
+def _move(rows: Tensor, place: Tensor, size: int, into: bool) -> Tensor:
+    if not into:
+        return rows[place]
+    moved = rows.new_zeros(size, rows.shape[1])
+    moved[place] = rows
+    return moved
 
 
 @torch.no_grad()
@@ -139,10 +233,9 @@ def _runs_layer_by_layer(network: Any) -> bool:
     """Whether its layers one by one are the network: some models do more between or within."""
     ids = torch.arange(2, 8)
     probe = [ids.view(2, 3), ids[None, :4]]
-    whole = [network(input_ids=x).last_hidden_state for x in probe]
+    whole = torch.cat([network(input_ids=x).last_hidden_state.flatten(0, 1) for x in probe])
     try:
-        pairs = zip(_run_layers(network, probe), whole, strict=True)
-        return all(torch.allclose(a, b, rtol=1e-3, atol=1e-3) for a, b in pairs)
+        return torch.allclose(_run_layers(network, probe), whole, rtol=1e-3, atol=1e-3)
     except (TypeError, RuntimeError, AttributeError):
         return False
 

@@ -23,7 +23,15 @@ from transformers import (
 )
 
 from relgnn.text.encoder import load_model
-from relgnn.text.packed import SHORT, PackedNetwork, PrepackedLinear, _attend, equal_lengths
+from relgnn.text.packed import (
+    SHORT,
+    Layout,
+    PackedNetwork,
+    PrepackedLinear,
+    _attend,
+    _run_layer,
+    equal_lengths,
+)
 from tests.text.toy import SIZES
 
 TOKENS = [[3 + i % 20 for i in range(n)] for n in (5, 2, 80, 5, 1, 7, 5, 66)]
@@ -99,6 +107,27 @@ def test_short_texts_attend_as_the_fused_kernel_lets_them(length: int) -> None:
     assert length <= SHORT
     expected = functional.scaled_dot_product_attention(query, key, value)
     torch.testing.assert_close(_attend(query, key, value), expected)
+
+
+@pytest.mark.parametrize("longest", [5, SHORT + 2])
+def test_a_padded_layout_gives_what_each_length_gives_and_the_same_gradients(
+    tiny_bert: str, longest: int
+) -> None:
+    layer = load_model(tiny_bert)[0].encoder.layer[0]
+    shapes = [(2, longest), (1, 4), (3, 1)]
+    generator = torch.Generator().manual_seed(longest)
+    width = layer.attention.self.query.in_features
+    states = torch.randn(2 * longest + 7, width, generator=generator, requires_grad=True)
+    weight = torch.randn(states.shape, generator=generator)
+    found = []
+    for lay in (None, Layout(shapes, "cpu")):
+        states.grad = None
+        layer.zero_grad()
+        out = _run_layer(layer, states, shapes, lay)
+        (out * weight).sum().backward()
+        found.append([out, states.grad, *(p.grad.clone() for p in layer.parameters())])
+    for plain, padded in zip(*found, strict=True):
+        torch.testing.assert_close(padded, plain, rtol=1e-4, atol=1e-5)
 
 
 @given(st.lists(st.integers(0, 40), max_size=60), st.integers(1, 90))
