@@ -231,7 +231,7 @@ def _move(rows: Tensor, place: Tensor, size: int, into: bool) -> Tensor:
 @torch.no_grad()
 def _runs_layer_by_layer(network: Any) -> bool:
     """Whether its layers one by one are the network: some models do more between or within."""
-    ids = torch.arange(2, 8)
+    ids = torch.arange(2, 8, device=next(network.parameters()).device)
     probe = [ids.view(2, 3), ids[None, :4]]
     whole = torch.cat([network(input_ids=x).last_hidden_state.flatten(0, 1) for x in probe])
     try:
