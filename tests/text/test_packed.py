@@ -38,8 +38,11 @@ TOKENS = [[3 + i % 20 for i in range(n)] for n in (5, 2, 80, 5, 1, 7, 5, 66)]
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 12, 10_000])
-def test_each_text_has_the_states_that_it_has_alone(tiny_bert: str, batch_tokens: int) -> None:
-    packed = PackedNetwork(load_model(tiny_bert)[0], "cpu", torch.float32)
+def test_each_text_has_the_states_that_it_has_alone(
+    tiny_bert: str, batch_tokens: int, device: torch.device
+) -> None:
+    # a network may be where it is to run already
+    packed = PackedNetwork(load_model(tiny_bert)[0].to(device), device, torch.float32)
     assert packed.layered
     network = load_model(tiny_bert)[0]
     seen: list[int] = []
@@ -47,7 +50,7 @@ def test_each_text_has_the_states_that_it_has_alone(tiny_bert: str, batch_tokens
         for item, own in zip(items, states, strict=True):
             with torch.no_grad():
                 alone = network(input_ids=torch.tensor([TOKENS[item]])).last_hidden_state[0]
-            torch.testing.assert_close(own, alone, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(own.cpu(), alone, rtol=1e-4, atol=1e-5)
         seen += items.tolist()
     assert sorted(seen) == list(range(len(TOKENS)))
     assert [len(TOKENS[i]) for i in seen] == sorted(map(len, TOKENS), reverse=True)
@@ -111,16 +114,16 @@ def test_short_texts_attend_as_the_fused_kernel_lets_them(length: int) -> None:
 
 @pytest.mark.parametrize("longest", [5, SHORT + 2])
 def test_a_padded_layout_gives_what_each_length_gives_and_the_same_gradients(
-    tiny_bert: str, longest: int
+    tiny_bert: str, longest: int, device: torch.device
 ) -> None:
-    layer = load_model(tiny_bert)[0].encoder.layer[0]
+    layer = load_model(tiny_bert)[0].encoder.layer[0].to(device)
     shapes = [(2, longest), (1, 4), (3, 1)]
     generator = torch.Generator().manual_seed(longest)
     width = layer.attention.self.query.in_features
-    states = torch.randn(2 * longest + 7, width, generator=generator, requires_grad=True)
-    weight = torch.randn(states.shape, generator=generator)
+    states = torch.randn(2 * longest + 7, width, generator=generator).to(device).requires_grad_()
+    weight = torch.randn(states.shape, generator=generator).to(device)
     found = []
-    for lay in (None, Layout(shapes, "cpu")):
+    for lay in (None, Layout(shapes, device)):
         states.grad = None
         layer.zero_grad()
         out = _run_layer(layer, states, shapes, lay)
