@@ -1,0 +1,131 @@
+"""`relgnn audit`: fairness and cards of a run, its withheld statements, and its log."""
+
+from __future__ import annotations
+
+import getpass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from relgnn.commands.ask import RunFolder
+from relgnn.commands.console import AsJson, print_json, print_table
+
+if TYPE_CHECKING:
+    from relgnn.audit.queue import Queue
+
+
+class _RunByDefault(TyperGroup):
+    """A group whose command `run` need not be named: `relgnn audit RUN`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_RunByDefault,
+    help="Fairness and cards of a run, its withheld statements, and its log.",
+    epilog="Example: relgnn audit runs/own --group P27",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+queue = typer.Typer(
+    help="Private and harmful statements that the service withheld.",
+    epilog="Example: relgnn audit queue list runs/own",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(queue, name="queue")
+
+Number = Annotated[int, typer.Argument(metavar="ID", min=1, help="The statement's number.")]
+By = Annotated[str | None, typer.Option(help="Who decides; by default the user of this machine.")]
+
+
+class State(StrEnum):
+    """Where a withheld statement stands."""
+
+    waiting = "waiting"
+    released = "released"
+    withheld = "withheld"
+
+
+@queue.command("list", epilog="Example: relgnn audit queue list runs/own --state waiting")
+def list_(
+    run: RunFolder,
+    state: Annotated[State | None, typer.Option(help="Only these.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the statements that were withheld, oldest first."""
+    found = [one.to_dict() for one in _queue_of(run).items(state.value if state else None)]
+    if as_json:
+        print_json(found)
+        return
+    header = ["id", "state", "head", "relation", "tail", "category", "route", "p", "time", "by"]
+    rows = [[_cell(one[name]) for name in header] for one in found]
+    print_table(f"{run}: {len(found)} statements", header, rows)
+
+
+@queue.command(epilog="Example: relgnn audit queue release runs/own 3")
+def release(run: RunFolder, number: Number, by: By = None, as_json: AsJson = False) -> None:
+    """Let the service tell a statement from now on."""
+    _decide(run, number, State.released, by, as_json)
+
+
+@queue.command(epilog="Example: relgnn audit queue withhold runs/own 3")
+def withhold(run: RunFolder, number: Number, by: By = None, as_json: AsJson = False) -> None:
+    """Keep a statement back, also one that was released."""
+    _decide(run, number, State.withheld, by, as_json)
+
+
+@app.command(epilog="Example: relgnn audit verify runs/own/audit/log.jsonl --head 12:9f86d0…")
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An audit log.")],
+    head: Annotated[
+        str | None,
+        typer.Option(help="What this command printed before: nothing up to there may be gone."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that no entry of a log was changed, removed, inserted or moved.
+
+    Prints the head to note elsewhere. Exit status 2 names the first entry that is wrong. Without a
+    noted head nobody can tell whether the end was cut off, or all of it rewritten.
+    """
+    from relgnn.audit.chain import NOTHING, AuditLog, Head
+    from relgnn.errors import InputError
+
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; check the path")
+    found = AuditLog(file).verify(Head.parse(head) if head is not None else NOTHING)
+    if as_json:
+        print_json({"entries": found.entries, "head": str(found)})
+    else:
+        print(f"{file}: {found.entries} entries, none changed; note this head: {found}")
+
+
+def _queue_of(run: Path) -> Queue:
+    from relgnn.audit.queue import Queue, audit_log
+    from relgnn.loop.opened import run_config
+
+    run_config(run)  # an InputError where it is no run
+    return Queue(audit_log(run))
+
+
+def _decide(run: Path, number: int, state: State, by: str | None, as_json: bool) -> None:
+    found = _queue_of(run)
+    found.log.append([found.decision(number, state.value, by or getpass.getuser())])
+    [item] = [one for one in found.items() if one.id == number]
+    if as_json:
+        print_json(item.to_dict())
+    else:
+        print(f"{item.state}: {item.head} {item.relation} {item.tail}, by {item.by}")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return "" if value is None else str(value)
