@@ -91,6 +91,28 @@ COLUMNS = {
     "insertion_gain_low": "from",
     "insertion_gain_high": "to",
     "predictions": "predictions",
+    "group_gap": "gap in MRR",
+    "group_gap_low": "from",
+    "group_gap_high": "to",
+    "like_gap": "gap at like relations",
+    "like_gap_low": "from",
+    "like_gap_high": "to",
+    "over_confidence": "predicted − true",
+    "confidence_gap": "gap in predicted − true",
+    "confidence_gap_low": "from",
+    "confidence_gap_high": "to",
+    "moved": "answers moved",
+    "moved_control": "by the control",
+    "moved_gap": "difference",
+    "moved_gap_low": "from",
+    "moved_gap_high": "to",
+    "first": "another first answer",
+    "first_control": "by the control",
+    "first_gap": "difference",
+    "first_gap_low": "from",
+    "first_gap_high": "to",
+    "persons": "persons",
+    "questions": "questions",
     "candidates": "candidates",
     "true": "true",
     "in_data_set": "in the data set",
@@ -126,7 +148,7 @@ FIRST = ("hits@10_of_50", "hits@20", "hits@50", "mrr", "macro_f1", "accuracy", "
 """What is compared with the expected figure: the first of these that a row has."""
 PLAIN_NUMBERS = (
     "reading_s", "training_s", "sentences_s", "trained_parameters", "seconds", "peak_memory_mb",
-    "judged", "candidates", "true", "predictions", "parameters", "nodes", "edges", "steps",
+    "judged", "candidates", "true", "predictions", "persons", "questions", "parameters", "nodes", "edges", "steps",
 )  # fmt: skip
 AFTER_MEMORY = 3
 """Parts of a line's `hardware` before the names of GPUs: processor, cores, memory."""

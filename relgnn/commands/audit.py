@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from relgnn.commands.ask import RunFolder
-from relgnn.commands.console import AsJson, print_json, print_table
+from relgnn.commands.console import AsJson, note, print_json, print_table, start_quietly
 
 if TYPE_CHECKING:
     from relgnn.audit.queue import Queue
@@ -51,6 +51,58 @@ class State(StrEnum):
     waiting = "waiting"
     released = "released"
     withheld = "withheld"
+
+
+@app.command(epilog="Example: relgnn audit runs/own --group P27 --group pronoun")
+def run(
+    run: RunFolder,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A relation (id or exact name) that says who is in which group, or `pronoun` (of "
+            "people's pages); may be given several times. By default gender, citizenship and "
+            "pronouns, as far as the data have them."
+        ),
+    ] = None,
+    least: Annotated[
+        int, typer.Option(min=2, help="Members with questions that a group needs.")
+    ] = 20,
+    swaps: Annotated[int, typer.Option(min=0, help="Persons whose group is swapped.")] = 100,
+    cards: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write model_card.md and data_card.md there, with the last audit's findings, in "
+            "place of an audit.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where fairness.json and fairness.md go, not RUN/audit.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Audit a run: gaps in error and calibration between groups, and swapped groups.
+
+    `relgnn audit RUN` is short for it. Test triples are asked for once more, as `relgnn evaluate`
+    does.
+    """
+    start_quietly()
+    if cards is not None:
+        from relgnn.audit.cards import write_cards
+
+        for path in write_cards(run, cards):
+            print(path)
+        return
+    from relgnn.audit.report import audit_run
+    from relgnn.loop.opened import open_run
+
+    report = audit_run(open_run(run), group or (), least, swaps)
+    paths = report.write(run / "audit" if out is None else out)
+    if as_json:
+        print_json(report.to_dict())
+        return
+    print(report.markdown())
+    note(f"written to {' and '.join(map(str, paths))}")
 
 
 @queue.command("list", epilog="Example: relgnn audit queue list runs/own --state waiting")
