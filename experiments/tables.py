@@ -148,7 +148,8 @@ FIRST = ("hits@10_of_50", "hits@20", "hits@50", "mrr", "macro_f1", "accuracy", "
 """What is compared with the expected figure: the first of these that a row has."""
 PLAIN_NUMBERS = (
     "reading_s", "training_s", "sentences_s", "trained_parameters", "seconds", "peak_memory_mb",
-    "judged", "candidates", "true", "predictions", "persons", "questions", "parameters", "nodes", "edges", "steps",
+    "judged", "candidates", "true", "predictions", "parameters", "nodes", "edges", "steps",
+    "persons", "questions",
 )  # fmt: skip
 AFTER_MEMORY = 3
 """Parts of a line's `hardware` before the names of GPUs: processor, cores, memory."""

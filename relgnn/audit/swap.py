@@ -27,7 +27,7 @@ FEWEST = 2
 OFTEN = 10
 """Given triples of members that a relation needs to be asked about them."""
 
-_GENDERED = """he she/him her/his her/himself herself/man woman/men women/boy girl/boys girls
+_GENDERED = """he she/his her/him her/himself herself/man woman/men women/boy girl/boys girls
 male female/actor actress/actors actresses/father mother/son daughter/sons daughters/brother sister
 brothers sisters/husband wife/king queen/prince princess/emperor empress/duke duchess/lord lady
 sir dame/businessman businesswoman/frontman frontwoman/chairman chairwoman/sportsman sportswoman
