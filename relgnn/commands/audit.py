@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ from relgnn.commands.ask import RunFolder
 from relgnn.commands.console import AsJson, note, print_json, print_table, start_quietly
 
 if TYPE_CHECKING:
-    from relgnn.audit.queue import Queue
+    from relgnn.audit.queue import Item, Queue
 
 
 class _RunByDefault(TyperGroup):
@@ -112,11 +113,13 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List the statements that were withheld, oldest first."""
-    found = [one.to_dict() for one in _queue_of(run).items(state.value if state else None)]
+    items = _queue_of(run).items(state.value if state else None)
+    words = _words(run, items)
+    found = [one.to_dict() | {"statement": said} for one, said in zip(items, words, strict=True)]
     if as_json:
         print_json(found)
         return
-    header = ["id", "state", "head", "relation", "tail", "category", "route", "p", "time", "by"]
+    header = ["id", "statement", "p", "category", "route", "state", "by"]
     rows = [[_cell(one[name]) for name in header] for one in found]
     print_table(f"{run}: {len(found)} statements", header, rows)
 
@@ -174,7 +177,18 @@ def _decide(run: Path, number: int, state: State, by: str | None, as_json: bool)
     if as_json:
         print_json(item.to_dict())
     else:
-        print(f"{item.state}: {item.head} {item.relation} {item.tail}, by {item.by}")
+        print(f"{item.state} by {item.by}: {_words(run, [item])[0]}")
+
+
+def _words(run: Path, items: Sequence[Item]) -> list[str]:
+    """Statements by the names of the run's data."""
+    from relgnn.data.lookup import find_triples
+    from relgnn.loop.opened import run_config, run_graph
+    from relgnn.loop.why import path_line
+
+    graph = run_graph(run_config(run), run)
+    numbers = find_triples(graph, ((f"statement {one.id}", one.triple) for one in items))
+    return [path_line(graph, (h, t), (r,)) for h, r, t in numbers.tolist()]
 
 
 def _cell(value: Any) -> str:

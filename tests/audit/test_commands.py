@@ -23,12 +23,13 @@ def run(own_run: Path, tmp_path: Path) -> Path:
 
 def test_a_person_goes_through_the_queue(call: Call, run: Path) -> None:
     listed = call("audit", "queue", "list", run).out
-    assert "2 statements" in listed and "waiting" in listed and "0.25" in listed
+    assert "2 statements" in listed and "waiting" in listed and "Ben Bolt" in listed
     told = call("audit", "queue", "release", run, 2, "--by", "ann").out
-    assert told == "released: e0 knows e2, by ann\n"
+    assert told == "released by ann: Ada Abel –friend of→ Cleo Carr\n"
     assert json.loads(call("audit", "queue", "withhold", run, 2, "--json").out)["by"]
     rows = json.loads(call("audit", "queue", "list", run, "--state", "waiting", "--json").out)
     assert [(row["id"], row["tail"], row["state"]) for row in rows] == [(1, "e1", "waiting")]
+    assert rows[0]["statement"] == "Ada Abel –friend of→ Ben Bolt"
     require_one_line(call("audit", "queue", "release", run, 9), 2, "statement 9: is not in")
     require_one_line(call("audit", "queue", "list", run / "ledger"), 2, "is no run folder")
 
