@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock
 ARGS ?=
 
-.PHONY: demo test test-all coverage lint types lock clean
+.PHONY: demo test test-all coverage lint types dependencies advisories lock clean
 
 demo: .venv/.core
 	$(BIN)/relgnn demo $(ARGS)
@@ -26,6 +26,14 @@ lint: .venv/.dev
 
 types: .venv/.dev
 	$(BIN)/mypy
+
+dependencies: .venv/.dev
+	$(BIN)/python .ci/dependencies.py
+
+# needs a network: the advisories are somewhere else
+advisories: .venv/.dev
+	$(PIP) pip-audit
+	$(BIN)/pip-audit --no-deps --disable-pip -r requirements.lock
 
 lock:
 	.ci/lock $(PYTHON)

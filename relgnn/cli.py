@@ -15,7 +15,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import typer
 
 from relgnn import __version__
-from relgnn.commands import ask, attack, data, explain, ledger, rules, search, serve, train
+from relgnn.commands import ask, attack, audit, data, explain, ledger, rules, search, serve, train
 from relgnn.commands.console import SETTINGS
 from relgnn.errors import MachineError, RelgnnError
 
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(audit.app, name="audit")
 app.add_typer(serve.keys, name="serve-key")
 app.command(epilog="Example: relgnn demo --fraction 0.1 --gnn compgcn")(train.demo)
 app.command(epilog="Example: relgnn run own.yaml train.epochs=50 --out runs/own")(train.run)

@@ -348,6 +348,8 @@ COMMANDS = (
     "", "demo", "data", "data list", "data show", "data check", "data get", "data prepare",
     "data import", "run", "evaluate", "score", "predict", "explain", "extract", "attack", "search",
     "ledger", "ledger show", "ledger why", "ledger revoke", "ledger import", "ledger export",
+    "audit", "audit run", "audit verify", "audit queue", "audit queue list", "audit queue release",
+    "audit queue withhold",
     "rules", "serve", "serve-key", "serve-key add", "serve-key list", "serve-key revoke",
 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -51,6 +52,14 @@ def serve(
         list[str] | None,
         typer.Option(help="An origin whose pages may ask; may be given several times."),
     ] = None,
+    withhold: Annotated[
+        bool,
+        typer.Option(help="Keep private and harmful statements back; see `relgnn audit queue`."),
+    ] = True,
+    policy: Annotated[
+        Path | None,
+        typer.Option(help="YAML that says which they are, in place of relgnn/audit/policy.yaml."),
+    ] = None,
 ) -> None:
     """Serve a run over HTTP: predict, score, extract, explain, feedback; see /docs.
 
@@ -79,6 +88,8 @@ def serve(
             timeout_s=timeout,
             queue=queue,
             cors=tuple(cors or ()),
+            withhold=withhold,
+            policy=policy,
         )  # fmt: skip
     )
 
@@ -93,10 +104,13 @@ def add(
     ] = Scope.read,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key and print it; it cannot be shown again."""
+    """Make a key and print it; it cannot be shown again.
+
+    Recorded, without the key, in the audit log beside the file: keys.json has keys.audit.jsonl.
+    """
     from relgnn.serving import keys as store
 
-    made = store.KeyFile(file).add(name, store.Scope[scope.value])
+    made = store.KeyFile(file).add(name, store.Scope[scope.value], getpass.getuser())
     if as_json:
         print_json({"name": name, "scope": scope.value, "key": made})
     else:
@@ -128,7 +142,7 @@ def revoke(
     """Remove a key; running services follow at once."""
     from relgnn.serving import keys as store
 
-    gone = store.KeyFile(file).revoke(name)
+    gone = store.KeyFile(file).revoke(name, getpass.getuser())
     if as_json:
         print_json({"revoked": gone.id, "name": gone.name})
     else:

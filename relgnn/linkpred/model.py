@@ -73,6 +73,7 @@ class LinkPredictor(nn.Module):
             torch.randn(2 * num_relations, decoder.relation_dim) * INITIAL_SCALE
         )
         self.feature_dropout = nn.Dropout(feature_dropout)
+        self.text_weight = text_weight
         nodes = features.nodes if features else None
         # Unit-length encodings have entries near d^-1/2: scaled, so that one learning rate fits.
         self.register_buffer("node_text", _scaled(nodes, text_weight), persistent=False)
@@ -109,6 +110,20 @@ class LinkPredictor(nn.Module):
             return entity
         given = self.node_text if nodes is None else self.node_text[nodes]
         return entity + self.node_gate * self.node_projection(self.feature_dropout(given))
+
+    def read_anew(self, node: int, encoding: Tensor) -> Tensor | None:
+        """Put another text's encoding [d_t] in the place of a node's.
+
+        Returns:
+            The vector that `node_text` had there; None for a model without texts of nodes.
+        """
+        if self.node_text is None:
+            return None
+        before = self.node_text[node].clone()
+        scaled = _scaled(encoding[None], self.text_weight)
+        assert scaled is not None
+        self.node_text[node] = scaled[0].to(self.node_text)
+        return before
 
     def encode(
         self, graph: MessageGraph | None, nodes: Tensor | None = None

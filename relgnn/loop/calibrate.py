@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def score_calibration(fitted: Fitted, graph: KnowledgeGraph) -> dict[str, Any] |
     """
     if not len(graph.valid):
         return None
-    wrong = _corruptions(graph, rng("score calibration", 0))
+    wrong = corruptions(graph, "valid", rng("score calibration", 0))
     if not len(wrong):
         return None
     triples = np.concatenate([graph.valid, wrong])
@@ -51,14 +52,29 @@ def raw_scores(fitted: Fitted, triples: np.ndarray) -> np.ndarray:
     return total
 
 
-def _corruptions(graph: KnowledgeGraph, generator: np.random.Generator) -> np.ndarray:
-    known = {tuple(t) for t in graph.filter_triples("valid").tolist()}
+def corruptions(
+    graph: KnowledgeGraph,
+    split: str,
+    generator: np.random.Generator,
+    columns: Sequence[int] = (0, 2),
+    count: int = NEGATIVES,
+) -> np.ndarray:
+    """Triples [C, 3] of a split with another end, seen in that place of the relation; all unknown.
+
+    Args:
+        graph: the data.
+        split: "valid" or "test".
+        generator: draws.
+        columns: ends to replace in turn, 0 the head and 2 the tail.
+        count: draws of each end.
+    """
+    known = {tuple(t) for t in graph.filter_triples(split).tolist()}
     found = []
-    for column in (0, 2):
-        for triple in graph.valid.tolist():
+    for column in columns:
+        for triple in getattr(graph, split).tolist():
             same = graph.train[graph.train[:, 1] == triple[1]][:, column]
             pool = same if len(same) else np.arange(graph.num_entities)
-            for entity in generator.choice(pool, NEGATIVES):
+            for entity in generator.choice(pool, count):
                 other = list(triple)
                 other[column] = int(entity)
                 if tuple(other) not in known:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +15,8 @@ import pyarrow.parquet as pq
 
 from relgnn.errors import InputError, MachineError
 from relgnn.loop.verdicts import COLUMNS, Triple, Verdicts, require_verdict, triple_of
-from relgnn.training.checkpoint import atomic_file, load_json, save_json, sync
+from relgnn.training.appending import append_lines, is_json
+from relgnn.training.checkpoint import atomic_file, load_json, save_json
 
 SCHEMA = pa.schema(
     [
@@ -163,8 +161,7 @@ class Ledger:
         )
         path = self.folder / VERDICT_LOG
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _append(path, text)
+            append_lines(path, lambda last: text)
         except OSError as error:
             raise MachineError(
                 f"{path}: the verdict is not recorded ({error.strerror}); free space and repeat it"
@@ -202,7 +199,7 @@ class Ledger:
             return []
         found = []
         *lines, last = path.read_bytes().split(b"\n")
-        for number, line in enumerate([*lines, *([last] if _is_json(last) else [])], 1):
+        for number, line in enumerate([*lines, *([last] if is_json(last) else [])], 1):
             try:
                 if line:
                     found.append(json.loads(line))
@@ -259,56 +256,6 @@ class Ledger:
             if events := self.read(round_):
                 return event_hash(events[-1])
         return GENESIS
-
-
-def _append(path: Path, text: str) -> None:
-    """Add lines that are on disk when this returns, or leave the file as it was.
-
-    Whoever appends at the same time, also from another process, waits for its turn.
-    """
-    new = not path.exists()
-    with path.open("a+b", buffering=0) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if new:
-            sync(path.parent)  # else the file itself might be gone after a power failure
-        end, rest = file.seek(0, os.SEEK_END), text.encode()
-        torn, unfinished = _last_line(file, end)
-        if torn:
-            end -= len(unfinished)
-            file.truncate(end)
-        elif unfinished:
-            rest = b"\n" + rest
-        try:
-            while rest:
-                rest = rest[file.write(rest) :]
-            os.fsync(file.fileno())
-        except OSError:
-            with suppress(OSError):
-                file.truncate(end)
-            raise
-
-
-def _last_line(file: IO[bytes], end: int) -> tuple[bool, bytes]:
-    """What follows the last line break, and whether it is a verdict that was cut off.
-
-    A process that dies while it writes leaves one; nobody was told that it is recorded.
-    """
-    if not end:
-        return False, b""
-    file.seek(end - 1)
-    if file.read(1) == b"\n":
-        return False, b""
-    file.seek(0)
-    unfinished = file.read(end).rpartition(b"\n")[2]
-    return not _is_json(unfinished), unfinished
-
-
-def _is_json(line: bytes | str) -> bool:
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True
 
 
 def _without_time(line: Mapping[str, str]) -> dict[str, str]:

@@ -120,8 +120,21 @@ class OpenRun:
     @cached_property
     def fitted(self) -> Fitted:
         """The final graph model and its context."""
-        supervision = _supervision(self.world.config, self.graph, self.folder)
+        supervision = self.supervision(self.graph.train)
         return self.world.load(supervision, self.folder / "checkpoint.safetensors")
+
+    def supervision(self, given: np.ndarray, edge_text: torch.Tensor | None = None) -> Supervision:
+        """What the final model passes messages over: given triples, and what it learned from text.
+
+        Args:
+            given: int64 [G, 3], those of the graph, or others in their place.
+            edge_text: of `Learned`; the run's own where None.
+        """
+        loop = self.world.config.loop
+        if loop is None:
+            return Supervision.gold(given)
+        own = self.learned.edge_text if edge_text is None else edge_text
+        return supervise(given, self.learned.pseudo, loop, own)
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -296,13 +309,6 @@ def run_graph(config: Config, folder: Path) -> KnowledgeGraph:
             "back or train again"
         )
     return graph
-
-
-def _supervision(config: Config, graph: KnowledgeGraph, folder: Path) -> Supervision:
-    if config.loop is None:
-        return Supervision.gold(graph.train)
-    learned = _learned(config, folder)
-    return supervise(graph.train, learned.pseudo, config.loop, learned.edge_text)
 
 
 def _learned(config: Config, folder: Path) -> Learned:

@@ -6,6 +6,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -37,13 +38,26 @@ class Reason:
     p_rules: float | None = None
 
 
+class Secrets(Protocol):
+    """What no reason may tell."""
+
+    def hides(self, head: int, relation: int, tail: int) -> bool:
+        """Whether a triple is not to be told."""
+
+    def unfit(self, text: str) -> bool:
+        """Whether a sentence is not to be told."""
+
+
 class Explainer:
     """Finds reasons in a graph and in the last round's judgements.
 
     Args:
         graph: given triples and texts.
         table: what the last round judged, None where the run did not read.
+        secrets: what is not told; None tells everything.
     """
+
+    secrets: Secrets | None = None
 
     def __init__(self, graph: KnowledgeGraph, table: RoundTable | None) -> None:
         self.graph, self.table = graph, table
@@ -80,6 +94,8 @@ class Explainer:
         sentence = self._sentence(self.table.evidence[row])
         said = {"text": p_text, "graph": p_graph, "rules": p_rules}
         votes = [f"{n} {v:.2f}" for n, v in said.items() if v is not None]
+        if self.secrets is not None and sentence is not None and self.secrets.unfit(sentence):
+            return []
         verb = "read and accepted" if taken else "read, not accepted"
         line = f"{verb} at {p or 0:.2f} ({', '.join(votes)})"
         if sentence is not None:
@@ -96,18 +112,34 @@ class Explainer:
             return []
         none: dict[int, list[int]] = {}
         near_head, near_tail = self.links.get(head, none), self.links.get(tail, none)
-        direct = [r for r in near_head.get(tail, ()) if r != relation]
+        direct = [r for r in self._told(head, tail) if r != relation]
         lines = [path_line(self.graph, [head, tail], [r]) for r in direct]
         # Whoever has few neighbours says more: everybody is linked to "human".
         middle = heapq.nsmallest(
             limit - len(direct),
-            near_head.keys() & near_tail.keys() - {head, tail},
+            (
+                node
+                for node in near_head.keys() & near_tail.keys() - {head, tail}
+                if self.secrets is None or (self._told(head, node) and self._told(node, tail))
+            ),
             key=lambda node: (len(self.links[node]), node),
         )
         for node in middle:
-            first, second = near_head[node][0], self.links[node][tail][0]
+            first, second = self._told(head, node)[0], self._told(node, tail)[0]
             lines.append(path_line(self.graph, [head, node, tail], [first, second]))
         return [Reason("path", f"given: {line}") for line in lines[:limit]]
+
+    def _told(self, start: int, end: int) -> Sequence[int]:
+        """Relations from one neighbour to another that may be told; r + R where it goes back."""
+        found = self.links.get(start, {}).get(end, [])
+        if self.secrets is None:
+            return found
+        size, told = self.graph.num_relations, []
+        for r in found:
+            triple = (start, r, end) if r < size else (end, r - size, start)
+            if not self.secrets.hides(*triple):
+                told.append(r)
+        return told
 
 
 def path_line(graph: KnowledgeGraph, nodes: Sequence[int], relations: Sequence[int]) -> str:

@@ -70,6 +70,57 @@ def paired_bootstrap(
     return Interval(float(total.sum() / (len(total) * count.sum())), float(low), float(high))
 
 
+def group_gaps(
+    values: np.ndarray,
+    inside: np.ndarray,
+    units: np.ndarray,
+    samples: int = 10_000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> list[Interval]:
+    """Return mean inside a group - mean outside, of each measure, with percentile intervals.
+
+    Units are drawn with replacement, and all that belongs to one with it; a resample without
+    either side is left out.
+
+    Args:
+        values: float [M, N], M measures of each of N queries.
+        inside: bool [N], whether a query is the group's.
+        units: int [N], whom a query is about: queries about the same one are not independent.
+        samples, seed, level: as in `paired_bootstrap`.
+
+    Raises:
+        InputError: shapes differ, or one side has no query.
+    """
+    if values.ndim != 2 or not values.shape[1:] == inside.shape == units.shape:
+        raise InputError(
+            f"values have shape {values.shape}, inside {inside.shape} and units {units.shape}; "
+            "expected [measures, queries], [queries] and [queries]"
+        )
+    if inside.all() or not inside.any():
+        raise InputError("all queries are on one side of the group; a gap needs both")
+    unit, count = np.unique(units, return_inverse=True)[1], len(np.unique(units))
+    masks = np.stack([inside, ~inside]).astype(float)
+
+    def sums(weights: np.ndarray) -> np.ndarray:
+        return np.bincount(unit, weights=weights, minlength=count)
+
+    size = np.stack([sums(mask) for mask in masks])  # [2, C]
+    total = np.stack([[sums(row * mask) for row in values] for mask in masks])  # [2, M, C]
+    gaps = []
+    for _, drawn in _resamples(1, count, samples, seed):
+        often = drawn @ size.T  # [K, 2]
+        kept = (often > 0).all(1)
+        means = (
+            np.einsum("kc,smc->ksm", drawn[kept], total, optimize=True) / often[kept][:, :, None]
+        )
+        gaps.append(means[:, 0] - means[:, 1])
+    tail = (1 - level) / 2
+    low, high = np.quantile(np.concatenate(gaps), [tail, 1 - tail], axis=0)
+    mean = values[:, inside].mean(1) - values[:, ~inside].mean(1)
+    return [Interval(*row) for row in np.stack([mean, low, high], 1).tolist()]
+
+
 def sign_flip_test(
     a: np.ndarray,
     b: np.ndarray,

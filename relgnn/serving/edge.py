@@ -14,6 +14,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from relgnn.audit.guard import Private
 from relgnn.errors import RelgnnError
 from relgnn.serving import keys
 from relgnn.serving.batching import Busy, Closed, Lane
@@ -67,6 +68,8 @@ def refusal_of(error: Exception) -> Refused | None:
         return Refused(503, "closing", "the service is stopping; ask again", {"Retry-After": "1"})
     if isinstance(error, TimeoutError):
         return Refused(504, "timeout", "not done in time; ask for less, or again later")
+    if isinstance(error, Private):
+        return Refused(403, "private", str(error))
     if isinstance(error, RelgnnError):
         if error.exit_code == 2:
             return Refused(422, "input", str(error))
@@ -77,7 +80,7 @@ def refusal_of(error: Exception) -> Refused | None:
 
 def needed(path: str) -> keys.Scope | None:
     """What a key must be allowed to do for a path; None where nobody needs one."""
-    if path == "/metrics":
+    if path == "/metrics" or path.startswith("/v1/audit/"):
         return keys.Scope.admin
     if path == "/v1/feedback":
         return keys.Scope.write

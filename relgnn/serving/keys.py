@@ -14,6 +14,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+from relgnn.audit.chain import Action, AuditLog
 from relgnn.errors import InputError, MachineError
 from relgnn.training.checkpoint import atomic_file
 
@@ -72,6 +73,11 @@ class KeyFile:
         self._seen: tuple[int, int] | None = None
         self._keys: dict[str, Key] = {}
 
+    @property
+    def log(self) -> AuditLog:
+        """The audit log beside the file: who made and revoked which key."""
+        return AuditLog(self.path.with_suffix(".audit.jsonl"))
+
     def keys(self) -> dict[str, Key]:
         """Keys by id, in the order they were made.
 
@@ -96,8 +102,13 @@ class KeyFile:
         # an unknown id takes the time of a known one
         return key if (key or _NOBODY).matches(secret) and key is not None else None
 
-    def add(self, name: str, scope: Scope) -> str:
-        """Make a key.
+    def add(self, name: str, scope: Scope, by: str = "") -> str:
+        """Make a key, on record before it counts.
+
+        Args:
+            name: whose it is.
+            scope: what it may do.
+            by: who makes it, for the log.
 
         Returns:
             The key for its owner; it cannot be found out again.
@@ -113,11 +124,13 @@ class KeyFile:
             raise InputError(f"{self.path}: {name!r} has a key; revoke it first, or name another")
         id_, secret, salt = secrets.token_hex(6), secrets.token_urlsafe(32), secrets.token_hex(16)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        self._write({**kept, id_: Key(id_, name, scope, salt, _hash(salt, secret), now)})
+        made = Key(id_, name, scope, salt, _hash(salt, secret), now)
+        self._note("key made", made, by)
+        self._write({**kept, id_: made})
         return f"{PREFIX}_{id_}_{secret}"
 
-    def revoke(self, name: str) -> Key:
-        """Remove the key of that name or id; running services follow at once.
+    def revoke(self, name: str, by: str = "") -> Key:
+        """Remove the key of that name or id, on record before; running services follow at once.
 
         Raises:
             InputError: there is none.
@@ -128,8 +141,13 @@ class KeyFile:
         if found is None:
             known = ", ".join(key.name for key in kept.values()) or "none"
             raise InputError(f"{self.path}: no key is called {name!r}; there are: {known}")
+        self._note("key revoked", found, by)
         self._write({id_: key for id_, key in kept.items() if id_ != found.id})
         return found
+
+    def _note(self, action: str, key: Key, by: str) -> None:
+        about = {"id": key.id, "name": key.name, "scope": key.scope.name}
+        self.log.append([Action(action, by, about)])
 
     def _read(self) -> dict[str, Key]:
         try:

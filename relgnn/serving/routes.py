@@ -15,7 +15,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     for status, said in (
         (400, "The body is no JSON."),
         (401, "There is no key, or an unknown one."),
-        (403, "The key may not do that."),
+        (403, "The key may not do that, or the statement is withheld."),
         (413, "The body is too large."),
         (422, "Something in it is wrong or unknown; `error` says what."),
         (429, "Too many requests; ask again after the seconds of the header Retry-After."),
@@ -32,7 +32,7 @@ def routes(service: Service) -> APIRouter:
     @router.post("/predict", response_model=schemas.Predicted, tags=["ask"])
     async def predict(asked: schemas.Predict) -> Response:
         """Answer an open query, each answer with probability and why."""
-        return _sent(schemas.Predicted.model_construct(answers=await service.predict(asked)))
+        return _sent(schemas.Predicted.model_construct(**await service.predict(asked)))
 
     @router.post("/score", response_model=schemas.Scores, tags=["ask"])
     async def score(asked: schemas.Score) -> Response:
@@ -43,7 +43,7 @@ def routes(service: Service) -> APIRouter:
     @router.post("/extract", response_model=schemas.Extracted, tags=["ask"])
     async def extract(asked: schemas.Extract) -> Response:
         """Find the triples that a text states; the text is neither kept nor logged."""
-        return _sent(schemas.Extracted.model_construct(triples=await service.extract(asked)))
+        return _sent(schemas.Extracted.model_construct(**await service.extract(asked)))
 
     @router.get("/explain", response_model=schemas.Explained, tags=["ask"])
     async def explain(asked: Annotated[schemas.Why, Query()]) -> Response:
@@ -59,7 +59,7 @@ def routes(service: Service) -> APIRouter:
     @router.get("/neighbourhood", response_model=schemas.Neighbourhood, tags=["look"])
     async def neighbourhood(asked: Annotated[schemas.Around, Query()]) -> Response:
         """List the edges at an entity: given ones, and those that the loop accepted from text."""
-        return _sent(schemas.Neighbourhood.model_validate(service.neighbourhood(asked)))
+        return _sent(schemas.Neighbourhood.model_validate(await service.neighbourhood(asked)))
 
     @router.get("/entities", response_model=schemas.Entities, tags=["look"])
     async def entities(asked: Annotated[schemas.Search, Query()]) -> Response:
@@ -78,6 +78,17 @@ def routes(service: Service) -> APIRouter:
     async def run() -> Response:
         """Tell facts of the run."""
         return _sent(schemas.Run.model_validate(service.facts))
+
+    @router.get("/audit/queue", response_model=schemas.Statements, tags=["operate"])
+    async def queue(asked: Annotated[schemas.Waiting, Query()]) -> Response:
+        """List statements that were withheld, oldest first, and what was decided."""
+        return _sent(schemas.Statements.model_validate(service.statements(asked)))
+
+    @router.post("/audit/queue", response_model=schemas.Statement, tags=["operate"])
+    async def decide(asked: schemas.Decision, request: Request) -> Response:
+        """Release a withheld statement, or withhold it; on disk before this is answered."""
+        found = await service.decide(asked, request.state.by)
+        return _sent(schemas.Statement.model_validate(found))
 
     return router
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from relgnn.audit.queue import State
 from relgnn.loop.opened import ONE_END, Answer
 from relgnn.loop.textmodel import Extraction
 from relgnn.loop.why import Reason
@@ -59,6 +60,7 @@ class Predicted(BaseModel):
     """Answers, likeliest first."""
 
     answers: list[Answer]
+    withheld: int = Field(0, description="Private or harmful ones of the k, which are left out.")
 
 
 class Score(Asked):
@@ -73,8 +75,11 @@ class Scored(BaseModel):
     head: str
     relation: str
     tail: str
-    score: float = Field(description="log P(tail | head, relation) + log P(head | relation, tail)")
+    score: float | None = Field(
+        description="log P(tail | head, relation) + log P(head | relation, tail)"
+    )
     probability: float | None = Field(description="Null for a run without valid triples.")
+    withheld: bool = Field(False, description="Private or harmful: neither number is told.")
 
 
 class Scores(BaseModel):
@@ -99,6 +104,7 @@ class Extracted(BaseModel):
     """Triples that the text states, surest first."""
 
     triples: list[Extraction]
+    withheld: int = Field(0, description="Private or harmful ones, which are left out.")
 
 
 class Feedback(Triple):
@@ -220,7 +226,48 @@ class Run(BaseModel):
     triples: int
     reads_texts: bool = Field(description="Whether it answers /v1/extract.")
     takes_feedback: bool = Field(description="Whether it answers /v1/feedback.")
+    withholds: bool = Field(description="Whether private and harmful statements are left out.")
     version: str
+
+
+class Waiting(Params):
+    """Which withheld statements are asked for."""
+
+    state: State | None = Field(None, description="All of them by default.")
+    limit: int = Field(50, ge=1, le=500)
+    offset: int = Field(0, ge=0, le=1_000_000)
+
+
+class Statement(BaseModel):
+    """A statement that was withheld."""
+
+    id: int
+    head: str
+    relation: str
+    tail: str
+    head_name: str
+    relation_name: str
+    tail_name: str
+    category: str
+    route: str
+    p: float | None = Field(description="Its probability then; null of one that was given.")
+    time: str
+    state: State
+    by: str | None = Field(description="Who decided.")
+
+
+class Statements(BaseModel):
+    """Withheld statements, oldest first."""
+
+    statements: list[Statement]
+    total: int
+
+
+class Decision(Asked):
+    """A person's decision on a withheld statement; a later one overrules."""
+
+    id: int = Field(ge=1, le=2**53)
+    state: Literal["released", "withheld"]
 
 
 class Problem(BaseModel):

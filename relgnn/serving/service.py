@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -12,8 +14,12 @@ import numpy as np
 import torch
 
 from relgnn import __version__
+from relgnn.audit.chain import Action
+from relgnn.audit.guard import Guard, Numbers, Private
+from relgnn.audit.policy import DEFAULT, load_policy
+from relgnn.audit.queue import Item, Queue, Withheld, audit_log
 from relgnn.data.lookup import find_entity, find_triples
-from relgnn.errors import InputError
+from relgnn.errors import InputError, RelgnnError
 from relgnn.loop.asked import score_rows, stated, written_query
 from relgnn.loop.ledger import Ledger
 from relgnn.loop.opened import Answer, Query, open_run
@@ -21,7 +27,8 @@ from relgnn.loop.textmodel import Extraction
 from relgnn.loop.verdicts import counts, given_in
 from relgnn.loop.why import label
 from relgnn.serving import schemas
-from relgnn.serving.batching import Lane
+from relgnn.serving.batching import Busy, Lane
+from relgnn.serving.logs import event, place_of
 from relgnn.serving.metrics import Metrics
 from relgnn.serving.names import NameSearch
 from relgnn.serving.privacy import Masker
@@ -33,11 +40,19 @@ Quick = Query | np.ndarray
 """A prediction, or triples to score."""
 
 
+@dataclass(frozen=True)
+class Writing:
+    """What is to be on disk together: entries of the audit log, and a verdict."""
+
+    actions: Sequence[Action]
+    verdict: dict[str, str] | None = None
+
+
 class Service:
     """A run opened for many askers.
 
-    Three threads work: one predicts and scores, one reads texts, one writes verdicts. Each takes
-    what waits before it together, and refuses what would wait too long.
+    Three threads work: one predicts and scores, one reads texts, one writes verdicts and the audit
+    log. Each takes what waits before it together, and refuses what would wait too long.
 
     Args:
         settings: knobs.
@@ -57,6 +72,10 @@ class Service:
         self.names = NameSearch(self.graph.entities, self.graph.entity_names)
         self.ledger = Ledger(self.run.folder / "ledger") if self._loop else None
         self.masker = Masker(self.graph)
+        self.audit = Queue(audit_log(self.run.folder))
+        policy = load_policy(settings.policy or DEFAULT) if settings.withhold else None
+        self.guard = Guard(policy, self.graph, self.audit)
+        self.run.explainer.secrets = self.guard
         self.run.explainer.reasons(0, 0, 0)  # built before anybody waits for it
         self.quick = self._lane("predict", self._work, settings.queue, settings.batch)
         self.slow = self._lane("extract", self._read, settings.slow_queue, 1)
@@ -75,7 +94,8 @@ class Service:
     def lane_of(self) -> dict[str, Lane[Any, Any]]:
         """The lane that a path's requests wait in."""
         quick = dict.fromkeys(("/v1/predict", "/v1/score", "/v1/explain"), self.quick)
-        return quick | {"/v1/extract": self.slow, "/v1/feedback": self.writer}
+        writing = dict.fromkeys(("/v1/feedback", "/v1/audit/queue"), self.writer)
+        return quick | {"/v1/extract": self.slow} | writing
 
     @property
     def ready(self) -> bool:
@@ -92,8 +112,8 @@ class Service:
         for lane in self.lanes:
             lane.close(self.settings.drain_s)
 
-    async def predict(self, asked: schemas.Predict) -> list[Answer]:
-        """Answers to an open query.
+    async def predict(self, asked: schemas.Predict) -> dict[str, Any]:
+        """Answers to an open query, and how many of them are withheld.
 
         Raises:
             InputError: an id or name is unknown.
@@ -102,7 +122,11 @@ class Service:
             self.graph, asked.relation, asked.head, asked.tail, asked.k, asked.why, HINT
         )
         answers: list[Answer] = await self.quick.ask(query)
-        return answers
+        triples = [query.triple(find_entity(self.graph, one.entity)) for one in answers]
+        sure = (one.probability for one in answers)
+        held = await self._held("predict", zip(triples, sure, strict=True))
+        shown = [one for one, t in zip(answers, triples, strict=True) if t not in held]
+        return {"answers": shown, "withheld": len(answers) - len(shown)}
 
     async def score(self, triples: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
         """Scores of triples, as `relgnn score` gives them.
@@ -111,18 +135,28 @@ class Service:
             InputError: an id or name is unknown, with the triple's place.
         """
         places = ((f"triples[{i}]", cells) for i, cells in enumerate(triples))
-        scores = await self.quick.ask(find_triples(self.graph, places, HINT))
-        return score_rows(scores, triples)
+        numbers = find_triples(self.graph, places, HINT)
+        scores = await self.quick.ask(numbers)
+        asked = [_numbers(row) for row in numbers]
+        held = await self._held("score", zip(asked, (p for _, p in scores), strict=True))
+        rows = score_rows(scores, triples)
+        hidden = {"score": None, "probability": None, "withheld": True}
+        return [row | hidden if t in held else row for row, t in zip(rows, asked, strict=True)]
 
-    async def extract(self, asked: schemas.Extract) -> list[Extraction]:
-        """Triples that a text states.
+    async def extract(self, asked: schemas.Extract) -> dict[str, Any]:
+        """Triples that a text states, and how many more are withheld.
 
         Raises:
             InputError: the text is empty, an id or name is unknown, the run reads no texts.
         """
         about = None if asked.about is None else find_entity(self.graph, asked.about, HINT)
         found: list[Extraction] = await self.slow.ask((asked.text, about, asked.at_least))
-        return found
+        cells = [("", (one.head, one.relation, one.tail)) for one in found]
+        triples = [_numbers(row) for row in find_triples(self.graph, cells)]
+        sure = (one.probability for one in found)
+        held = await self._held("extract", zip(triples, sure, strict=True))
+        shown = [one for one, t in zip(found, triples, strict=True) if t not in held]
+        return {"triples": shown, "withheld": len(found) - len(shown)}
 
     async def record(self, asked: schemas.Feedback, by: str) -> dict[str, Any]:
         """Record a verdict; it is on disk when this returns.
@@ -133,11 +167,13 @@ class Service:
 
         Raises:
             InputError: an id or name is unknown, or the run has no ledger.
+            Private: the triple is withheld, so that nobody is told whether it is given.
             MachineError: it could not be written.
         """
         if self.ledger is None:
             raise InputError("the run was trained without a loop, so that it takes no feedback")
         numbers = find_triples(self.graph, [("triple", asked.cells)], HINT)
+        await self._require_open("feedback", _numbers(numbers[0]))
         ids = self._named(*numbers[0].tolist())
         line = {k: ids[k] for k in ("head", "relation", "tail")} | {
             "verdict": asked.verdict,
@@ -146,7 +182,8 @@ class Service:
         }
         if asked.reason is not None:
             line["reason"] = self.masker.mask(asked.reason)
-        await self.writer.ask(line)
+        said = {key: line[key] for key in ("head", "relation", "tail", "verdict")}
+        await self.writer.ask(Writing([Action("feedback", by, said)], line))
         self.metrics.verdicts.labels(asked.verdict).inc()
         return line | {"counts": counts(asked.verdict, given_in(self.graph, numbers)[0])}
 
@@ -155,11 +192,13 @@ class Service:
 
         Raises:
             InputError: an id or name is unknown.
+            Private: the triple is withheld.
         """
         numbers = find_triples(
             self.graph, [("triple", (asked.head, asked.relation, asked.tail))], HINT
         )
         [(score, probability)] = await self.quick.ask(numbers)
+        await self._require_open("explain", _numbers(numbers[0]), probability)
         (head, relation, tail), explainer = numbers[0].tolist(), self.run.explainer
         return self._named(head, relation, tail) | {
             "score": score,
@@ -168,8 +207,8 @@ class Service:
             "why": explainer.reasons(head, relation, tail, asked.limit),
         }
 
-    def neighbourhood(self, asked: schemas.Around) -> dict[str, Any]:
-        """Edges at an entity: those accepted from text first, then given ones.
+    async def neighbourhood(self, asked: schemas.Around) -> dict[str, Any]:
+        """Edges at an entity that are not withheld: those accepted from text, then given ones.
 
         Raises:
             InputError: the entity is unknown.
@@ -182,6 +221,10 @@ class Service:
             for r in relations
         ]
         given = list(dict.fromkeys(given))  # a loop is at both ends
+        found = [(_numbers(triple), p) for triple, p in accepted]
+        held = await self._held("neighbourhood", [*found, *((t, None) for t in given)])
+        accepted = [one for one in accepted if _numbers(one[0]) not in held]
+        given = [triple for triple in given if triple not in held]
         edges = [
             *(self._named(*triple) | {"source": "accepted", "p": p} for triple, p in accepted),
             *(self._named(*triple) | {"source": "given"} for triple in given[: asked.limit]),
@@ -192,13 +235,30 @@ class Service:
             "total": len(accepted) + len(given),
         }
 
+    def statements(self, asked: schemas.Waiting) -> dict[str, Any]:
+        """Statements that were withheld, and how many there are."""
+        found = self.audit.items(asked.state)
+        shown = found[asked.offset : asked.offset + asked.limit]
+        return {"statements": [self._statement(one) for one in shown], "total": len(found)}
+
+    async def decide(self, asked: schemas.Decision, by: str) -> dict[str, Any]:
+        """Release a statement, or withhold it; on disk when this returns.
+
+        Raises:
+            InputError: there is no such statement.
+            MachineError: it could not be written.
+        """
+        await self.writer.ask(Writing([self.audit.decision(asked.id, asked.state, by)]))
+        return self._statement(next(one for one in self.audit.items() if one.id == asked.id))
+
     def entity(self, number: int) -> dict[str, str]:
-        """Id, name and description."""
+        """Id, name and description, which is empty where it must not be shown."""
         graph = self.graph
+        said = graph.entity_descriptions[number]
         return {
             "id": graph.entities[number],
             "name": label(graph.entities, graph.entity_names, number),
-            "description": graph.entity_descriptions[number],
+            "description": "" if self.guard.unfit(said) else said,
         }
 
     @cached_property
@@ -226,6 +286,7 @@ class Service:
             "triples": len(self.graph.train),
             "reads_texts": self._loop,
             "takes_feedback": self._loop,
+            "withholds": self.settings.withhold,
             "version": __version__,
         }
 
@@ -240,6 +301,30 @@ class Service:
                 for end in {triple[0], triple[2]}:
                     found[end].append((triple, float(table.p[row])))
         return dict(found)
+
+    async def _held(
+        self, route: str, found: Iterable[tuple[Numbers, float | None]]
+    ) -> dict[Numbers, Withheld]:
+        """Those of some triples that are withheld; they wait for a person from now on."""
+        held = self.guard.withheld(route, found)
+        if held:
+            try:
+                if fresh := self.audit.new(held.values()):
+                    await self.writer.ask(Writing(fresh))
+            except (RelgnnError, Busy) as error:
+                # they are withheld all the same, and noted when somebody asks again
+                event("not queued", logging.WARNING, error=place_of(error))
+        return held
+
+    async def _require_open(self, route: str, triple: Numbers, p: float | None = None) -> None:
+        if await self._held(route, [(triple, p)]):
+            raise Private(
+                "the statement is private or harmful; it is withheld until a person releases it"
+            )
+
+    def _statement(self, item: Item) -> dict[str, Any]:
+        [numbers] = find_triples(self.graph, [("audit/log.jsonl", item.triple)])
+        return item.to_dict() | self._named(*numbers.tolist())
 
     def _named(self, head: int, relation: int, tail: int) -> dict[str, Any]:
         graph = self.graph
@@ -269,7 +354,16 @@ class Service:
     def _read(self, jobs: Sequence[tuple[str, int | None, float | None]]) -> list[list[Extraction]]:
         return [stated(self.run, *job) for job in jobs]
 
-    def _record(self, lines: Sequence[dict[str, str]]) -> list[None]:
-        assert self.ledger is not None
-        self.ledger.add_verdicts(lines)
-        return [None] * len(lines)
+    def _record(self, jobs: Sequence[Writing]) -> list[None]:
+        # the log first: an entry without its verdict says that somebody tried
+        self.audit.log.append([action for job in jobs for action in job.actions])
+        lines = [job.verdict for job in jobs if job.verdict is not None]
+        if lines:
+            assert self.ledger is not None
+            self.ledger.add_verdicts(lines)
+        return [None] * len(jobs)
+
+
+def _numbers(row: Sequence[int] | np.ndarray) -> Numbers:
+    head, relation, tail = (int(number) for number in row)
+    return head, relation, tail

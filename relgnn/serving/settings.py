@@ -30,6 +30,8 @@ class Settings(BaseModel):
         burst: how many of them may come at once.
         in_flight: requests that a worker has at once; one more is told 429.
         cors: origins whose pages may ask; none by default.
+        withhold: private and harmful statements wait for a person.
+        policy: file that says which they are; None takes relgnn/audit/policy.yaml.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +53,8 @@ class Settings(BaseModel):
     burst: int = Field(1000, ge=1)
     in_flight: int = Field(256, ge=1)
     cors: tuple[str, ...] = ()
+    withhold: bool = True
+    policy: Path | None = None
 
     @property
     def rate_here(self) -> float:

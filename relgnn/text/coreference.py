@@ -177,6 +177,10 @@ class Coreference:
         """Entities whose types, or else whose descriptions, say that they are persons."""
         return tuple(i for i, traits in enumerate(self._traits) if traits.kind == PERSON)
 
+    def pronoun(self, person: int, page: str) -> str:
+        """What the description or else most pronouns of the page say: "he", "she", or ""."""
+        return _with_gender(self._traits[person], page).pronoun
+
     def resolve(
         self, sentences: Sequence[Sentence], mentions: Sequence[Sequence[Mention]]
     ) -> list[Mention | None]:

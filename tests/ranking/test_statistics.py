@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from relgnn.errors import InputError
-from relgnn.ranking.statistics import mean_std, paired_bootstrap, sign_flip_test
+from relgnn.ranking.statistics import group_gaps, mean_std, paired_bootstrap, sign_flip_test
 from relgnn.runtime import rng
 
 
@@ -103,3 +103,40 @@ def test_values_that_do_not_pair_are_an_error(compare):
         compare(np.zeros((2, 3)), np.zeros((3, 3)))
     with pytest.raises(InputError, match="one per query"):
         compare(np.zeros((2, 3)), np.zeros((2, 3)), np.zeros(2, dtype=np.int64))
+
+
+def test_a_gap_is_the_difference_of_two_means_whose_units_are_drawn_whole() -> None:
+    draws = np.random.default_rng(0)
+    inside = np.repeat([True, False], [300, 500])
+    values = draws.normal(size=(2, 800))
+    for side in (inside, ~inside):  # the first measure's gap is .5, the second's none
+        values[:, side] -= values[:, side].mean(1, keepdims=True)
+    values[0] += 0.5 * inside
+    found = group_gaps(values, inside, np.arange(800))
+    error = np.sqrt(1 / 300 + 1 / 500)  # of the difference of two means of unit variance
+    for one, row in zip(found, values, strict=True):
+        assert one.mean == pytest.approx(row[inside].mean() - row[~inside].mean())
+        assert one.high - one.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+    assert found[0].low > 0 and found[1].low < 0 < found[1].high
+    [other] = group_gaps(values[:1], ~inside, np.arange(800))
+    assert (other.mean, other.low) == pytest.approx((-found[0].mean, -found[0].high), abs=1e-9)
+    # ten questions about the same person are worth one
+    again = np.repeat(np.arange(800), 10)
+    [ten] = group_gaps(values[:1].repeat(10, 1), inside.repeat(10), again)
+    assert (ten.low, ten.high) == pytest.approx((found[0].low, found[0].high), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("values", "inside", "units", "said"),
+    [
+        (np.zeros(3), np.array([True, False, True]), np.arange(3), "values have shape"),
+        (np.zeros((1, 3)), np.array([True, False]), np.arange(3), "inside"),
+        (np.zeros((1, 3)), np.ones(3, bool), np.arange(3), "a gap needs both"),
+        (np.zeros((1, 3)), np.zeros(3, bool), np.arange(3), "a gap needs both"),
+    ],
+)
+def test_a_gap_needs_two_sides(
+    values: np.ndarray, inside: np.ndarray, units: np.ndarray, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        group_gaps(values, inside, units)

@@ -1,0 +1,1 @@
+"""Trust: fairness by group, private and harmful statements, cards, a log that shows tampering."""

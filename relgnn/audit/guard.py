@@ -1,0 +1,72 @@
+"""What stands between a run's statements and whoever asks: withholds, and says what to note."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from relgnn.audit.policy import Applied, Policy
+from relgnn.audit.queue import Queue, Triple, Withheld
+from relgnn.data import KnowledgeGraph
+from relgnn.errors import InputError, RelgnnError
+
+Numbers = tuple[int, int, int]
+"""Head, relation, tail; the graph's numbers."""
+
+
+class Private(InputError):
+    """Somebody asked for a statement that is withheld."""
+
+
+class Guard:
+    """Tells which triples and texts of a run may be shown.
+
+    Args:
+        policy: what is private or harmful; None lets everything pass.
+        graph: of the run.
+        queue: what people released.
+    """
+
+    def __init__(self, policy: Policy | None, graph: KnowledgeGraph, queue: Queue) -> None:
+        self.graph, self.queue = graph, queue
+        self.applied = Applied(policy, graph) if policy is not None else None
+
+    def category(self, triple: Numbers) -> str | None:
+        """Why a triple is withheld; None where it may be shown, or was released."""
+        found = self.applied.category(*triple) if self.applied is not None else None
+        return None if found is not None and self._released(triple) else found
+
+    def hides(self, head: int, relation: int, tail: int) -> bool:
+        """Whether a triple is withheld."""
+        return self.category((head, relation, tail)) is not None
+
+    def unfit(self, text: str) -> bool:
+        """Whether a sentence or a description is not shown."""
+        return self.applied is not None and self.applied.policy.unfit(text)
+
+    def withheld(
+        self, route: str, found: Iterable[tuple[Numbers, float | None]]
+    ) -> dict[Numbers, Withheld]:
+        """Those of some triples, with their probabilities, that are withheld.
+
+        Args:
+            route: where somebody would get them.
+            found: the triples.
+        """
+        held = {}
+        for triple, p in found:
+            category = self.category(triple)
+            if category is not None:
+                held[triple] = Withheld(self.ids(triple), category, route, p)
+        return held
+
+    def _released(self, triple: Numbers) -> bool:
+        try:
+            return self.ids(triple) in self.queue.released()
+        except RelgnnError:
+            return False  # what a damaged log releases is not known
+
+    def ids(self, triple: Numbers) -> Triple:
+        """The data set's ids of a triple."""
+        head, relation, tail = triple
+        graph = self.graph
+        return graph.entities[head], graph.relations[relation], graph.entities[tail]

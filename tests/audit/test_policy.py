@@ -1,0 +1,108 @@
+"""Which statements are private or harmful, of whom, and what a policy may say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from relgnn.audit.policy import Applied, Policy, load_policy
+from relgnn.data import KnowledgeGraph, Text
+from relgnn.errors import InputError
+
+ENTITIES = {
+    "ann": "a person",
+    "bob": "American singer (1901 – 1980)",
+    "cleo": "a painter",
+    "dora": "singer",
+    "emil": "a person (born 4 May 1960 in Bonn; active 1980–2001)",
+    "x": "",
+    "ulm": "a town",
+    "islam": "a religion",
+    "thief": "kind of criminal",
+}
+PAGES = {"dora": "Dora Dean (14 March 1879 – 18 April 1955) sang.", "ann": "Ann (born 1950) sings."}
+RELATIONS = {"P140": "religion", "r": "Medical Condition of", "P20": "place of death", "job": "job"}
+
+
+@pytest.fixture(scope="module")
+def graph() -> KnowledgeGraph:
+    names = tuple(ENTITIES)
+    return KnowledgeGraph(
+        "toy", names, tuple(RELATIONS), names, tuple(ENTITIES.values()), tuple(RELATIONS.values()),
+        ("",) * 4, [[2, 2, 6]], [], [],
+        texts=tuple(Text(n, page, names.index(n)) for n, page in PAGES.items()),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def applied(graph: KnowledgeGraph) -> Applied:
+    return Applied(load_policy(), graph)
+
+
+def test_the_living_are_those_of_whom_nothing_says_that_they_died(
+    applied: Applied, graph: KnowledgeGraph
+) -> None:
+    # nothing at all is known of x, so that it may be a person
+    assert {graph.entities[i] for i in applied.living} == {"ann", "emil", "x"}
+
+
+@pytest.mark.parametrize(
+    ("triple", "category"),
+    [
+        (("ann", "P140", "islam"), "religion or belief"),
+        (("x", "P140", "islam"), "religion or belief"),
+        (("ulm", "P140", "islam"), None),
+        (("bob", "P140", "islam"), None),
+        (("cleo", "P140", "islam"), None),
+        (("ann", "r", "ulm"), "health"),
+        (("ulm", "r", "ann"), "health"),
+        (("ann", "job", "thief"), None),
+        (("ann", "job", "ulm"), None),
+        (("ann", "P20", "ulm"), None),
+    ],
+)
+def test_what_is_private_of_whom(
+    applied: Applied, graph: KnowledgeGraph, triple: tuple[str, str, str], category: str | None
+) -> None:
+    head, relation, tail = triple
+    numbers = graph.entities.index(head), graph.relations.index(relation)
+    assert applied.category(*numbers, graph.entities.index(tail)) == category
+
+
+def test_objects_are_harmful_to_the_living_whatever_the_relation(graph: KnowledgeGraph) -> None:
+    applied = Applied(Policy(harmful={"crime": ("THIEF",)}), graph)
+    thief = graph.entities.index("thief")
+    found = {name: applied.category(i, 3, thief) for i, name in enumerate(graph.entities)}
+    assert {name for name, category in found.items() if category == "crime"} == {
+        "ann", "bob", "cleo", "dora", "emil", "x"
+    } - {"bob", "dora"}  # fmt: skip
+    assert applied.category(0, 0, 7) is None
+
+
+def test_phrases_are_whole_words_in_any_case() -> None:
+    policy = load_policy()
+    assert policy.unfit("She was Convicted of theft.") and policy.unfit("He is HIV-positive.")
+    assert not policy.unfit("He was convicted often.") and not policy.unfit("")
+    assert not Policy().unfit("convicted of")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("privat: {}", "unknown key 'privat'; did you mean 'private'?"),
+        ("private: [P140]", "'private' is ['P140']"),
+        ("phrases: {a: b}", "'phrases' is {'a': 'b'}"),
+        ("private: {a: [1]}", "'private.a.0' is 1"),
+        ("{", "not YAML"),
+        ("[]", "holds []"),
+    ],
+)
+def test_a_policy_that_is_wrong_is_told(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as told:
+        load_policy(path)
+    assert said in str(told.value) and str(path) in str(told.value)
+    with pytest.raises(InputError, match="cannot read the policy"):
+        load_policy(tmp_path / "none.yaml")
