@@ -22,8 +22,8 @@ from typing import Any
 
 from experiments.command import require_known, tells_errors
 from experiments.commit import at_end, provenance, recorded
-from experiments.jobs import PLAIN, RUNS, SEEDS, Job, jobs, run_folder
-from experiments.reproduce import execute, run_apart
+from experiments.jobs import PLAIN, RUNS, SEEDS, Job, jobs
+from experiments.reproduce import made, run_apart
 from experiments.results import RESULTS, append, line_metrics, make_line
 from relgnn.config import make_config
 from relgnn.linkpred.evaluate import evaluate
@@ -91,11 +91,7 @@ def base_job(seed: int) -> Job:
 
 def base_run(seed: int, runner: Runner = run_apart) -> Path:
     """The folder of a seed's base run, made where it is missing."""
-    job = base_job(seed)
-    folder = run_folder(job, RUNS)
-    if not (folder / "metrics.json").is_file():
-        execute(job, RUNS, RESULTS, resume=True, runner=runner)
-    return folder
+    return made(base_job(seed), RUNS, RESULTS, runner)
 
 
 def replayed(row: str, seed: int, runner: Runner = run_apart) -> Path:

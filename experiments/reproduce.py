@@ -105,6 +105,15 @@ def execute(
     return lines
 
 
+def made(
+    job: Job, runs: Path = RUNS, results: Path = RESULTS, runner: Runner | None = None
+) -> Path:
+    """The folder of a job's finished run, which is run and recorded where it is missing."""
+    if not is_finished(job, runs):
+        execute(job, runs, results, resume=True, runner=runner)
+    return run_folder(job, runs)
+
+
 def run_apart(config: AnyConfig, folder: Path, resume: bool) -> None:
     """Run in a fresh process, whose peak memory is the run's own.
 
