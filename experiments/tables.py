@@ -132,6 +132,8 @@ AFTER_MEMORY = 3
 """Parts of a line's `hardware` before the names of GPUs: processor, cores, memory."""
 WITH_COSTS = "efficient_"
 """Tables that show what each row's runs took."""
+BOUNDS = ("", "_low", "_high")
+"""Endings of a gain and of the interval that it is in."""
 LOOP_COLUMNS = ("mrr", "mrr_feature", "mrr_corpus", "mrr_none", "hits@10")
 FAMILIES = {"": "R-GCN", "compgcn": "CompGCN"}
 
@@ -152,6 +154,7 @@ def render_table(table: str, root: Path = RESULTS, fraction: float | None = None
         return f"No results yet: `python -m experiments.reproduce {table}` makes them.\n"
     if table == SPEED:
         return render_speed(lines)
+    lines = [replace(x, metrics=_compared(x.metrics)) for x in lines]
     if table.startswith(WITH_COSTS):
         lines = [replace(x, metrics=x.metrics | _costs(x)) for x in lines]
     claims = [claim for claim in read_claims(root) if claim.table == table]
@@ -322,6 +325,17 @@ def _markdown(table: str, groups: Mapping[str, Group]) -> str:
 def _judged_by(part: Group, otherwise: str) -> str:
     present = {name for line in part for name in line.metrics}
     return next((name for name in FIRST if name in present), otherwise)
+
+
+def _compared(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics without gains over itself: what others are compared with once recorded such zeros."""
+    own = {
+        f"{name}{bound}"
+        for name in metrics
+        if name.endswith("gain") and not any(metrics.get(f"{name}{x}", 1) for x in BOUNDS)
+        for bound in BOUNDS
+    }
+    return {name: value for name, value in metrics.items() if name not in own}
 
 
 def _costs(line: Line) -> dict[str, float]:
