@@ -11,7 +11,6 @@ experiments/results/explained.json holds what `relgnn explain --json` says of it
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.command import tells_errors
+from experiments.command import make_parser, tells_errors
 from experiments.commit import at_end, provenance, warn_if_dirty
 from experiments.loop_ablation import base_run
 from experiments.results import RESULTS
@@ -95,11 +94,7 @@ def record(folder: Path, command: str, root: Path) -> Path:
 @tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.explained",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("experiments.explained", __doc__)
     parser.add_argument("--run", type=Path, help="a run folder, in place of the table's")
     given = parser.parse_args(arguments)
     warn_if_dirty()

@@ -12,7 +12,6 @@ are run.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 import time
@@ -20,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.command import require_known, tells_errors
+from experiments.command import make_parser, require_known, tells_errors
 from experiments.commit import at_end, provenance, recorded
 from experiments.jobs import PLAIN, RUNS, SEEDS, Job, jobs
 from experiments.reproduce import made, run_apart
@@ -170,11 +169,7 @@ def rounds_of(variant: Variant) -> int:
 @tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.loop_ablation",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("experiments.loop_ablation", __doc__)
     parser.add_argument("--rows", nargs="+", default=list(VARIANTS), help="all of them")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
     parser.add_argument("--again", action="store_true", help="replay what is recorded too")

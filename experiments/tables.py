@@ -10,7 +10,6 @@ the share of triples given where a table has several; what the demo takes and gi
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections import Counter
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from experiments import claims as claims_module
 from experiments.claims import LOOP, METRIC, Claim, read_claims, stale
-from experiments.command import tells_errors
+from experiments.command import make_parser, tells_errors
 from experiments.markdown import markdown_table
 from experiments.reproduce import verdict
 from experiments.results import RESULTS, ROOT, Line, read_lines, rendered, tables
@@ -384,11 +383,7 @@ def _time(hours: float) -> str:
 @tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.tables",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("experiments.tables", __doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 on differences")
     given = parser.parse_args(arguments)
     if given.check:

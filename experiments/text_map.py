@@ -13,7 +13,6 @@ the ten nearest (by cosine) state the same relation. experiments/results/text_ma
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +23,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 
-from experiments.command import tells_errors
+from experiments.command import make_parser, tells_errors
 from experiments.commit import at_end, provenance, warn_if_dirty
 from experiments.jobs import RUNS, jobs
 from experiments.reproduce import made
@@ -100,11 +99,7 @@ def measure(before: Reader, after: Reader, count: int) -> dict[str, Any]:
 @tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.text_map",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("experiments.text_map", __doc__)
     parser.add_argument("--sentences", type=int, default=SENTENCES, help=str(SENTENCES))
     given = parser.parse_args(arguments)
     warn_if_dirty()
