@@ -14,7 +14,6 @@ from relgnn.data import KnowledgeGraph
 from relgnn.data.registry import load_graph
 from relgnn.errors import InputError
 from relgnn.linkpred.evaluate import DenseScores, report_scores
-from relgnn.linkpred.fit import Keeping
 from relgnn.linkpred.rerank import Queries, Reranker, RerankTask, list_queries, list_ranks
 from relgnn.linkpred.rerank_features import CandidateFeatures
 from relgnn.loop.scored import Scored, open_member
@@ -22,6 +21,7 @@ from relgnn.ranking.metrics import rank_metrics
 from relgnn.ranking.ranks import FilterIndex
 from relgnn.runtime import Runtime
 from relgnn.training import (
+    Keeping,
     TrainSettings,
     load_tensors,
     module_tensors,
@@ -162,9 +162,7 @@ def _fit(
         epochs=settings.epochs, lr=settings.lr, weight_decay=settings.weight_decay,
         schedule="linear", patience=settings.patience, metric="mrr",
     )  # fmt: skip
-    keeping = Keeping(
-        folder / "resume", resume, folder / "log.jsonl", f"relgnn run --resume {folder}"
-    )
+    keeping = Keeping.of_run(folder, resume)
     for hidden in settings.hidden if _teaches(learned) else ():
         model = _new(len(features.names), hidden, settings.dropout, runtime)
         model.standardise(learned.features.to(runtime.device))
