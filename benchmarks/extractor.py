@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from experiments.command import make_parser
 from experiments.commit import provenance
 from experiments.results import Line, append
 from relgnn.config import RuntimeConfig
@@ -201,9 +202,7 @@ def record(layers: int, found: list[dict[str, float]], given: argparse.Namespace
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser("benchmarks.extractor", __doc__)
     parser.add_argument("--sentences", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--batch", type=int, default=32)

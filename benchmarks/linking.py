@@ -11,7 +11,6 @@ are among the candidate pairs. `--record` adds the figures to experiments/result
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -26,6 +25,7 @@ from rich.table import Table
 
 from benchmarks.measure import apart, peak_since, reset_peak
 from benchmarks.speed import Row, record
+from experiments.command import make_parser
 from relgnn.data import KnowledgeGraph, Sentence, Text, load, sentences_of
 from relgnn.errors import RelgnnError
 from relgnn.runtime import rng
@@ -226,11 +226,7 @@ def table(scales: Sequence[Scale]) -> Table:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.linking",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.linking", __doc__)
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES))
     parser.add_argument("--chunk", type=int, default=CHUNK, help=f"sentences at once; {CHUNK}")
     parser.add_argument("--coreference", action="store_true", help="resolve subjects too")

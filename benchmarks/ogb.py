@@ -26,6 +26,7 @@ from rich.table import Table
 
 from benchmarks.measure import apart
 from benchmarks.scale import power_law_triples
+from experiments.command import make_parser
 from experiments.commit import provenance, warn_if_dirty
 from experiments.jobs import jobs, missing
 from experiments.reproduce import execute
@@ -286,11 +287,7 @@ def _sizes(given: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.ogb",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.ogb", __doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help="one; of --synthetic any number")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 to 9")
     parser.add_argument("--resume", action="store_true", help="go on with interrupted runs")

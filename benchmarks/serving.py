@@ -30,6 +30,7 @@ import numpy as np
 import psutil
 
 from benchmarks.speed import Row, record
+from experiments.command import make_parser
 from relgnn.errors import MachineError, RelgnnError
 from relgnn.loop.opened import run_config, run_graph
 from relgnn.runtime import rng
@@ -226,11 +227,7 @@ def told(row: Row) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.serving",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.serving", __doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="a finished run folder")
     parser.add_argument("--rate", type=float, default=200.0, help="requests a second; 200")
     parser.add_argument("--seconds", type=float, default=30.0, help="of each load; 30")

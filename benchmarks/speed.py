@@ -25,6 +25,7 @@ from rich.table import Table
 
 from benchmarks import scale
 from benchmarks.measure import Bench, Limits, Measured, Pair, apart, machine_limits, measure
+from experiments.command import make_parser
 from experiments.commit import provenance
 from experiments.results import Line, append
 from relgnn.errors import RelgnnError
@@ -145,11 +146,7 @@ def _cell(column: str, row: Row) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.speed",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.speed", __doc__)
     parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(PARTS)}; all")
     parser.add_argument("--repeats", type=int, help="of each side; each bench's own, 5 at least")
     parser.add_argument("--threads", type=int, default=2, help="2")

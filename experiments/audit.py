@@ -15,7 +15,6 @@ sentences and common knowledge tell.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ import numpy as np
 import torch
 from sklearn.metrics import cohen_kappa_score
 
-from experiments.command import tells_errors
+from experiments.command import make_parser, tells_errors
 from experiments.commit import provenance
 from experiments.results import RESULTS, ROOT, append, make_line
 from relgnn.config import make_config
@@ -237,10 +236,7 @@ def score(folder: Path = FOLDER, results: Path = RESULTS) -> None:
 @tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.audit", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = make_parser("experiments.audit", __doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("draw", help="choose what is to be judged")
     one.add_argument("run", type=Path, help="a finished run with a loop")

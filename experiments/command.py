@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import sys
 from collections.abc import Callable, Collection, Iterable
@@ -24,6 +25,15 @@ def tells_errors(main: Callable[P, int | None]) -> Callable[P, int]:
             return error.exit_code
 
     return told
+
+
+def make_parser(program: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser for `python -m PROGRAM`, whose help is a module's docstring as it is written."""
+    return argparse.ArgumentParser(
+        prog=f"python -m {program}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def require_known(option: str, kind: str, asked: Iterable[str], known: Collection[str]) -> None:

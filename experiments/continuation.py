@@ -10,7 +10,6 @@ experiments/results are run.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from experiments.command import tells_errors
+from experiments.command import make_parser, tells_errors
 from experiments.commit import at_end, provenance, recorded
 from experiments.jobs import CONFIGS, RUNS, SEEDS
 from experiments.reproduce import run_apart
@@ -135,11 +134,7 @@ def _config(seed: int) -> RelationConfig:
 @tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.continuation",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("experiments.continuation", __doc__)
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
     parser.add_argument("--again", action="store_true", help="run what is recorded too")
     given = parser.parse_args(arguments)

@@ -13,13 +13,12 @@ over predictions.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.command import require_known, tells_errors
+from experiments.command import make_parser, require_known, tells_errors
 from experiments.commit import at_end, provenance, warn_if_dirty
 from experiments.loop_ablation import base_run
 from experiments.results import RESULTS, append, make_line
@@ -81,11 +80,7 @@ def record(folder: Path, count: int, methods: Sequence[str], command: str) -> No
 @tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.faithfulness",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("experiments.faithfulness", __doc__)
     parser.add_argument("--run", type=Path, help="a run folder, in place of those of the seeds")
     parser.add_argument("--predictions", type=int, default=PREDICTIONS, help=str(PREDICTIONS))
     parser.add_argument("--methods", nargs="+", default=list(EXPLAINERS), help="all of them")

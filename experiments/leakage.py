@@ -8,11 +8,10 @@ Needs every data set that it tells of.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from experiments.command import tells_errors
+from experiments.command import make_parser, tells_errors
 from experiments.markdown import markdown_table
 from experiments.results import ROOT
 from relgnn.data import STRATA, KnowledgeGraph, list_datasets, load
@@ -161,11 +160,7 @@ def render() -> str:
 @tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.leakage",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("experiments.leakage", __doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 on differences")
     given = parser.parse_args(arguments)
     text = render()

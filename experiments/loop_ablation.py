@@ -12,7 +12,6 @@ are run.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 import time
@@ -20,10 +19,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.command import require_known, tells_errors
+from experiments.command import make_parser, require_known, tells_errors
 from experiments.commit import at_end, provenance, recorded
-from experiments.jobs import PLAIN, RUNS, SEEDS, Job, jobs, run_folder
-from experiments.reproduce import execute, run_apart
+from experiments.jobs import PLAIN, RUNS, SEEDS, Job, jobs
+from experiments.reproduce import made, run_apart
 from experiments.results import RESULTS, append, line_metrics, make_line
 from relgnn.config import make_config
 from relgnn.linkpred.evaluate import evaluate
@@ -91,11 +90,7 @@ def base_job(seed: int) -> Job:
 
 def base_run(seed: int, runner: Runner = run_apart) -> Path:
     """The folder of a seed's base run, made where it is missing."""
-    job = base_job(seed)
-    folder = run_folder(job, RUNS)
-    if not (folder / "metrics.json").is_file():
-        execute(job, RUNS, RESULTS, resume=True, runner=runner)
-    return folder
+    return made(base_job(seed), RUNS, RESULTS, runner)
 
 
 def replayed(row: str, seed: int, runner: Runner = run_apart) -> Path:
@@ -174,11 +169,7 @@ def rounds_of(variant: Variant) -> int:
 @tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.loop_ablation",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("experiments.loop_ablation", __doc__)
     parser.add_argument("--rows", nargs="+", default=list(VARIANTS), help="all of them")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
     parser.add_argument("--again", action="store_true", help="replay what is recorded too")

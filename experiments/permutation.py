@@ -11,7 +11,6 @@ rows that are missing in experiments/results are run.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from experiments.command import require_known, tells_errors
+from experiments.command import make_parser, require_known, tells_errors
 from experiments.commit import at_end, provenance, recorded
 from experiments.jobs import SEEDS
 from experiments.results import METRICS, RESULTS, append, make_line
@@ -112,11 +111,7 @@ def record(row: str, seed: int) -> None:
 @tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.permutation",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("experiments.permutation", __doc__)
     parser.add_argument("--rows", nargs="+", default=list(ROWS), help="all of them")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
     parser.add_argument("--again", action="store_true", help="measure what is recorded too")

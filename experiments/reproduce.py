@@ -9,7 +9,6 @@ time, each in its own process. `--again` runs what is there too, to measure its 
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import os
 import shlex
@@ -24,7 +23,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from experiments.command import tells_errors
+from experiments.command import make_parser, tells_errors
 from experiments.commit import differs, provenance, warn_if_dirty
 from experiments.jobs import (
     RUNS,
@@ -103,6 +102,15 @@ def execute(
         save_ranks(folder, rows, path)
     append(job.table, lines, results)
     return lines
+
+
+def made(
+    job: Job, runs: Path = RUNS, results: Path = RESULTS, runner: Runner | None = None
+) -> Path:
+    """The folder of a job's finished run, which is run and recorded where it is missing."""
+    if not is_finished(job, runs):
+        execute(job, runs, results, resume=True, runner=runner)
+    return run_folder(job, runs)
 
 
 def run_apart(config: AnyConfig, folder: Path, resume: bool) -> None:
@@ -213,11 +221,7 @@ def verdict(mean: float, deviation: float, expected: Any) -> str:
 @tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.reproduce",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("experiments.reproduce", __doc__)
     parser.add_argument("table", help="folder of experiments/configs")
     parser.add_argument("--rows", nargs="+", default=[], help="configurations or rows; all")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")

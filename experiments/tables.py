@@ -10,7 +10,6 @@ the share of triples given where a table has several; what the demo takes and gi
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections import Counter
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from experiments import claims as claims_module
 from experiments.claims import LOOP, METRIC, Claim, read_claims, stale
-from experiments.command import tells_errors
+from experiments.command import make_parser, tells_errors
 from experiments.markdown import markdown_table
 from experiments.reproduce import verdict
 from experiments.results import RESULTS, ROOT, Line, read_lines, rendered, tables
@@ -155,6 +154,8 @@ AFTER_MEMORY = 3
 """Parts of a line's `hardware` before the names of GPUs: processor, cores, memory."""
 WITH_COSTS = "efficient_"
 """Tables that show what each row's runs took."""
+BOUNDS = ("", "_low", "_high")
+"""Endings of a gain and of the interval that it is in."""
 LOOP_COLUMNS = ("mrr", "mrr_feature", "mrr_corpus", "mrr_none", "hits@10")
 FAMILIES = {"": "R-GCN", "compgcn": "CompGCN"}
 
@@ -175,6 +176,7 @@ def render_table(table: str, root: Path = RESULTS, fraction: float | None = None
         return f"No results yet: `python -m experiments.reproduce {table}` makes them.\n"
     if table == SPEED:
         return render_speed(lines)
+    lines = [replace(x, metrics=_compared(x.metrics)) for x in lines]
     if table.startswith(WITH_COSTS):
         lines = [replace(x, metrics=x.metrics | _costs(x)) for x in lines]
     claims = [claim for claim in read_claims(root) if claim.table == table]
@@ -347,6 +349,17 @@ def _judged_by(part: Group, otherwise: str) -> str:
     return next((name for name in FIRST if name in present), otherwise)
 
 
+def _compared(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics without gains over itself: what others are compared with once recorded such zeros."""
+    own = {
+        f"{name}{bound}"
+        for name in metrics
+        if name.endswith("gain") and not any(metrics.get(f"{name}{x}", 1) for x in BOUNDS)
+        for bound in BOUNDS
+    }
+    return {name: value for name, value in metrics.items() if name not in own}
+
+
 def _costs(line: Line) -> dict[str, float]:
     return {"seconds": line.seconds, "peak_memory_mb": line.peak_memory_mb}
 
@@ -393,11 +406,7 @@ def _time(hours: float) -> str:
 @tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.tables",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("experiments.tables", __doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 on differences")
     given = parser.parse_args(arguments)
     if given.check:

@@ -15,14 +15,13 @@ of entities.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from experiments.command import tells_errors
+from experiments.command import make_parser, tells_errors
 from experiments.commit import at_end, provenance
 from experiments.jobs import SEEDS
 from experiments.loop_ablation import base_job, base_run
@@ -127,11 +126,7 @@ def record(seed: int) -> None:
 @tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.teaching",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("experiments.teaching", __doc__)
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
     for seed in parser.parse_args(arguments).seeds:
         record(seed)

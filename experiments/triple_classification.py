@@ -11,7 +11,6 @@ and calibration are fitted on the checked triples of valid; what is recorded is 
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.command import tells_errors
+from experiments.command import make_parser, tells_errors
 from experiments.commit import at_end, provenance, recorded
 from experiments.jobs import RUNS, SEEDS, Job, is_run_of, jobs, run_folder
 from experiments.reproduce import run_apart
@@ -116,11 +115,7 @@ def record(job: Job) -> None:
 @tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.triple_classification",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("experiments.triple_classification", __doc__)
     parser.add_argument("--data", default="codex_s", help="a data set with a table lp_<NAME>")
     parser.add_argument("--rows", nargs="+", default=[], help="configurations of that table; all")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")

@@ -1,5 +1,7 @@
 """Figures of the paper: one script each, drawn from experiments/results alone.
 
+What a row reads and what is published of one that has not run yet, experiments/configs say.
+
     python -m paper_figures.NAME        draws one into paper_figures/out
     python -m paper_figures             draws all
     python -m paper_figures --check     says which do not show what the results say, and exits 1

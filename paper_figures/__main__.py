@@ -7,12 +7,17 @@ import sys
 from paper_figures import (
     ablation,
     calibration,
+    cost,
     efficient,
+    explanation,
+    inductive,
     label_efficiency,
     loop_fractions,
     loop_strata,
     rank_changes,
+    scale,
     speed,
+    text_map,
 )
 from paper_figures.drawing import command
 
@@ -24,7 +29,12 @@ FIGURES = (
     calibration.FIGURE,
     efficient.FIGURE,
     label_efficiency.FIGURE,
+    inductive.FIGURE,
+    cost.FIGURE,
+    text_map.FIGURE,
+    explanation.FIGURE,
     speed.FIGURE,
+    scale.FIGURE,
 )
 
 if __name__ == "__main__":

@@ -155,18 +155,23 @@ def percent_axis(axes: Axes, shares: Sequence[float]) -> None:
     axes.set_xlim(shares[0] / 1.15, shares[-1] * 1.15)
 
 
-def legend(figure: Figure, looks: Mapping[str, tuple[str, str]]) -> None:
+def legend(
+    figure: Figure, looks: Mapping[str, tuple[str, str]], *more: Line2D, columns: int = 8
+) -> None:
     """One legend above all panels.
 
     Args:
         figure: which.
         looks: name -> colour and marker.
+        more: what stands after them.
+        columns: at most.
     """
     handles = [
         Line2D([], [], color=colour, marker=marker, linestyle="none", label=name)
         for name, (colour, marker) in looks.items()
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 8))
+    handles += more
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), columns))
 
 
 def _digest(text: str) -> str:

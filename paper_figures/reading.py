@@ -10,6 +10,7 @@ from experiments.results import RESULTS, Line, read_lines, rendered
 from experiments.tables import by_family, grouped
 from relgnn.errors import InputError
 from relgnn.ranking.statistics import mean_std
+from relgnn.training import load_json
 
 Summary = dict[str, Any]
 """`mean`; `std` over seeds, None for one; `seeds`, how many."""
@@ -38,6 +39,26 @@ def lines_of(table: str, root: Path = RESULTS, fraction: float | None = None) ->
             f"{table} from a clean tree"
         )
     return lines
+
+
+def kept(name: str, command: str, root: Path = RESULTS) -> dict[str, Any]:
+    """A JSON file that a program keeps beside the tables.
+
+    Args:
+        name: of the file.
+        command: that makes it.
+        root: folder of results.
+
+    Raises:
+        InputError: it is not there, or uncommitted code made it.
+    """
+    path = root / name
+    if not path.exists():
+        raise InputError(f"{path}: is not there; run {command}")
+    content: dict[str, Any] = load_json(path)
+    if content["dirty"]:
+        raise InputError(f"{path}: made by uncommitted code; run {command} from a clean tree")
+    return content
 
 
 def families(lines: Sequence[Line]) -> dict[str, dict[str, list[Line]]]:

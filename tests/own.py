@@ -75,3 +75,8 @@ def write_config(path: Path, data: Path) -> Path:
     """A configuration that trains on `data` in seconds, with a round of the loop."""
     path.write_text(CONFIG % data, encoding="utf-8")
     return path
+
+
+def append(path: Path, line: str | bytes) -> None:
+    """Add a line, or bytes that are none, to a file."""
+    path.write_bytes(path.read_bytes() + (line if isinstance(line, bytes) else line.encode()))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import experiments.loop_benchmark as package
-from experiments.command import tells_errors
+from experiments.command import make_parser, tells_errors
 from experiments.loop_benchmark.scoring import score_ranks, score_triples
 from experiments.loop_benchmark.task import make, open_task
 from relgnn.commands.ask import read_triples, resolve
@@ -18,10 +17,7 @@ from relgnn.commands.ask import read_triples, resolve
 @tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make a task or score answers; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.loop_benchmark", description=package.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = make_parser("experiments.loop_benchmark", package.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("make", help="write what a system is given")
     one.add_argument("--data", default="codex_s", help="a named data set with texts")

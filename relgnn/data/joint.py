@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from relgnn.data.marked import Marked
 from relgnn.data.relations import read_labels
 from relgnn.data.tables import (
     Problems,
@@ -150,37 +151,27 @@ def annotated(
         InputError: something is missing or does not fit.
     """
     try:
-        words = tuple(str(token) for token in entry["tokens"])
-        spans = [(int(start), int(end)) for start, end in (x["span"] for x in entry["entities"])]
-        types = [str(x["type"]) for x in entry["entities"]]
-        stated = [(int(x["head"]), int(x["tail"]), str(x["type"])) for x in entry["relations"]]
+        found = Marked.of(entry)
     except (KeyError, TypeError, ValueError):
         raise InputError(
             "expected tokens, entities with a span [start, end) and a type, and relations with "
             "head, tail and type"
         ) from None
-    if not any(word.strip() for word in words):
+    if not any(word.strip() for word in found.words):
         raise InputError("the list of tokens is empty: delete the line")
-    for i, ((start, end), kind) in enumerate(zip(spans, types, strict=True)):
-        if not 0 <= start < end <= len(words):
-            raise InputError(
-                f"span [{start}, {end}) of entity {i} is outside of the {len(words)} tokens: "
-                "expected 0 <= start < end <= their number"
-            )
-        if (start, end) in spans[:i]:
-            raise InputError(f"span [{start}, {end}) is there twice: keep one entity of it")
+    found.require_places()
+    for i, (span, kind) in enumerate(zip(found.spans, found.types, strict=True)):
+        if span in found.spans[:i]:
+            raise InputError(f"span [{span[0]}, {span[1]}) is there twice: keep one entity of it")
         if kind not in kinds:
             raise InputError(f"type {kind!r} of entity {i} never occurs in train: correct it")
-    for head, tail, label in stated:
+    for _, _, label in found.relations:
         if label not in labels:
             raise InputError(f"label {label!r} is not in relations.tsv: add it there or correct it")
-        if head == tail or not 0 <= min(head, tail) <= max(head, tail) < len(spans):
-            raise InputError(
-                f"relation {label!r} is between entities {head} and {tail}: expected two of the "
-                f"{len(spans)}, counted from 0"
-            )
     return Annotated(
-        words,
-        tuple(Mention(*span, kinds[kind]) for span, kind in zip(spans, types, strict=True)),
-        tuple(Stated(head, tail, labels[label]) for head, tail, label in stated),
+        found.words,
+        tuple(
+            Mention(*span, kinds[kind]) for span, kind in zip(found.spans, found.types, strict=True)
+        ),
+        tuple(Stated(head, tail, labels[label]) for head, tail, label in found.relations),
     )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from relgnn.data.marked import Marked
 from relgnn.data.relations import Example, Span, example, place_tokens
 from relgnn.data.tables import Problems, find_file, raise_first, read_json_lines, read_text
 from relgnn.errors import InputError
@@ -179,13 +180,7 @@ def _one_example(entry: Mapping[str, Any]) -> list[Passage]:
 
 
 def _sentence(entry: Mapping[str, Any]) -> list[Passage]:
-    mentions = [
-        (int(start), int(end), str(one.get("type") or ""))
-        for one in entry["entities"]
-        for start, end in [one["span"]]
-    ]
-    relations = [(int(x["head"]), int(x["tail"]), str(x["type"])) for x in entry["relations"]]
-    return [_placed(entry["tokens"], mentions, relations, str(entry.get("doc", "")))]
+    return [_placed(Marked.of(entry), str(entry.get("doc", "")))]
 
 
 def _document(entry: Mapping[str, Any]) -> list[Passage]:
@@ -196,27 +191,18 @@ def _document(entry: Mapping[str, Any]) -> list[Passage]:
         mentions = [(int(a) - first, int(b) - first + 1, str(kind)) for a, b, kind in named]
         index = {(a + first, b + first - 1): i for i, (a, b, _) in enumerate(mentions)}
         relations = [(index[a, b], index[c, d], str(label)) for a, b, c, d, label in related]
-        found.append(_placed(tokens, mentions, relations, str(entry.get("doc_key", ""))))
+        marked = Marked(
+            tuple(str(token) for token in tokens), tuple((a, b) for a, b, _ in mentions),
+            tuple(kind for _, _, kind in mentions), tuple(relations),
+        )  # fmt: skip
+        found.append(_placed(marked, str(entry.get("doc_key", ""))))
         first += len(tokens)
     return found
 
 
-def _placed(
-    tokens: list[str],
-    mentions: list[tuple[int, int, str]],
-    relations: list[tuple[int, int, str]],
-    group: str,
-) -> Passage:
-    """A passage of tokens; a mention's span counts them."""
-    text, starts, ends = place_tokens([str(token) for token in tokens])
-    for start, end, _ in mentions:
-        if not 0 <= start < end <= len(tokens):
-            raise InputError(f"span [{start}, {end}) is outside of the {len(tokens)} tokens")
-    for head, tail, label in relations:
-        if head == tail or not 0 <= min(head, tail) <= max(head, tail) < len(mentions):
-            raise InputError(
-                f"relation {label!r} is between entities {head} and {tail}: expected two of the "
-                f"{len(mentions)}, counted from 0"
-            )
-    places = tuple((starts[a], ends[b - 1]) for a, b, _ in mentions)
-    return Passage(text, places, tuple(kind for _, _, kind in mentions), tuple(relations), group)
+def _placed(marked: Marked, group: str) -> Passage:
+    """The passage that words with mentions are."""
+    text, starts, ends = place_tokens(list(marked.words))
+    marked.require_places()
+    places = tuple((starts[a], ends[b - 1]) for a, b in marked.spans)
+    return Passage(text, places, marked.types, marked.relations, group)

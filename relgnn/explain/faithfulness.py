@@ -55,7 +55,7 @@ class Faithfulness:
     def metrics(self, method: str) -> dict[str, float]:
         """Mean areas, and how much better than random they are, with 95 % intervals.
 
-        The intervals are of a paired bootstrap over predictions.
+        The intervals are of a paired bootstrap over predictions. `RANDOM` has no gain over itself.
         """
         found = {
             "deletion_auc": float(self.deletion[method].mean()),
@@ -66,7 +66,7 @@ class Faithfulness:
             "deletion_gain": (self.deletion[RANDOM], self.deletion[method]),
             "insertion_gain": (self.insertion[method], self.insertion[RANDOM]),
         }
-        for name, (better, worse) in pairs.items():
+        for name, (better, worse) in pairs.items() if method != RANDOM else ():
             gain = paired_bootstrap(better[None], worse[None])
             found |= {name: gain.mean, f"{name}_low": gain.low, f"{name}_high": gain.high}
         return found | {"predictions": float(len(self.deletion[method]))}

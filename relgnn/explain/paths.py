@@ -11,7 +11,7 @@ import numpy as np
 
 from relgnn.config import MiningConfig
 from relgnn.data import KnowledgeGraph
-from relgnn.loop.why import path_line
+from relgnn.loop.why import neighbours, path_line
 from relgnn.rules.adjacency import Body
 from relgnn.rules.judge import RuleJudge
 from relgnn.rules.predictor import RulePredictor
@@ -54,12 +54,9 @@ class PathFinder:
         self.graph = graph
         plain = settings.model_copy(update={"constants": False})
         self.rules: RulePredictor = RuleJudge.learn(graph.train, graph, plain, seed).predictor
-        self._steps: dict[int, dict[int, list[int]]] = {}
         typed = learned[learned[:, 1] < graph.num_relations]
-        for head, relation, tail in np.concatenate([graph.train, typed]).tolist():
-            if head != tail:
-                self._step(head, relation, tail)
-                self._step(tail, relation + graph.num_relations, head)
+        known = np.concatenate([graph.train, typed])
+        self._steps = neighbours(known[known[:, 0] != known[:, 2]], graph.num_relations)
 
     def paths(self, head: int, relation: int, tail: int, limit: int = 5) -> list[Path]:
         """At most `limit` paths of up to three steps, one of each body, none the triple itself.
@@ -87,11 +84,6 @@ class PathFinder:
     def line(self, path: Path) -> str:
         """The path in words."""
         return path_line(self.graph, path.nodes, path.body)
-
-    def _step(self, start: int, relation: int, end: int) -> None:
-        relations = self._steps.setdefault(start, {}).setdefault(end, [])
-        if relation not in relations:
-            relations.append(relation)
 
     def _walks(self, head: int, tail: int) -> Iterator[tuple[int, ...]]:
         """Entities of every path of one to three steps, the shortest first."""

@@ -12,10 +12,10 @@ from relgnn.errors import InputError
 from relgnn.linkpred.biencoder import BiEncoder, BiEncoderScorer, Neighbourhood, new_biencoder
 from relgnn.linkpred.biencoder_task import BiEncoderTask
 from relgnn.linkpred.evaluate import DenseScores, report_scores
-from relgnn.linkpred.fit import Keeping
 from relgnn.runtime import Runtime
 from relgnn.text.efficient import parameter_counts
 from relgnn.training import (
+    Keeping,
     TrainSettings,
     load_tensors,
     module_tensors,
@@ -105,8 +105,6 @@ def _fit(
         patience=settings.patience if selects else None, eval_every=settings.eval_every,
         metric="mrr" if selects else None,
     )  # fmt: skip
-    keeping = Keeping(
-        folder / "resume", resume, folder / "log.jsonl", f"relgnn run --resume {folder}"
-    )
+    keeping = Keeping.of_run(folder, resume)
     result = keeping.train(task, told, runtime)
     return result.best_epoch if selects else len(result.history)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,14 +23,7 @@ from relgnn.linkpred.task import LinkPredictionTask, rank_triples
 from relgnn.ranking.admissible import Admissible
 from relgnn.ranking.ranks import FilterIndex, Ranks
 from relgnn.runtime import Runtime
-from relgnn.training import (
-    FitResult,
-    Observer,
-    Trainer,
-    TrainSettings,
-    module_tensors,
-    restore_module,
-)
+from relgnn.training import KEEP_NOTHING, Keeping, TrainSettings, module_tensors, restore_module
 from relgnn.training.task import Task
 
 
@@ -97,43 +88,6 @@ def new_predictor(
             config, graph.num_entities, num_relations or graph.num_relations, features
         )
     return model.to(runtime.device)
-
-
-@dataclass(frozen=True)
-class Keeping:
-    """Where a training keeps its state, and whom it tells.
-
-    Args:
-        folder: holds what a resumed training needs; None keeps nothing.
-        resume: go on from `folder`.
-        log: shared log.jsonl.
-        resume_command: told to the user after an interrupt.
-        observe: called after every epoch.
-    """
-
-    folder: Path | None = None
-    resume: bool = False
-    log: Path | None = None
-    resume_command: str | None = None
-    observe: Observer | None = None
-
-    def part(self, name: str) -> Keeping:
-        """The same for a training that is a part of this one."""
-        return replace(self, folder=self.folder / name if self.folder else None)
-
-    def train(
-        self, task: Task[Any], settings: TrainSettings, runtime: Runtime, exact: bool = False
-    ) -> FitResult:
-        """Train a task; `exact` keeps to the precision of its weights."""
-        autocast = nullcontext if exact else lambda: runtime.autocast(training=True)
-        trainer = Trainer(
-            settings, device=runtime.device, autocast=autocast, seed=runtime.seed,
-            resume_command=self.resume_command, observe=self.observe,
-        )  # fmt: skip
-        return trainer.fit(task, folder=self.folder, resume=self.resume, log=self.log)
-
-
-KEEP_NOTHING = Keeping()
 
 
 def fit_predictor(

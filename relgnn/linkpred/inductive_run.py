@@ -17,7 +17,6 @@ from relgnn.data.registry import load, load_graph
 from relgnn.errors import InputError
 from relgnn.gnn.inductive import QueryEncoder
 from relgnn.linkpred.features import encode_features
-from relgnn.linkpred.fit import Keeping
 from relgnn.linkpred.inductive import (
     QUERIES,
     QueryRanker,
@@ -34,6 +33,7 @@ from relgnn.ranking.strata import UNSEEN_RELATION, stratum_masks
 from relgnn.runtime import Runtime, cache_home
 from relgnn.text.encoder import TextEncoder
 from relgnn.training import (
+    Keeping,
     TrainSettings,
     load_tensors,
     module_tensors,
@@ -215,9 +215,7 @@ def _fit(
 ) -> int:
     """Train in place; the epoch that valid chose."""
     settings = config.inductive
-    keeping = Keeping(
-        folder / "resume", resume, folder / "log.jsonl", f"relgnn run --resume {folder}"
-    )
+    keeping = Keeping.of_run(folder, resume)
     told = TrainSettings(
         epochs=settings.epochs, lr=settings.lr, patience=settings.patience, metric="mrr"
     )

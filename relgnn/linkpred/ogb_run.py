@@ -11,7 +11,7 @@ from relgnn.config import AnyOgbConfig, NodeConfig, PairConfig, TripleConfig, co
 from relgnn.data.ogb import OgbLinks, OgbNodes, OgbTriples, read_links, read_nodes, read_triples
 from relgnn.data.registry import folder_of
 from relgnn.errors import InputError
-from relgnn.linkpred.fit import Keeping, settings_of
+from relgnn.linkpred.fit import settings_of
 from relgnn.linkpred.given_negatives import GivenNegativesTask, as_link_prediction
 from relgnn.linkpred.model import build_predictor
 from relgnn.linkpred.nodes import NodeClassifier, NodeTask
@@ -19,6 +19,7 @@ from relgnn.linkpred.pairs import PairPredictor, PairTask
 from relgnn.ranking.ogb import OgbEvaluator
 from relgnn.runtime import Runtime
 from relgnn.training import (
+    Keeping,
     TrainSettings,
     load_tensors,
     module_tensors,
@@ -52,9 +53,7 @@ def run_ogb(config: AnyOgbConfig, folder: Path, resume: bool = False) -> dict[st
 
     def work(data: OgbData, runtime: Runtime) -> dict[str, Any]:
         task = new_task(config, data, runtime)
-        keeping = Keeping(
-            folder / "resume", resume, folder / "log.jsonl", f"relgnn run --resume {folder}"
-        )
+        keeping = Keeping.of_run(folder, resume)
         metric = task.evaluator.metric
         epoch = keeping.train(task, _settings(config, metric), runtime).best_epoch
         save_tensors(folder / CHECKPOINT, module_tensors(task.model))

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from relgnn.config.biencoder import RerankSettings
 from relgnn.data import KnowledgeGraph
+from relgnn.linkpred.evaluate import DenseScores
 from relgnn.linkpred.rerank_features import CandidateFeatures
 from relgnn.ranking.metrics import rank_metrics
 from relgnn.ranking.ranks import FilterIndex, Ranks, filtered_ranks
@@ -182,3 +183,26 @@ def list_ranks(model: Reranker | None, queries: Queries) -> Ranks:
     target = torch.where(place < 0, scores.shape[1], place)
     rows, columns = queries.other.nonzero().unbind(1)
     return filtered_ranks(torch.cat([scores, lowest], 1), target, (rows, columns))
+
+
+def reranked(model: Reranker | None, features: CandidateFeatures) -> DenseScores:
+    """The base's scores, in which the candidates come first, in the model's order.
+
+    Args:
+        model: None leaves all as it is.
+        features: of candidates, and the base.
+    """
+    if model is None:
+        return features.base
+    model = model.eval().cpu()
+
+    @torch.no_grad()
+    def scores(heads: Tensor, relations: Tensor) -> Tensor:
+        parts = []
+        for base, listed in features.listed(heads, relations):
+            new = model(listed.features)
+            above = base.amax(1, keepdim=True) + 1 - new.amin(1, keepdim=True)
+            parts.append(base.scatter(1, listed.nodes, new + above))
+        return torch.cat(parts)
+
+    return scores

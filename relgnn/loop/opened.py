@@ -257,10 +257,7 @@ def open_run(folder: Path, vectors: Path | None = None) -> OpenRun:
         InputError: it is no run folder, the run is not finished, or its data are gone or changed.
     """
     config = run_config(folder)
-    if not (folder / "metrics.json").is_file():
-        raise InputError(
-            f"{folder}: the run is not finished; go on with `relgnn run --resume {folder}`"
-        )
+    require_finished(folder)
     graph = run_graph(config, folder)
     runtime = Runtime.from_config(config.runtime)
     set_backend(config.runtime.backend)
@@ -272,6 +269,18 @@ def open_run(folder: Path, vectors: Path | None = None) -> OpenRun:
     opened = OpenRun(world, calibrate, vectors)
     opened.scorer  # noqa: B018  what is damaged is told now
     return opened
+
+
+def require_finished(folder: Path) -> None:
+    """Refuse the folder of a run that has not ended.
+
+    Raises:
+        InputError: it is one.
+    """
+    if not (folder / "metrics.json").is_file():
+        raise InputError(
+            f"{folder}: the run is not finished; go on with `relgnn run --resume {folder}`"
+        )
 
 
 def run_config(folder: Path) -> Config:

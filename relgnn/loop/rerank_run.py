@@ -7,30 +7,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from relgnn.config import RerankConfig
 from relgnn.data import KnowledgeGraph
 from relgnn.data.registry import load_graph
 from relgnn.errors import InputError
-from relgnn.linkpred.evaluate import DenseScores, report_scores
-from relgnn.linkpred.fit import Keeping
-from relgnn.linkpred.rerank import Queries, Reranker, RerankTask, list_queries, list_ranks
+from relgnn.linkpred.evaluate import report_scores
+from relgnn.linkpred.rerank import (
+    Queries,
+    Reranker,
+    RerankTask,
+    list_queries,
+    list_ranks,
+    reranked,
+)
 from relgnn.linkpred.rerank_features import CandidateFeatures
-from relgnn.loop.scored import Scored, open_member
+from relgnn.loop.scored import CHECKPOINT, candidate_features
 from relgnn.ranking.metrics import rank_metrics
 from relgnn.ranking.ranks import FilterIndex
 from relgnn.runtime import Runtime
-from relgnn.training import (
-    TrainSettings,
-    load_tensors,
-    module_tensors,
-    restore_module,
-    save_tensors,
-)
+from relgnn.training import Keeping, TrainSettings, module_tensors, save_tensors
 from relgnn.training.run_folder import carry_out
 
-CHECKPOINT = "checkpoint.safetensors"
 UNCHANGED = "unchanged"
 LEAST = 4
 """Valid triples that are needed: two to learn from and two to select by."""
@@ -60,7 +58,7 @@ def run_rerank(config: RerankConfig, folder: Path, resume: bool = False) -> dict
                 f"{graph.name}: has {len(graph.valid)} valid triples, of which half are learned "
                 f"from; a re-ranker needs at least {LEAST}"
             )
-        features = _features(config, folder, graph)
+        features = candidate_features(config, folder, graph)
         learning = halves(len(graph.valid), runtime)
         model, selected = _fit(config, runtime, graph, features, learning, folder, resume)
         save_tensors(
@@ -78,67 +76,11 @@ def run_rerank(config: RerankConfig, folder: Path, resume: bool = False) -> dict
     return carry_out(config, folder, resume, lambda c: load_graph(c.data), work)
 
 
-def open_reranked(folder: Path, config: RerankConfig) -> Scored:
-    """A finished re-ranker; the runs that it builds on are still there.
-
-    Raises:
-        InputError: it is not finished, or one of them is gone.
-    """
-    if not (folder / "metrics.json").is_file():
-        raise InputError(
-            f"{folder}: the run is not finished; go on with `relgnn run --resume {folder}`"
-        )
-    graph = load_graph(config.data)
-    features = _features(config, folder, graph)
-    tensors, about = load_tensors(folder / CHECKPOINT)
-    model = None
-    if about["hidden"]:
-        model = Reranker(len(features.names), about["hidden"], config.rerank.dropout).eval()
-        restore_module(model, tensors, folder / CHECKPOINT)
-    scores = reranked(model, features)
-    return Scored(graph, scores, scores, config.sha256())
-
-
 def halves(triples: int, runtime: Runtime) -> np.ndarray:
     """Which valid triples are learned from, bool [V]; the others select."""
     learning = np.zeros(triples, dtype=bool)
     learning[runtime.rng("halves of valid").permutation(triples)[: triples // 2]] = True
     return learning
-
-
-def reranked(model: Reranker | None, features: CandidateFeatures) -> DenseScores:
-    """The base's scores, in which the candidates come first, in the model's order.
-
-    Args:
-        model: None leaves all as it is.
-        features: of candidates, and the base.
-    """
-    if model is None:
-        return features.base
-    model = model.eval().cpu()
-
-    @torch.no_grad()
-    def scores(heads: Tensor, relations: Tensor) -> Tensor:
-        parts = []
-        for base, listed in features.listed(heads, relations):
-            new = model(listed.features)
-            above = base.amax(1, keepdim=True) + 1 - new.amin(1, keepdim=True)
-            parts.append(base.scatter(1, listed.nodes, new + above))
-        return torch.cat(parts)
-
-    return scores
-
-
-def _features(config: RerankConfig, folder: Path, graph: KnowledgeGraph) -> CandidateFeatures:
-    settings = config.rerank
-    base = open_member(folder, settings.of, config)
-    views = dict(base.members)
-    texts = base.texts
-    for name in settings.views:
-        view = open_member(folder, name, config)
-        views[name] = view.dense
-        texts = view.texts if texts is None else texts
-    return CandidateFeatures(graph, base.dense, views, texts, settings.top)
 
 
 def _fit(
@@ -162,9 +104,7 @@ def _fit(
         epochs=settings.epochs, lr=settings.lr, weight_decay=settings.weight_decay,
         schedule="linear", patience=settings.patience, metric="mrr",
     )  # fmt: skip
-    keeping = Keeping(
-        folder / "resume", resume, folder / "log.jsonl", f"relgnn run --resume {folder}"
-    )
+    keeping = Keeping.of_run(folder, resume)
     for hidden in settings.hidden if _teaches(learned) else ():
         model = _new(len(features.names), hidden, settings.dropout, runtime)
         model.standardise(learned.features.to(runtime.device))

@@ -20,13 +20,20 @@ from relgnn.config import (
     config_of_run,
 )
 from relgnn.data import KnowledgeGraph
+from relgnn.data.registry import load_graph
 from relgnn.errors import InputError
 from relgnn.linkpred.biencoder_run import open_biencoder
+from relgnn.linkpred.ensemble import Mix
 from relgnn.linkpred.evaluate import DenseScores, evaluate_scores
-from relgnn.loop.opened import open_run
+from relgnn.linkpred.rerank import Reranker, reranked
+from relgnn.linkpred.rerank_features import CandidateFeatures
+from relgnn.loop.opened import open_run, require_finished
 from relgnn.ranking.ranks import Ranks, ScoreTails
 from relgnn.rules.judge import LEAST
 from relgnn.rules.run import open_rules
+from relgnn.training import load_tensors, restore_module
+
+CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
@@ -128,14 +135,12 @@ def open_scored(folder: Path) -> Scored:
             return predictor.scores(heads, relations).clamp(min=LEAST).log().float()
 
         return Scored(graph, by_rules, predictor.scores, config.sha256())
+    if isinstance(config, EnsembleConfig | RerankConfig):
+        require_finished(folder)
     if isinstance(config, EnsembleConfig):
-        from relgnn.loop.ensemble_run import open_ensemble
-
-        return open_ensemble(folder, config)
+        return _open_ensemble(folder, config)
     if isinstance(config, RerankConfig):
-        from relgnn.loop.rerank_run import open_reranked
-
-        return open_reranked(folder, config)
+        return _open_reranked(folder, config)
     if not isinstance(config, Config):
         raise InputError(f"{folder}: is no run of link prediction; give the folder of one")
     opened = open_run(folder)
@@ -146,3 +151,50 @@ def open_scored(folder: Path) -> Scored:
         return passed.score_tails(heads, relations).float().cpu()
 
     return Scored(opened.graph, by_graph, by_graph, config.sha256())
+
+
+def candidate_features(
+    config: RerankConfig, folder: Path, graph: KnowledgeGraph
+) -> CandidateFeatures:
+    """What a re-ranker sees of candidates: by the runs that it builds on.
+
+    Args:
+        config: of the re-ranker.
+        folder: of its run.
+        graph: whose triples are given.
+
+    Raises:
+        InputError: one of the runs is not there.
+    """
+    settings = config.rerank
+    base = open_member(folder, settings.of, config)
+    views = dict(base.members)
+    texts = base.texts
+    for name in settings.views:
+        view = open_member(folder, name, config)
+        views[name] = view.dense
+        texts = view.texts if texts is None else texts
+    return CandidateFeatures(graph, base.dense, views, texts, settings.top)
+
+
+def _open_ensemble(folder: Path, config: EnsembleConfig) -> Scored:
+    """An ensemble, whose members are still there."""
+    members = [open_member(folder, name, config) for name in config.ensemble.of]
+    tensors = load_tensors(folder / CHECKPOINT)[0]
+    scores = Mix(tensors["weight"], tensors["scale"]).scores([one.dense for one in members])
+    texts = next((one.texts for one in members if one.texts is not None), None)
+    parts = {n: one.dense for n, one in zip(config.ensemble.of, members, strict=True)}
+    return Scored(members[0].graph, scores, scores, config.sha256(), texts, parts)
+
+
+def _open_reranked(folder: Path, config: RerankConfig) -> Scored:
+    """A re-ranker; the runs that it builds on are still there."""
+    graph = load_graph(config.data)
+    features = candidate_features(config, folder, graph)
+    tensors, about = load_tensors(folder / CHECKPOINT)
+    model = None
+    if about["hidden"]:
+        model = Reranker(len(features.names), about["hidden"], config.rerank.dropout).eval()
+        restore_module(model, tensors, folder / CHECKPOINT)
+    scores = reranked(model, features)
+    return Scored(graph, scores, scores, config.sha256())

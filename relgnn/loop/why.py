@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -48,6 +47,19 @@ class Secrets(Protocol):
         """Whether a sentence is not to be told."""
 
 
+Neighbours = dict[int, dict[int, list[int]]]
+"""Entity -> neighbour -> relations; r + R where the triple comes from the neighbour."""
+
+
+def neighbours(triples: np.ndarray, num_relations: int) -> Neighbours:
+    """Who is beside whom by triples [N, 3], and by which relations, each of them once."""
+    found: Neighbours = {}
+    for head, relation, tail in dict.fromkeys(map(tuple, triples.tolist())):
+        found.setdefault(head, {}).setdefault(tail, []).append(relation)
+        found.setdefault(tail, {}).setdefault(head, []).append(relation + num_relations)
+    return found
+
+
 class Explainer:
     """Finds reasons in a graph and in the last round's judgements.
 
@@ -61,11 +73,7 @@ class Explainer:
 
     def __init__(self, graph: KnowledgeGraph, table: RoundTable | None) -> None:
         self.graph, self.table = graph, table
-        # Neighbour -> relations; relation + R where the edge comes from the neighbour.
-        self.links: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-        for head, relation, tail in graph.train.tolist():
-            self.links[head][tail].append(relation)
-            self.links[tail][head].append(relation + graph.num_relations)
+        self.links = neighbours(graph.train, graph.num_relations)
         triples = table.triples.tolist() if table is not None else []
         self.rows = {tuple(triple): row for row, triple in enumerate(triples)}
         self.texts = {text.id: text.text for text in graph.texts}

@@ -12,12 +12,12 @@ import torch
 from relgnn.config import Config
 from relgnn.data import KnowledgeGraph, Sentence
 from relgnn.linkpred.features import TextFeatures, encode_features
-from relgnn.linkpred.fit import Fitted, Keeping, fit_predictor, new_predictor
+from relgnn.linkpred.fit import Fitted, fit_predictor, new_predictor
 from relgnn.linkpred.model import shape_like
 from relgnn.linkpred.supervision import Supervision
 from relgnn.runtime import Runtime
 from relgnn.text.encoder import TextEncoder
-from relgnn.training import Observer, load_tensors, restore_module
+from relgnn.training import Keeping, Observer, load_tensors, restore_module
 from relgnn.training.stages import Stages
 
 
@@ -72,7 +72,9 @@ class World:
         weight_decay: float | None = None,
     ) -> Fitted:
         """Train a predictor under this world's configuration; see `fit_predictor`."""
-        folder = self.folder
+        keeping = Keeping(resume=self.resume, observe=self.observe)
+        if self.folder is not None:
+            keeping = Keeping.of_run(self.folder, self.resume, self.observe)
         return fit_predictor(
             self.config,
             self.runtime,
@@ -85,13 +87,7 @@ class World:
             known=known,
             valid=valid,
             weight_decay=weight_decay,
-            keeping=Keeping(
-                folder / "resume" / name.replace(" ", "-") if folder else None,
-                self.resume,
-                folder / "log.jsonl" if folder else None,
-                f"relgnn run --resume {folder}" if folder else None,
-                self.observe,
-            ),
+            keeping=keeping.part(name.replace(" ", "-")),
         )
 
     def load(self, supervision: Supervision, path: Path) -> Fitted:

@@ -82,6 +82,10 @@ class RelationClassifier(nn.Module):
 
     def represent(self, batch: RowBatch, embeddings: Tensor | None = None) -> Tensor:
         """What a row says of its two entities, tanh(W_1 ...), [B, d]."""
+        return torch.tanh(self.hidden(self.dropout(self.encode(batch, embeddings))))
+
+    def encode(self, batch: RowBatch, embeddings: Tensor | None = None) -> Tensor:
+        """What W_1 reads: the language model's states at both entities, [B, parts]."""
         read = {"input_ids": batch.ids} if embeddings is None else {"inputs_embeds": embeddings}
         count = self.settings.attention
         asked = {"output_attentions": True} if count else {}
@@ -90,7 +94,7 @@ class RelationClassifier(nn.Module):
         if count:
             weights, _ = between(found.attentions, batch, count)
             parts = torch.cat([parts, weights.to(parts.dtype)], dim=1)
-        return torch.tanh(self.hidden(self.dropout(parts)))
+        return parts
 
     def classify(self, vectors: Tensor) -> Tensor:
         """Logits [B, outputs] of `represent`'s vectors.

@@ -1,4 +1,4 @@
-"""What every training of a whole language model shares: groups of rates, batches, the trainer."""
+"""What trainings of a whole language model share: groups of rates, and the trainer's settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from relgnn.config.fitting import Fitting
 from relgnn.runtime import Runtime
-from relgnn.training import FitResult, Observer, Task, Trainer, TrainSettings
+from relgnn.training import FitResult, Keeping, Task, TrainSettings
 
 
 def fit(
@@ -42,31 +42,7 @@ def fit(
     )  # fmt: skip
     if part:
         task.name += f", {part}"
-    trainer = make_trainer(told, runtime, run)
-    return trainer.fit(task, run / "resume" / part, resume, log=run / "log.jsonl")
-
-
-def make_trainer(
-    settings: TrainSettings,
-    runtime: Runtime,
-    run: Path,
-    seed: int | None = None,
-    observe: Observer | None = None,
-) -> Trainer:
-    """The trainer of a run of text, in the run's precision.
-
-    Args:
-        settings: rates and steps.
-        runtime: where.
-        run: folder of the run, which an interrupted user is told to resume.
-        seed: in place of the run's.
-        observe: called after every epoch.
-    """
-    return Trainer(
-        settings, device=runtime.device, autocast=lambda: runtime.autocast(training=True),
-        seed=runtime.seed if seed is None else seed,
-        resume_command=f"relgnn run --resume {run}", observe=observe,
-    )  # fmt: skip
+    return Keeping.of_run(run, resume).part(part).train(task, told, runtime)
 
 
 def rate_groups(

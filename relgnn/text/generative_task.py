@@ -12,8 +12,7 @@ from torch.nn import functional
 
 from relgnn.config.generative import WriterConfig
 from relgnn.runtime import Runtime, optional_import, torch_rng
-from relgnn.text.fitting import make_trainer
-from relgnn.training import Task, TrainSettings, module_tensors, save_tensors
+from relgnn.training import Keeping, Task, TrainSettings, module_tensors, save_tensors
 
 IGNORED = -100
 
@@ -118,8 +117,7 @@ def tune(
     told = TrainSettings(
         epochs=settings.epochs, lr=settings.lr, schedule="linear", warmup=0.1, clip=1.0
     )
-    trainer = make_trainer(told, runtime, folder)
-    trainer.fit(task, folder / "resume", resume, log=folder / "log.jsonl")
+    Keeping.of_run(folder, resume).train(task, told, runtime)
     save_tensors(folder / "checkpoint.safetensors", module_tensors(task.model))
     return network.eval()
 

@@ -18,11 +18,10 @@ from relgnn.errors import InputError
 from relgnn.runtime import Runtime, torch_rng
 from relgnn.text.encoder import load_model, require_positions
 from relgnn.text.fewshot import Views, accuracies, described_as, episodes, hide
-from relgnn.text.fitting import make_trainer
 from relgnn.text.objectives.contrast import contrast
 from relgnn.text.rows import HEAD, TAIL, Marker, RowBatch, Rows
 from relgnn.text.sources import gather
-from relgnn.training import FitResult, Task, TrainSettings
+from relgnn.training import FitResult, Keeping, Task, TrainSettings
 
 PARTS = 5
 ENOUGH = 20
@@ -246,8 +245,7 @@ def learn(
         epochs=settings.epochs, lr=settings.lr, weight_decay=0.01, schedule="linear",
         warmup=0.1, clip=1.0, metric="accuracy" if held else None,
     )  # fmt: skip
-    trainer = make_trainer(told, runtime, folder)
-    result = trainer.fit(task, folder / "resume", resume, log=folder / "log.jsonl")
+    result = Keeping.of_run(folder, resume).train(task, told, runtime)
     return model, {"sentences": counts, "relations": len(data.labels), **_selected(result)}
 
 

@@ -17,10 +17,10 @@ from relgnn.config import PretrainingConfig
 from relgnn.data.corpus import MarkedText
 from relgnn.errors import InputError
 from relgnn.runtime import Runtime
-from relgnn.text.fitting import make_trainer, two_rates
+from relgnn.text.fitting import two_rates
 from relgnn.text.masking import OUTSIDE, PassageBatch, PassageReader, Passages, hide
 from relgnn.text.rows import like_length, require_fast
-from relgnn.training import Task, TrainSettings
+from relgnn.training import Keeping, Task, TrainSettings
 
 Rows = tuple[Tensor, Tensor]
 """Passages of each row, int64 [B, 1 or 2], and whether the second follows the first, bool [B]."""
@@ -304,10 +304,9 @@ def pretrain(
             lr=settings.head_lr if head_only else settings.lr,
             weight_decay=0.01, schedule="linear", warmup=0.1, clip=1.0,
         )  # fmt: skip
-        trainer = make_trainer(told, runtime, folder)
         task = PretrainingTask(model, passages, reader, settings, head_only)
-        state = folder / "resume" / "pretraining" / ("heads" if head_only else "whole")
-        trainer.fit(task, state, resume, log=folder / "log.jsonl")
+        keeping = Keeping.of_run(folder, resume).part("pretraining")
+        keeping.part("heads" if head_only else "whole").train(task, told, runtime)
         return measure.of(model)
 
     before, after = fit(head_only=True), fit(head_only=False)

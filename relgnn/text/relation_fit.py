@@ -15,11 +15,10 @@ from relgnn.text.classifier import RelationClassifier
 from relgnn.text.classifier_task import ClassifierTask, make_objectives
 from relgnn.text.efficient import allocation
 from relgnn.text.ensemble import member_seed
-from relgnn.text.fitting import make_trainer
 from relgnn.text.labels import labelled
 from relgnn.text.reader import Reader
 from relgnn.text.self_training import PseudoLabels
-from relgnn.training import FitResult, Observer, TrainSettings
+from relgnn.training import FitResult, Keeping, Observer, TrainSettings
 
 
 @dataclass(frozen=True)
@@ -95,12 +94,10 @@ class Fitter:
         task = self._task(reader, model, lessons, epochs or self.config.extraction.epochs)
         if part:
             task.name += f", {part}"
-        trainer = make_trainer(
-            self._settings(epochs, bool(lessons.valid)), self.runtime, self.folder,
-            member_seed(self.runtime.seed, number), self.observe,
-        )  # fmt: skip
-        log = self.folder / "log.jsonl"
-        found = trainer.fit(task, self.folder / "resume" / part, self.resume, log=log)
+        settings = self._settings(epochs, bool(lessons.valid))
+        keeping = Keeping.of_run(self.folder, self.resume, self.observe).part(part)
+        seed = member_seed(self.runtime.seed, number)
+        found = keeping.train(task, settings, self.runtime, seed=seed)
         task.keep_average()
         return found
 

@@ -10,6 +10,7 @@ from relgnn.training.checkpoint import (
     save_tensors,
 )
 from relgnn.training.interrupt import Interrupted, stop_signals
+from relgnn.training.keeping import KEEP_NOTHING, Keeping
 from relgnn.training.progress import quiet_bars, track
 from relgnn.training.resume import EpochRecord
 from relgnn.training.schedule import TrainSettings
@@ -17,9 +18,11 @@ from relgnn.training.task import Task
 from relgnn.training.trainer import FitResult, Observer, Trainer
 
 __all__ = [
+    "KEEP_NOTHING",
     "EpochRecord",
     "FitResult",
     "Interrupted",
+    "Keeping",
     "Observer",
     "Task",
     "TrainSettings",

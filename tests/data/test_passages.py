@@ -68,7 +68,7 @@ def test_examples_and_tables(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("line", "told"), [
-    (SENTENCE | {"entities": [{"span": [0, 9]}]}, "span [0, 9) is outside of the 6 tokens"),
+    (SENTENCE | {"entities": [{"span": [0, 9]}]}, "span [0, 9) of entity 0 is outside of"),
     (SENTENCE | {"relations": [{"head": 0, "tail": 3, "type": "x"}]}, "between entities 0 and 3"),
     (SENTENCE | {"relations": [{"head": 0, "tail": 0, "type": "x"}]}, "between entities 0 and 0"),
     (SENTENCE | {"entities": [{"span": 3}]}, "expected tokens, entities and relations"),

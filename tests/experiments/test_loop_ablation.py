@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from experiments import loop_ablation
-from experiments.jobs import run_folder
 from experiments.loop_ablation import (
     APART,
     TABLE,
@@ -57,9 +56,7 @@ def test_a_row_is_replayed_and_recorded_once(
     monkeypatch.setattr(loop_ablation, "VARIANTS", some)
     monkeypatch.setattr(loop_ablation, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(loop_ablation, "RUNS", tmp_path / "runs")
-    link = run_folder(base_job(0), tmp_path / "runs")
-    link.parent.mkdir(parents=True)
-    link.symlink_to(own_run)
+    monkeypatch.setattr(loop_ablation, "base_run", lambda *_: own_run)
     assert main(["--seeds", "0"]) == 0
     lines = {line.row: line for line in read_lines(TABLE, tmp_path / "results")}
     assert lines.keys() == some.keys()

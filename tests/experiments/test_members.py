@@ -10,6 +10,7 @@ import pytest
 from experiments import jobs as table_of
 from experiments import reproduce
 from experiments.jobs import Job, jobs, members, run_folder
+from relgnn.config import AnyConfig
 from relgnn.training import save_json
 
 ROWS = {
@@ -68,3 +69,21 @@ def test_members_are_trained_once(
     assert trained == ["complex", "biencoder", "ensemble"]
     assert reproduce.main([table, "--rows", "reranked", "--seeds", "0"]) == 0
     assert trained[3:] == ["rules", "reranked"]
+
+
+def test_a_run_is_made_once(table: str, tmp_path: Path, clean_tree: None) -> None:
+    one, runs, begun = job(table, "rules"), tmp_path / "runs", []
+
+    def train(config: AnyConfig, folder: Path, resume: bool) -> None:
+        begun.append(resume)
+        (folder / "config.yaml").write_text(config.to_yaml())
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            reproduce.made(one, runs, tmp_path, train)
+    # what was interrupted goes on
+    assert begun == [False, True]
+    save_json(run_folder(one, runs) / "metrics.json", {})
+    assert reproduce.made(one, runs, tmp_path, train) == run_folder(one, runs)
+    assert begun == [False, True]

@@ -77,8 +77,7 @@ def test_gains_are_differences_that_point_up() -> None:
         assert metrics[f"{gain}_high"] == pytest.approx(metrics[gain])
     assert metrics["deletion_auc"] == pytest.approx(chance.mean() - 0.1)
     assert metrics["predictions"] == 60
-    own = found.metrics(RANDOM)
-    assert own["deletion_gain"] == own["insertion_gain"] == 0
+    assert found.metrics(RANDOM).keys() == {"deletion_auc", "insertion_auc", "predictions"}
 
 
 @dataclass(frozen=True)

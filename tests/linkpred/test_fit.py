@@ -18,11 +18,12 @@ from relgnn.data import KnowledgeGraph
 from relgnn.errors import InputError
 from relgnn.linkpred.coteaching import CoteachingTask
 from relgnn.linkpred.features import TextFeatures
-from relgnn.linkpred.fit import Fitted, Keeping, fit_predictor, new_predictor
+from relgnn.linkpred.fit import Fitted, fit_predictor, new_predictor
 from relgnn.linkpred.signals import Seen
 from relgnn.linkpred.supervision import Supervision
 from relgnn.linkpred.task import LinkPredictionTask
 from relgnn.runtime import Runtime, rng
+from relgnn.training import Keeping
 from relgnn.training.interrupt import Interrupted
 from tests.linkpred.toy import RUNTIME, taught, toy_config, toy_graph
 

@@ -13,12 +13,12 @@ from relgnn.data import KnowledgeGraph
 from relgnn.errors import InputError
 from relgnn.gnn.decoders import DECODERS, Beside, ComplEx, make_decoder
 from relgnn.linkpred.features import TextFeatures, encode_features
-from relgnn.linkpred.fit import Fitted, Keeping, fit_predictor, new_predictor
+from relgnn.linkpred.fit import Fitted, fit_predictor, new_predictor
 from relgnn.linkpred.memory import MemoryTask
 from relgnn.linkpred.model import shape_like, without_memory
 from relgnn.linkpred.reading import Reading, TextReader
 from relgnn.linkpred.supervision import Supervision
-from relgnn.training import load_tensors, module_tensors, restore_module, save_tensors
+from relgnn.training import Keeping, load_tensors, module_tensors, restore_module, save_tensors
 from tests.linkpred.toy import RUNTIME, HashEncoder, toy_config, toy_graph
 
 OPTIONS = ("train.patience=null", "loop.memory.dim=64", "loop.memory.epochs=60")

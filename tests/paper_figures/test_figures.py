@@ -6,6 +6,7 @@ import struct
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -28,11 +29,16 @@ from experiments.results import (
 from paper_figures import (
     ablation,
     calibration,
+    cost,
     efficient,
+    explanation,
+    inductive,
     label_efficiency,
     loop_fractions,
     rank_changes,
+    scale,
     speed,
+    text_map,
 )
 from paper_figures.__main__ import FIGURES
 from paper_figures.drawing import (
@@ -48,6 +54,7 @@ from paper_figures.drawing import (
 )
 from relgnn.config import load_run_config
 from relgnn.errors import InputError
+from relgnn.training import load_json, save_json
 from tests.paper_figures.toy import MASKS, line, write_results
 
 each = pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
@@ -309,3 +316,71 @@ def test_published_ranges_are_read_from_the_sources(results: Path) -> None:
     committed = json.loads((OUT / "label_efficiency.json").read_text())["shown"]["metrics"]
     assert committed["micro_f1"]["published"].keys() >= {"0.05", "0.1", "0.3"}
     assert committed["macro_f1"]["published"].keys() == {"1"}
+
+
+def test_what_has_not_run_is_absent_and_what_is_published_of_it_is_not(results: Path) -> None:
+    shown = inductive.numbers(results)
+    graphs = shown["graphs"]
+    assert graphs["WN18RR"]["v1"]["ours"]["PageRank"]["mrr"]["seeds"] == 1
+    assert graphs["fb237"]["v4"]["ours"] == {method: {} for method in inductive.LOOKS}
+    assert [graphs[name]["v4"]["published"] for name in ("fb237", "WN18RR")] == [0.96, 0.89]
+    with style():
+        panels = inductive.draw(shown).axes
+    for place, versions in enumerate(graphs.values()):
+        absent = sum(not one for x in versions.values() for one in x["ours"].values())
+        for axes in panels[place :: len(graphs)]:
+            in_axes = axes.get_xaxis_transform()
+            assert sum(one.get_transform() == in_axes for one in axes.lines) == absent > 0
+
+
+def test_hours_are_those_of_all_that_a_row_reads(own: Path) -> None:
+    table = cost.PREFIX + "codex_s"
+    shown = cost.numbers(own)["data"]["codex_s"]
+    assert list(shown) == ["biencoder", "compgcn_text", "complex", "complex_text"]
+    for row in ("ensemble", "reranked"):
+        append(table, [replace(line(table, row, 1.0, mrr=0.5), seconds=3600.0)], own)
+    shown = cost.numbers(own)["data"]["codex_s"]
+    # what re-ranks reads the rules too, which have not run
+    assert "reranked" not in shown
+    assert shown["ensemble"]["reads"] == ["biencoder", "complex", "compgcn_text"]
+    read = sum(shown[row]["hours"] for row in shown["ensemble"]["reads"])
+    assert shown["ensemble"]["hours"] == pytest.approx(1 + read)
+
+
+def test_hours_of_a_gpu_are_not_shown(own: Path) -> None:
+    table = cost.PREFIX + "codex_s"
+    gpu = "a processor, 16 cores, 128 GB, a GPU"
+    append(table, [replace(line(table, "rgcn_text", 1.0, mrr=0.5), hardware=gpu)], own)
+    assert "rgcn_text" not in cost.numbers(own)["data"]["codex_s"]
+
+
+def test_sizes_are_those_of_graphs_corpora_and_benchmarks(results: Path, many: Path) -> None:
+    few, all_of_them = scale.numbers(results), scale.numbers(many)
+    assert few["sizes"]["scale"].keys() == {"10000", "1000000", "16000000"}
+    assert few["sizes"]["linking"] == few["sizes"][scale.OGB] == {}
+    assert few["exponents"]["forward_s"] == 0.97
+    assert all_of_them["sizes"]["linking"]["100000"] == {"ours_s": 10.0, "ours_mb": 300.0}
+    assert all_of_them["sizes"][scale.OGB]["4000000"]["row"] == "ogb_2"
+
+
+def test_sizes_without_any(tmp_path: Path) -> None:
+    append(scale.SPEED, [line(scale.SPEED, "layer", ours_s=1.0)], tmp_path)
+    with pytest.raises(InputError, match="run python -m benchmarks.speed scale --record"):
+        scale.numbers(tmp_path)
+
+
+@pytest.mark.parametrize("module", [explanation, text_map])
+def test_a_file_of_uncommitted_code_is_not_shown(module: ModuleType, own: Path) -> None:
+    content = load_json(own / module.FILE)
+    save_json(own / module.FILE, {**content, "dirty": True})
+    with pytest.raises(InputError, match="made by uncommitted code; run python -m experiments"):
+        module.numbers(own)
+
+
+def test_the_explanation_tells_what_is_lost_with_a_whole_text(results: Path) -> None:
+    shown = explanation.numbers(results)
+    rows = shown["bars"]["Log odds by sentence"]["rows"]
+    assert [name for name, *_ in rows][1:] == ["all sentences of T0"]
+    assert [share for _, share, _ in rows] == [1.0, None]
+    # a dash within a name is no step
+    assert explanation.STEP.split("A –r→ B–C ←s t– D") == ["A", "–r→", "B–C", "←s t–", "D"]

@@ -8,11 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.jobs import PLAIN
+import experiments.explained
+import experiments.text_map
+from experiments.jobs import PLAIN, table_configs
 from experiments.results import Line, append, ranks_path, save_ranks, save_strata, strata_path
+from paper_figures import cost, inductive, scale, text_map
 from relgnn.loop.report import ROWS
 from relgnn.ranking.metrics import write_ranks
 from relgnn.ranking.ranks import Ranks
+from relgnn.ranking.sampled import HITS_10_OF_50
+from relgnn.training import save_json
 
 TRIPLES = 30
 MASKS = {
@@ -23,6 +28,8 @@ SOURCE = (
     "reference: micro-F1 of BERT-base .786 to .806 (30 %), .719 to .739 (10 %), selected on test; "
     "BERT-base (110M) .884 to .893 macro-F1"
 )
+DATA = ("codex_s", "codex_m", "fb15k237", "wn18rr")
+HITS = {HITS_10_OF_50: 0.9}
 
 
 def line(table: str, row: str, fraction: float = 0.1, seed: int = 0, **metrics: float) -> Line:
@@ -48,6 +55,12 @@ def write_results(root: Path, large: bool = False) -> Path:
     _write_loop(root, seeds, shares, prefixes)
     _write_relations(root, seeds, 33 if large else 3)
     _write_speed(root, 24 if large else 3)
+    _write_sizes(root, large)
+    _write_rows(root, inductive.TABLE, seeds if large else seeds[:1], None if large else 5)
+    for data in DATA if large else DATA[:1]:
+        _write_rows(root, cost.PREFIX + data, seeds, None if large else 4)
+    _write_map(root, 300 if large else 40)
+    _write_explanation(root, 5 if large else 1)
     return root
 
 
@@ -144,9 +157,93 @@ def _write_speed(root: Path, rows: int) -> None:
         _against("layer_same", "PyG Layer-0 (torch-geometric 2.8.1)", 2.0),
         _against("layer_huge", "PyG Huge (torch-geometric 2.8.1): out of memory (asks for 1 GB)"),
         _against("rank_bf16", "ours (relgnn, float32)", 1.5),
-        line("speed", "scale_1000", ours_s=1.0),
     ]
     append("speed", lines, root)
+
+
+def _write_sizes(root: Path, large: bool) -> None:
+    """As today: graphs alone; or linking and OGB's too."""
+    lines = [
+        line(
+            "speed",
+            f"scale_{n}",
+            1.0,
+            ours_s=n / 2e6,
+            step_s=0.05,
+            build_s=n / 3e6,
+            ours_mb=500 + n / 2e3,
+        )
+        for n in (10_000, 1_000_000, 16_000_000)
+    ]
+    fitted = {f"exponent_{name}": 0.97 for name in ("forward_s", "step_s", "build_s", "memory_mb")}
+    lines[-1].metrics.update(fitted)
+    if large:
+        lines += [
+            line("speed", f"linking_{n}", 1.0, ours_s=n / 1e4, ours_mb=300.0, sentences_s=1e4)
+            for n in (100_000, 1_000_000)
+        ]
+        ogb = [
+            line(
+                scale.OGB, f"ogb_{n}", 1.0, edges=2e6 * n, step_s=0.7 * n, peak_memory_mb=900.0 * n
+            )
+            for n in range(1, 9)
+        ]
+        append(scale.OGB, ogb, root)
+    append("speed", lines, root)
+
+
+def _write_rows(root: Path, table: str, seeds: Sequence[int], most: int | None) -> None:
+    """Lines of the first rows that a table has, as dear as they are many."""
+    lines = [
+        replace(
+            line(table, row, 1.0, seed, mrr=0.3 + 0.01 * place + seed / 100, **HITS),
+            seconds=60.0 * 2**place,
+        )
+        for place, row in enumerate(list(table_configs(table))[:most])
+        for seed in seeds
+    ]
+    append(table, lines, root)
+
+
+def _write_map(root: Path, count: int) -> None:
+    random = np.random.default_rng(0)
+    names = [f"Relation-Number{k}" for k in range(9)] + [text_map.OTHER]
+    one = {"neighbours": 0.5, "places": random.normal(size=(count, 2)).tolist()}
+    relations = [names[k % len(names)] for k in range(count)]
+    content = {"command": "python -m experiments.text_map", "dirty": False, "relations": relations}
+    save_json(root / experiments.text_map.FILE, content | dict.fromkeys(text_map.MAPS, one))
+
+
+def _write_explanation(root: Path, many: int) -> None:
+    """An explanation with one of everything, or as many and as long ones as there may be."""
+    long = " ".join(["International Union of Very Long Names"] * (1 + many // 5))
+    step = "languages spoken, written, or signed"
+    sentences = [f"T{k}:0-9" for k in range(many)]
+    told = {
+        "triple": f"{long} –{step}→ Ada",
+        "paths": [
+            {"path": f"{long} –{step}→ {long} ←{step}– B–C ←{step}– Ada", "count": 70 + k,
+             "rule": "r" if k else None, "confidence": 0.5 if k else None}
+            for k in range(many)
+        ],
+        "edges": [
+            {"edge": f"{long} –{step}→ Ada", "source": "accepted", "importance": 0.1 - k / 20}
+            for k in range(many)
+        ],
+        "log_probability": [-3.0, -0.5],
+        "believed": {
+            "posterior": 0.97,
+            "views": [{"player": v, "share": 2.0 - k} for k, v in enumerate(("text", "graph"))],
+            "view_odds": [-1.0, 6.9],
+            "sentences": [{"player": one, "share": 1.0 - k} for k, one in enumerate(sentences)],
+            "odds": [-1.0, 6.9],
+            "texts": [f"{long} is what it says. " * 5] * many,
+            "without": [{"what": one, "posterior": 0.5} for one in (*sentences, "T0")],
+        },
+    }  # fmt: skip
+    content = {"command": "python -m experiments.explained", "dirty": False,
+               "ranks": {"before": 8.0, "after": 1.0}, "explanation": told}  # fmt: skip
+    save_json(root / experiments.explained.FILE, content)
 
 
 def _against(row: str, peer: str, ratio: float | None = None) -> Line:

@@ -268,7 +268,7 @@ def test_an_interrupted_continuation_goes_on_to_the_same_numbers(
             task.stepped = stepped
             return super().fit(task, *args, **options)
 
-    monkeypatch.setattr("relgnn.text.fitting.Trainer", Stopping)
+    monkeypatch.setattr("relgnn.training.keeping.Trainer", Stopping)
     config = continued(old_run, world, 0.5)
     with pytest.raises(Interrupted):
         run_relations(config, tmp_path / "part")
