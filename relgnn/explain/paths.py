@@ -11,7 +11,8 @@ import numpy as np
 
 from relgnn.config import MiningConfig
 from relgnn.data import KnowledgeGraph
-from relgnn.loop.why import path_line
+from relgnn.loop.opened import OpenRun
+from relgnn.loop.why import label, path_line
 from relgnn.rules.adjacency import Body
 from relgnn.rules.judge import RuleJudge
 from relgnn.rules.predictor import RulePredictor
@@ -38,6 +39,17 @@ class Path:
     count: int = 1
 
 
+@dataclass(frozen=True)
+class PathLine:
+    """A path in words, its rule and how right the rule is; None where no rule has it."""
+
+    path: str
+    count: int
+    rule: str | None = None
+    confidence: float | None = None
+    support: int | None = None
+
+
 class PathFinder:
     """Finds paths over known triples, and mines once what rules they are right by.
 
@@ -60,6 +72,13 @@ class PathFinder:
             if head != tail:
                 self._step(head, relation, tail)
                 self._step(tail, relation + graph.num_relations, head)
+
+    @classmethod
+    def of_run(cls, run: OpenRun) -> PathFinder:
+        """Over the given triples of a run and those that it accepted, mined as its loop mines."""
+        loop, learned = run.world.config.loop, run.learned.pseudo.triples
+        settings = loop.rules if loop is not None and loop.rules is not None else MiningConfig()
+        return cls(run.graph, learned, settings, run.world.runtime.seed)
 
     def paths(self, head: int, relation: int, tail: int, limit: int = 5) -> list[Path]:
         """At most `limit` paths of up to three steps, one of each body, none the triple itself.
@@ -84,9 +103,25 @@ class PathFinder:
         best = sorted(one_each.values(), key=self._rank)[:limit]
         return [replace(path, count=often[path.body]) for path in best]
 
-    def line(self, path: Path) -> str:
-        """The path in words."""
-        return path_line(self.graph, path.nodes, path.body)
+    def line(self, path: Path, named: bool = False) -> PathLine:
+        """The path in words.
+
+        Args:
+            path: what `paths` found.
+            named: the rule with the names of its relations; else with their ids, as in a file.
+        """
+        graph, rule = self.graph, path.rule
+        line = PathLine(path_line(graph, path.nodes, path.body), path.count)
+        if rule is None:
+            return line
+        names = graph.relations
+        if named:
+            names = tuple(
+                label(graph.relations, graph.relation_names, i) for i in range(len(names))
+            )
+        return replace(
+            line, rule=rule.show(names), confidence=rule.confidence, support=rule.support
+        )
 
     def _step(self, start: int, relation: int, end: int) -> None:
         relations = self._steps.setdefault(start, {}).setdefault(end, [])
