@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ import torch
 from relgnn import __version__
 from relgnn.data.lookup import find_entity, find_triples
 from relgnn.errors import InputError
+from relgnn.explain.brief import Briefing
 from relgnn.loop.asked import score_rows, stated, written_query
+from relgnn.loop.history import History
 from relgnn.loop.ledger import Ledger
 from relgnn.loop.opened import Answer, Query, open_run
 from relgnn.loop.textmodel import Extraction
@@ -22,6 +24,8 @@ from relgnn.loop.verdicts import counts, given_in
 from relgnn.loop.why import label
 from relgnn.serving import schemas
 from relgnn.serving.batching import Lane
+from relgnn.serving.browse import LedgerPages
+from relgnn.serving.compare import Comparison
 from relgnn.serving.metrics import Metrics
 from relgnn.serving.names import NameSearch
 from relgnn.serving.privacy import Masker
@@ -36,31 +40,43 @@ Quick = Query | np.ndarray
 class Service:
     """A run opened for many askers.
 
-    Three threads work: one predicts and scores, one reads texts, one writes verdicts. Each takes
-    what waits before it together, and refuses what would wait too long.
+    Five threads work: one predicts and scores, one reads texts, one writes verdicts, one explains,
+    and one looks into the ledger and the other run. Each refuses what would wait too long.
 
     Args:
         settings: knobs.
         metrics: where batches and verdicts are counted.
 
     Raises:
-        InputError: the run cannot be opened.
+        InputError: a run cannot be opened, or its ledger was changed.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
         self.run = open_run(settings.run, settings.vectors)
+        self.graph = self.run.graph
+        self.comparison = None
+        if settings.compare is not None:
+            other = open_run(settings.compare, settings.compare_vectors)
+            self.comparison = Comparison(self.run, other)
+        if self._loop:
+            # with the cache, and before anybody waits for it
+            self.run.text_model.entities(self.graph, self.run.world.encoder)
         # what strangers send is not kept, not even as vectors
         self.run.world.encoder.cache = None
         torch.set_num_threads(settings.threads)
-        self.graph = self.run.graph
         self.names = NameSearch(self.graph.entities, self.graph.entity_names)
-        self.ledger = Ledger(self.run.folder / "ledger") if self._loop else None
+        folder = self.run.folder
+        self.ledger = Ledger(folder / "ledger") if self._loop else None
+        self.pages = LedgerPages(History(folder, self.graph)) if self._loop else None
         self.masker = Masker(self.graph)
-        self.run.explainer.reasons(0, 0, 0)  # built before anybody waits for it
+        self.briefing = Briefing(self.run)  # mines rules before anybody waits for them
+        self.briefing.brief((0, 0, 0))
         self.quick = self._lane("predict", self._work, settings.queue, settings.batch)
         self.slow = self._lane("extract", self._read, settings.slow_queue, 1)
         self.writer = self._lane("feedback", self._record, settings.queue, VERDICTS_AT_ONCE)
+        self.why = self._lane("explain", _call, settings.slow_queue, 1)
+        self.look = self._lane("look", _call, settings.slow_queue, 1)
 
     @property
     def _loop(self) -> bool:
@@ -68,14 +84,21 @@ class Service:
 
     @property
     def lanes(self) -> tuple[Lane[Any, Any], ...]:
-        """All three."""
-        return self.quick, self.slow, self.writer
+        """All of them."""
+        return self.quick, self.slow, self.writer, self.why, self.look
 
     @property
     def lane_of(self) -> dict[str, Lane[Any, Any]]:
         """The lane that a path's requests wait in."""
-        quick = dict.fromkeys(("/v1/predict", "/v1/score", "/v1/explain"), self.quick)
-        return quick | {"/v1/extract": self.slow, "/v1/feedback": self.writer}
+        return {
+            "/v1/predict": self.quick,
+            "/v1/score": self.quick,
+            "/v1/extract": self.slow,
+            "/v1/feedback": self.writer,
+            "/v1/explain": self.why,
+            "/v1/ledger": self.look,
+            "/v1/compare": self.look,
+        }
 
     @property
     def ready(self) -> bool:
@@ -151,7 +174,7 @@ class Service:
         return line | {"counts": counts(asked.verdict, given_in(self.graph, numbers)[0])}
 
     async def explain(self, asked: schemas.Why) -> dict[str, Any]:
-        """What the run believes of a triple, and why.
+        """What the run believes of a triple, and what speaks for it.
 
         Raises:
             InputError: an id or name is unknown.
@@ -160,13 +183,55 @@ class Service:
             self.graph, [("triple", (asked.head, asked.relation, asked.tail))], HINT
         )
         [(score, probability)] = await self.quick.ask(numbers)
-        (head, relation, tail), explainer = numbers[0].tolist(), self.run.explainer
+        head, relation, tail = numbers[0].tolist()
+        brief = await self.why.ask(
+            partial(self.briefing.brief, (head, relation, tail), asked.limit)
+        )
         return self._named(head, relation, tail) | {
             "score": score,
             "probability": probability,
-            "known": explainer.given(head, relation, tail),
-            "why": explainer.reasons(head, relation, tail, asked.limit),
+            "known": self.run.explainer.given(head, relation, tail),
+            "paths": brief.paths,
+            "judged": brief.judged,
         }
+
+    async def browse(self, asked: schemas.Browse) -> dict[str, Any]:
+        """A page of the ledger.
+
+        Raises:
+            InputError: an id or name is unknown, or the run has no ledger.
+        """
+        if self.pages is None:
+            raise InputError("the run was trained without a loop, so that it has no ledger")
+        found: dict[str, Any] = await self.look.ask(partial(self.pages.page, asked, HINT))
+        return found
+
+    async def compare(self, asked: schemas.Predict) -> tuple[list[Answer], list[Answer]]:
+        """Answers of this run and of the other one.
+
+        Raises:
+            InputError: an id or name is unknown in either, or there is no other run.
+        """
+        other = self._compared()
+        here = await self.predict(asked)
+        there: list[Answer] = await self.look.ask(partial(other.answers, asked, HINT))
+        return here, there
+
+    @cached_property
+    def comparison_facts(self) -> dict[str, Any]:
+        """Both runs' measures and the differences of their configurations.
+
+        Raises:
+            InputError: there is no other run.
+        """
+        return self._compared().facts()
+
+    def _compared(self) -> Comparison:
+        if self.comparison is None:
+            raise InputError(
+                "there is no other run to compare with; start the service with --compare OTHER"
+            )
+        return self.comparison
 
     def neighbourhood(self, asked: schemas.Around) -> dict[str, Any]:
         """Edges at an entity: those accepted from text first, then given ones.
@@ -219,13 +284,16 @@ class Service:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """Facts of the run."""
+        other = self.settings.compare
         return {
+            "name": self.run.folder.resolve().name,
             "graph": self.graph.name,
             "entities": self.graph.num_entities,
             "relations": self.graph.num_relations,
             "triples": len(self.graph.train),
             "reads_texts": self._loop,
             "takes_feedback": self._loop,
+            "compared_with": other.resolve().name if other is not None else None,
             "version": __version__,
         }
 
@@ -273,3 +341,7 @@ class Service:
         assert self.ledger is not None
         self.ledger.add_verdicts(lines)
         return [None] * len(lines)
+
+
+def _call(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
+    return [job() for job in jobs]
