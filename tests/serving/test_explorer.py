@@ -26,6 +26,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from benchmarks.explorer import BROWSERS
 from relgnn.config import load_config
 from relgnn.data.registry import load_graph
 from relgnn.loop.ledger import Ledger
@@ -34,7 +35,7 @@ from relgnn.serving.settings import Settings
 from relgnn.serving.share import shared_vectors
 from relgnn.serving.workers import listening
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="needs Chromium on the PATH (Debian: apt-get install chromium)"
 )
