@@ -32,6 +32,10 @@ class Scope(StrEnum):
 
 def serve(
     run: RunFolder,
+    compare: Annotated[
+        Path | None,
+        typer.Option(metavar="OTHER", help="Folder of another run, shown beside this one."),
+    ] = None,
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, help="Processes; they share the model.")] = 1,
@@ -61,7 +65,7 @@ def serve(
         typer.Option(help="YAML that says which they are, in place of relgnn/audit/policy.yaml."),
     ] = None,
 ) -> None:
-    """Serve a run over HTTP: predict, score, extract, explain, feedback; see /docs.
+    """Serve a run over HTTP: its explorer at /, and predict, score, extract, explain; see /docs.
 
     Logs are lines of JSON on standard error, without texts and keys. Ctrl-C or SIGTERM lets the
     requests under way finish first.
@@ -79,6 +83,7 @@ def serve(
     run_service(
         Settings(
             run=run,
+            compare=compare,
             host=host,
             port=port,
             workers=workers,

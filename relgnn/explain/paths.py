@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from relgnn.config import MiningConfig
 from relgnn.data import KnowledgeGraph
-from relgnn.loop.why import neighbours, path_line
+from relgnn.loop.opened import OpenRun
+from relgnn.loop.why import Secrets, label, neighbours, path_line
 from relgnn.rules.adjacency import Body
 from relgnn.rules.judge import RuleJudge
 from relgnn.rules.predictor import RulePredictor
@@ -38,6 +39,17 @@ class Path:
     count: int = 1
 
 
+@dataclass(frozen=True)
+class PathLine:
+    """A path in words, its rule and how right the rule is; None where no rule has it."""
+
+    path: str
+    count: int
+    rule: str | None = None
+    confidence: float | None = None
+    support: int | None = None
+
+
 class PathFinder:
     """Finds paths over known triples, and mines once what rules they are right by.
 
@@ -58,7 +70,16 @@ class PathFinder:
         known = np.concatenate([graph.train, typed])
         self._steps = neighbours(known[known[:, 0] != known[:, 2]], graph.num_relations)
 
-    def paths(self, head: int, relation: int, tail: int, limit: int = 5) -> list[Path]:
+    @classmethod
+    def of_run(cls, run: OpenRun) -> PathFinder:
+        """Over the given triples of a run and those that it accepted, mined as its loop mines."""
+        loop, learned = run.world.config.loop, run.learned.pseudo.triples
+        settings = loop.rules if loop is not None and loop.rules is not None else MiningConfig()
+        return cls(run.graph, learned, settings, run.world.runtime.seed)
+
+    def paths(
+        self, head: int, relation: int, tail: int, limit: int = 5, secrets: Secrets | None = None
+    ) -> list[Path]:
         """At most `limit` paths of up to three steps, one of each body, none the triple itself.
 
         Those that instantiate a rule come first, by confidence; then the short, and those over
@@ -67,13 +88,14 @@ class PathFinder:
         Args:
             head, relation, tail: what is explained.
             limit: paths at most.
+            secrets: whose triples no path may show; None shows all.
         """
         rules = {one.body: one for one in reversed(self.rules.rules[relation])}
         found = [
             Path(nodes, body, rules.get(body))
             for nodes in islice(self._walks(head, tail), MOST)
             for body in self._bodies(nodes)
-            if body != (relation,)
+            if body != (relation,) and not (secrets and self._hidden(nodes, body, secrets))
         ]
         found.sort(key=self._rank)
         often = Counter(path.body for path in found)
@@ -81,9 +103,32 @@ class PathFinder:
         best = sorted(one_each.values(), key=self._rank)[:limit]
         return [replace(path, count=often[path.body]) for path in best]
 
-    def line(self, path: Path) -> str:
-        """The path in words."""
-        return path_line(self.graph, path.nodes, path.body)
+    def line(self, path: Path, named: bool = False) -> PathLine:
+        """The path in words.
+
+        Args:
+            path: what `paths` found.
+            named: the rule with the names of its relations; else with their ids, as in a file.
+        """
+        graph, rule = self.graph, path.rule
+        line = PathLine(path_line(graph, path.nodes, path.body), path.count)
+        if rule is None:
+            return line
+        names = graph.relations
+        if named:
+            names = tuple(
+                label(graph.relations, graph.relation_names, i) for i in range(len(names))
+            )
+        return replace(
+            line, rule=rule.show(names), confidence=rule.confidence, support=rule.support
+        )
+
+    def _hidden(self, nodes: Sequence[int], body: Body, secrets: Secrets) -> bool:
+        size = self.graph.num_relations
+        steps = zip(nodes, body, nodes[1:], strict=False)
+        return any(
+            secrets.hides(*((a, r, b) if r < size else (b, r - size, a))) for a, r, b in steps
+        )
 
     def _walks(self, head: int, tail: int) -> Iterator[tuple[int, ...]]:
         """Entities of every path of one to three steps, the shortest first."""

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from relgnn.config import MiningConfig
 from relgnn.explain.counterfactual import Counterfactual
 from relgnn.explain.edges import EdgeExplainer, EdgeImportance
 from relgnn.explain.intervention import Intervention
-from relgnn.explain.paths import Path, PathFinder
+from relgnn.explain.paths import PathFinder, PathLine
 from relgnn.explain.reading import Shares, Triple
 from relgnn.explain.target import Query
 from relgnn.loop.opened import OpenRun
 from relgnn.loop.pseudo import is_in
 from relgnn.loop.why import label, path_line
-
-
-@dataclass(frozen=True)
-class PathLine:
-    """A path in words, its rule in ids and how right the rule is; None where no rule has it."""
-
-    path: str
-    count: int
-    rule: str | None = None
-    confidence: float | None = None
-    support: int | None = None
 
 
 @dataclass(frozen=True)
@@ -140,9 +128,7 @@ class Explaining:
 
     def __init__(self, run: OpenRun, explainer: EdgeExplainer, most: int = 5) -> None:
         self.run, self.graph, self.explainer, self.most = run, run.graph, explainer, most
-        loop, learned = run.world.config.loop, run.learned.pseudo.triples
-        settings = loop.rules if loop is not None and loop.rules is not None else MiningConfig()
-        self.paths = PathFinder(run.graph, learned, settings, run.world.runtime.seed)
+        self.paths = PathFinder.of_run(run)
         self.effect = None if run.round_folder is None else Intervention(run)
 
     def explain(self, triple: Triple) -> Explanation:
@@ -160,7 +146,7 @@ class Explaining:
             graph.entities[head], graph.relations[relation], graph.entities[tail],
             self._words(triple), bool(is_in(np.array([triple]), graph.train)[0]),
             standing.rank, standing.probability,
-            tuple(self._path(path) for path in self.paths.paths(*triple, limit=self.most)),
+            tuple(self.paths.line(path) for path in self.paths.paths(*triple, limit=self.most)),
             self._edges(edges, would) if edges is not None else (),
             (edges.baseline, edges.value) if edges is not None else None,
             tuple(self._words(t) for t in smallest.triples.tolist()) if smallest and fell else None,
@@ -174,16 +160,6 @@ class Explaining:
             return path_line(self.graph, (head, tail), (relation,))
         names = self.graph.entities, self.graph.entity_names
         return f"{label(*names, head)} – {label(*names, tail)}"
-
-    def _path(self, path: Path) -> PathLine:
-        line = PathLine(self.paths.line(path), path.count)
-        if path.rule is None:
-            return line
-        rule = path.rule
-        return replace(
-            line, rule=rule.show(self.graph.relations), confidence=rule.confidence,
-            support=rule.support,
-        )  # fmt: skip
 
     def _edges(self, found: EdgeImportance, would: Counterfactual) -> tuple[EdgeLine, ...]:
         return tuple(

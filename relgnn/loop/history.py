@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from relgnn.data import KnowledgeGraph
 from relgnn.data.lookup import find_entity, find_relation
 from relgnn.errors import InputError
 from relgnn.loop.ledger import Ledger
@@ -36,17 +37,18 @@ class History:
 
     Args:
         folder: of the run.
+        graph: of the run, where it is at hand.
 
     Raises:
         InputError: it is no run folder or has no loop, its data are gone or changed, or the ledger
             was changed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, graph: KnowledgeGraph | None = None) -> None:
         config = run_config(folder)
         if config.loop is None:
             raise InputError(f"{folder}: was trained without a loop, so that it has no ledger")
-        self.folder, self.graph = folder, run_graph(config, folder)
+        self.folder, self.graph = folder, graph or run_graph(config, folder)
         self.ledger = Ledger(folder / "ledger")
         self.ledger.verify()
         self._texts = {text.id: text.text for text in self.graph.texts}

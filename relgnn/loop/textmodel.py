@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from relgnn.config import LoopConfig
 from relgnn.data import KnowledgeGraph, Sentence, Text, sentences_of
@@ -26,6 +27,7 @@ from relgnn.text.evidence import (
     Evidence,
     PairFeatures,
     encode_corpus,
+    encode_entities,
     find_evidence,
     pool_evidence,
 )
@@ -140,6 +142,7 @@ class TextModel:
             )
         self.loop, self.seed = loop, runtime.seed
         self._judge: RuleJudge | None = None  # mined when the first text is read
+        self._entities: tuple[Tensor, Tensor] | None = None
         self.pairs = load_pairs(folder / FOLDER)
         self.extractor: tuple[SplitEncoder, RelationExtractor] | None = None
         if (folder / FOLDER / "extractor.json").exists():
@@ -147,6 +150,16 @@ class TextModel:
             self.extractor = load_extractor(folder / FOLDER, device=runtime.device, dtype=dtype)
         fusion = load_json(folder / FOLDER / FUSION)
         self.views, self.folds = fusion["views"], fusion["folds"]
+
+    def entities(self, graph: KnowledgeGraph, encoder: TextEncoder) -> tuple[Tensor, Tensor]:
+        """See `encode_entities`; encoded when first asked for: texts come and go, they stay.
+
+        Args:
+            graph, encoder: the run's.
+        """
+        if self._entities is None:
+            self._entities = encode_entities(graph, encoder)
+        return self._entities
 
     def read(
         self,
@@ -176,7 +189,8 @@ class TextModel:
         evidence = find_evidence(graph, sentences, linker, coreference=self.loop.coreference)
         if not evidence.num_pairs:
             return []
-        vectors = encode_corpus(graph, sentences, evidence, encoder)
+        entities = self.entities(graph, encoder)
+        vectors = encode_corpus(graph, sentences, evidence, encoder, entities)
         features = pool_evidence(sentences, evidence, vectors)
         every = np.arange(evidence.num_pairs)
         logits = score_pairs(self.pairs, features, every)

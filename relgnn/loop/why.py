@@ -111,8 +111,12 @@ class Explainer:
         kind = "accepted" if taken else "text"
         return [Reason(kind, line, sentence, p, p_text, p_graph, p_rules)]
 
+    def sentence(self, evidence: str) -> str | None:
+        """The sentence that an evidence id names; None where its text is gone."""
+        return sentence(self.texts, evidence)
+
     def _sentence(self, evidence: list[str]) -> str | None:
-        found = (sentence(self.texts, name) for name in evidence)
+        found = (self.sentence(name) for name in evidence)
         return next((text for text in found if text is not None), None)
 
     def _paths(self, head: int, relation: int, tail: int, limit: int) -> list[Reason]:

@@ -31,6 +31,17 @@ from relgnn.training import quiet_bars
 STATIC = Path(__file__).parent / "static"
 """The explorer: `index.html` is what `/` shows, the other files are under `/static/`."""
 
+
+class _Files(StaticFiles):
+    """Files that a browser keeps, and asks about before it uses them again."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """The file, or that it is still the same."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "no-cache"
+        return response
+
+
 TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -103,7 +114,7 @@ def _add_operations(app: FastAPI, service: Service, metrics: Metrics) -> None:
     async def index() -> Response:
         return FileResponse(STATIC / "index.html")
 
-    app.mount("/static", StaticFiles(directory=STATIC))
+    app.mount("/static", _Files(directory=STATIC))
 
 
 def _handle_errors(app: FastAPI, metrics: Metrics) -> None:

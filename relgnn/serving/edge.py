@@ -27,9 +27,15 @@ ANONYMOUS = "anonymous"
 MEASURE_EVERY = 5.0
 """Seconds between two looks at the memory."""
 
+_POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    b"require-trusted-types-for 'script'; trusted-types 'none'"
+)
+"""Of our pages: files of this service alone, no inline script or style, no text parsed as HTML."""
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'"),
+    (b"content-security-policy", _POLICY),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
@@ -166,7 +172,10 @@ class Edge:
                 {"WWW-Authenticate": "Bearer"},
             )  # fmt: skip
         if key.scope < wanted:
-            raise Refused(403, "scope", f"the key may {key.scope.name}; this needs {wanted.name}")
+            raise Refused(
+                403, "scope", f"the key may {key.scope.name}; this needs {wanted.name}",
+                {"WWW-Authenticate": 'Bearer error="insufficient_scope"'},
+            )  # fmt: skip
         return key
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:

@@ -47,8 +47,13 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/explain", response_model=schemas.Explained, tags=["ask"])
     async def explain(asked: Annotated[schemas.Why, Query()]) -> Response:
-        """Say what the run believes of a triple, and why."""
+        """Say what the run believes of a triple, and what speaks for it."""
         return _sent(schemas.Explained.model_construct(**await service.explain(asked)))
+
+    @router.post("/compare", response_model=schemas.BothPredicted, tags=["ask"])
+    async def compare(asked: schemas.Predict) -> Response:
+        """Answer an open query by both runs, where the service was given two."""
+        return _sent(schemas.BothPredicted.model_construct(**await service.compare(asked)))
 
     @router.post("/feedback", response_model=schemas.Recorded, tags=["teach"])
     async def feedback(asked: schemas.Feedback, request: Request) -> Response:
@@ -73,6 +78,16 @@ def routes(service: Service) -> APIRouter:
     async def relations() -> Response:
         """List all relations."""
         return _sent(schemas.Relations.model_validate({"relations": service.relations}))
+
+    @router.get("/ledger", response_model=schemas.Events, tags=["look"])
+    async def ledger(asked: Annotated[schemas.Browse, Query()]) -> Response:
+        """Page through the last round's events, with sentences and what people said of them."""
+        return _sent(schemas.Events.model_validate(await service.browse(asked)))
+
+    @router.get("/comparison", response_model=schemas.Comparison, tags=["look"])
+    async def comparison() -> Response:
+        """Tell how good both runs are, and what they were told differently."""
+        return _sent(schemas.Comparison.model_validate(service.comparison_facts))
 
     @router.get("/run", response_model=schemas.Run, tags=["look"])
     async def run() -> Response:

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from relgnn.audit.queue import State
+from relgnn.explain.brief import Judged, Spoken
+from relgnn.explain.paths import PathLine
 from relgnn.loop.opened import ONE_END, Answer
 from relgnn.loop.textmodel import Extraction
-from relgnn.loop.why import Reason
 
 Name = Annotated[str, Field(min_length=1, max_length=256, description="Id or exact name.")]
 
@@ -135,11 +136,11 @@ class Why(Params):
     head: Name
     relation: Name
     tail: Name
-    limit: int = Field(5, ge=1, le=50)
+    limit: int = Field(5, ge=1, le=50, description="Paths, and sentences, at most.")
 
 
 class Explained(BaseModel):
-    """What the run believes of a triple, and why."""
+    """What the run believes of a triple, and what speaks for it."""
 
     head: str
     relation: str
@@ -150,7 +151,97 @@ class Explained(BaseModel):
     score: float
     probability: float | None
     known: bool = Field(description="Whether it was given for training.")
-    why: list[Reason]
+    paths: tuple[PathLine, ...] = Field(
+        description="Over given and accepted triples, with their rules."
+    )
+    judged: Judged | None = Field(
+        description="Views and sentences; null where the last round did not judge it."
+    )
+
+
+class Browse(Params):
+    """Which events of the ledger are asked for."""
+
+    decision: Literal["accepted", "connected", "told", "rejected", "revoked"] | None = None
+    verdict: Literal["accept", "reject", "none"] | None = Field(
+        None, description="Only those of which a person said so last, or nothing."
+    )
+    entity: Name | None = Field(None, description="Id or exact name of either end.")
+    relation: Name | None = None
+    offset: int = Field(0, ge=0, le=10_000_000)
+    limit: int = Field(20, ge=1, le=100)
+
+
+class Event(BaseModel):
+    """One event, or a triple that only a verdict names: then there is no decision."""
+
+    head: str
+    relation: str
+    tail: str
+    head_name: str
+    relation_name: str
+    tail_name: str
+    p: float | None
+    p_text: float | None
+    p_graph: float | None
+    p_rules: float | None
+    decision: str | None
+    weight: float
+    reason: str | None
+    sentences: list[Spoken]
+    verdict: Literal["accept", "reject"] | None
+
+
+class Events(BaseModel):
+    """Events of the last round, surest first."""
+
+    round: int
+    total: int = Field(description="How many there are; `events` is a page of them.")
+    events: list[Event]
+
+
+class Measure(BaseModel):
+    """How good a run is on a stratum of a split, by realistic rank over both sides."""
+
+    split: str
+    stratum: str
+    mrr: float
+    hits_at_1: float
+    hits_at_3: float
+    hits_at_10: float
+    queries: int
+
+
+class Compared(BaseModel):
+    """One of two runs."""
+
+    name: str
+    graph: str
+    measures: list[Measure]
+
+
+class Difference(BaseModel):
+    """A knob that two runs were told differently; null where one does not have it."""
+
+    key: str
+    here: str | None
+    there: str | None
+
+
+class Comparison(BaseModel):
+    """The served run and the other one."""
+
+    here: Compared
+    there: Compared
+    differences: list[Difference]
+
+
+class BothPredicted(BaseModel):
+    """Answers of both runs, likeliest first."""
+
+    here: list[Answer]
+    there: list[Answer]
+    withheld: int = Field(0, description="Private or harmful ones of both, which are left out.")
 
 
 class Around(Params):
@@ -220,13 +311,15 @@ class Relations(BaseModel):
 class Run(BaseModel):
     """Facts of the run."""
 
+    name: str
     graph: str
     entities: int
     relations: int
     triples: int
     reads_texts: bool = Field(description="Whether it answers /v1/extract.")
-    takes_feedback: bool = Field(description="Whether it answers /v1/feedback.")
+    takes_feedback: bool = Field(description="Whether it answers /v1/feedback and /v1/ledger.")
     withholds: bool = Field(description="Whether private and harmful statements are left out.")
+    compared_with: str | None = Field(description="The other run; null: there is none.")
     version: str
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,9 @@ from relgnn.audit.policy import DEFAULT, load_policy
 from relgnn.audit.queue import Item, Queue, Withheld, audit_log
 from relgnn.data.lookup import find_entity, find_triples
 from relgnn.errors import InputError, RelgnnError
+from relgnn.explain.brief import Briefing
 from relgnn.loop.asked import score_rows, stated, written_query
+from relgnn.loop.history import History
 from relgnn.loop.ledger import Ledger
 from relgnn.loop.opened import Answer, Query, open_run
 from relgnn.loop.textmodel import Extraction
@@ -28,6 +30,8 @@ from relgnn.loop.verdicts import counts, given_in
 from relgnn.loop.why import label
 from relgnn.serving import schemas
 from relgnn.serving.batching import Busy, Lane
+from relgnn.serving.browse import LedgerPages
+from relgnn.serving.compare import Comparison
 from relgnn.serving.logs import event, place_of
 from relgnn.serving.metrics import Metrics
 from relgnn.serving.names import NameSearch
@@ -51,35 +55,50 @@ class Writing:
 class Service:
     """A run opened for many askers.
 
-    Three threads work: one predicts and scores, one reads texts, one writes verdicts and the audit
-    log. Each takes what waits before it together, and refuses what would wait too long.
+    Five threads work: one predicts and scores, one reads texts, one writes verdicts and the audit
+    log, one explains, and one looks into the ledger and the other run. Each refuses what would wait
+    too long.
 
     Args:
         settings: knobs.
         metrics: where batches and verdicts are counted.
 
     Raises:
-        InputError: the run cannot be opened.
+        InputError: a run cannot be opened, or its ledger was changed.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
         self.run = open_run(settings.run, settings.vectors)
-        # what strangers send is not kept, not even as vectors
-        self.run.world.encoder.cache = None
-        torch.set_num_threads(settings.threads)
         self.graph = self.run.graph
-        self.names = NameSearch(self.graph.entities, self.graph.entity_names)
-        self.ledger = Ledger(self.run.folder / "ledger") if self._loop else None
-        self.masker = Masker(self.graph)
         self.audit = Queue(audit_log(self.run.folder))
         policy = load_policy(settings.policy or DEFAULT) if settings.withhold else None
         self.guard = Guard(policy, self.graph, self.audit)
         self.run.explainer.secrets = self.guard
-        self.run.explainer.reasons(0, 0, 0)  # built before anybody waits for it
+        self.comparison = None
+        if settings.compare is not None:
+            other = open_run(settings.compare, settings.compare_vectors)
+            guard = Guard(policy, other.graph, self.audit)
+            self.comparison = Comparison(self.run, other, guard)
+        if self._loop:
+            # with the cache, and before anybody waits for it
+            self.run.text_model.entities(self.graph, self.run.world.encoder)
+        # what strangers send is not kept, not even as vectors
+        self.run.world.encoder.cache = None
+        torch.set_num_threads(settings.threads)
+        self.names = NameSearch(self.graph.entities, self.graph.entity_names)
+        folder = self.run.folder
+        self.ledger = Ledger(folder / "ledger") if self._loop else None
+        self.pages = LedgerPages(History(folder, self.graph), self.guard) if self._loop else None
+        self.masker = Masker(self.graph)
+        # mines rules before anybody waits for them
+        self.briefing = Briefing(self.run, self.guard)
+        self.briefing.brief((0, 0, 0))
         self.quick = self._lane("predict", self._work, settings.queue, settings.batch)
         self.slow = self._lane("extract", self._read, settings.slow_queue, 1)
         self.writer = self._lane("feedback", self._record, settings.queue, VERDICTS_AT_ONCE)
+        self.why = self._lane("explain", _call, settings.slow_queue, 1)
+        self.look = self._lane("look", _call, settings.slow_queue, 1)
 
     @property
     def _loop(self) -> bool:
@@ -87,15 +106,22 @@ class Service:
 
     @property
     def lanes(self) -> tuple[Lane[Any, Any], ...]:
-        """All three."""
-        return self.quick, self.slow, self.writer
+        """All of them."""
+        return self.quick, self.slow, self.writer, self.why, self.look
 
     @property
     def lane_of(self) -> dict[str, Lane[Any, Any]]:
         """The lane that a path's requests wait in."""
-        quick = dict.fromkeys(("/v1/predict", "/v1/score", "/v1/explain"), self.quick)
-        writing = dict.fromkeys(("/v1/feedback", "/v1/audit/queue"), self.writer)
-        return quick | {"/v1/extract": self.slow} | writing
+        return {
+            "/v1/predict": self.quick,
+            "/v1/score": self.quick,
+            "/v1/extract": self.slow,
+            "/v1/feedback": self.writer,
+            "/v1/audit/queue": self.writer,
+            "/v1/explain": self.why,
+            "/v1/ledger": self.look,
+            "/v1/compare": self.look,
+        }
 
     @property
     def ready(self) -> bool:
@@ -188,7 +214,7 @@ class Service:
         return line | {"counts": counts(asked.verdict, given_in(self.graph, numbers)[0])}
 
     async def explain(self, asked: schemas.Why) -> dict[str, Any]:
-        """What the run believes of a triple, and why.
+        """What the run believes of a triple, and what speaks for it.
 
         Raises:
             InputError: an id or name is unknown.
@@ -198,14 +224,55 @@ class Service:
             self.graph, [("triple", (asked.head, asked.relation, asked.tail))], HINT
         )
         [(score, probability)] = await self.quick.ask(numbers)
-        await self._require_open("explain", _numbers(numbers[0]), probability)
-        (head, relation, tail), explainer = numbers[0].tolist(), self.run.explainer
+        head, relation, tail = triple = _numbers(numbers[0])
+        await self._require_open("explain", triple, probability)
+        brief = await self.why.ask(partial(self.briefing.brief, triple, asked.limit))
         return self._named(head, relation, tail) | {
             "score": score,
             "probability": probability,
-            "known": explainer.given(head, relation, tail),
-            "why": explainer.reasons(head, relation, tail, asked.limit),
+            "known": self.run.explainer.given(head, relation, tail),
+            "paths": brief.paths,
+            "judged": brief.judged,
         }
+
+    async def browse(self, asked: schemas.Browse) -> dict[str, Any]:
+        """A page of the ledger.
+
+        Raises:
+            InputError: an id or name is unknown, or the run has no ledger.
+        """
+        if self.pages is None:
+            raise InputError("the run was trained without a loop, so that it has no ledger")
+        found: dict[str, Any] = await self.look.ask(partial(self.pages.page, asked, HINT))
+        return found
+
+    async def compare(self, asked: schemas.Predict) -> dict[str, Any]:
+        """Answers of this run and of the other one, and how many are withheld.
+
+        Raises:
+            InputError: an id or name is unknown in either, or there is no other run.
+        """
+        other = self._compared()
+        here = await self.predict(asked)
+        there, withheld = await self.look.ask(partial(other.answers, asked, HINT))
+        withheld += here["withheld"]
+        return {"here": here["answers"], "there": there, "withheld": withheld}
+
+    @cached_property
+    def comparison_facts(self) -> dict[str, Any]:
+        """Both runs' measures and the differences of their configurations.
+
+        Raises:
+            InputError: there is no other run.
+        """
+        return self._compared().facts()
+
+    def _compared(self) -> Comparison:
+        if self.comparison is None:
+            raise InputError(
+                "there is no other run to compare with; start the service with --compare OTHER"
+            )
+        return self.comparison
 
     async def neighbourhood(self, asked: schemas.Around) -> dict[str, Any]:
         """Edges at an entity that are not withheld: those accepted from text, then given ones.
@@ -279,7 +346,9 @@ class Service:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """Facts of the run."""
+        other = self.settings.compare
         return {
+            "name": self.run.folder.resolve().name,
             "graph": self.graph.name,
             "entities": self.graph.num_entities,
             "relations": self.graph.num_relations,
@@ -287,6 +356,7 @@ class Service:
             "reads_texts": self._loop,
             "takes_feedback": self._loop,
             "withholds": self.settings.withhold,
+            "compared_with": other.resolve().name if other is not None else None,
             "version": __version__,
         }
 
@@ -367,3 +437,7 @@ class Service:
 def _numbers(row: Sequence[int] | np.ndarray) -> Numbers:
     head, relation, tail = (int(number) for number in row)
     return head, relation, tail
+
+
+def _call(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
+    return [job() for job in jobs]

@@ -15,7 +15,9 @@ class Settings(BaseModel):
 
     Args:
         run: the run folder.
+        compare: folder of another run to show beside it.
         vectors: file that workers map the model from; None passes the messages in the process.
+        compare_vectors: the same of the other run.
         keys: file of hashed keys; None lets everybody in.
         host, port: where to listen; port 0 takes a free one.
         workers: processes.
@@ -37,7 +39,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: Path
+    compare: Path | None = None
     vectors: Path | None = None
+    compare_vectors: Path | None = None
     keys: Path | None = None
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)

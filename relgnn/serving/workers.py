@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -66,8 +65,7 @@ def serve(settings: Settings) -> None:
             "(`relgnn serve-key add` makes one), or listen on 127.0.0.1"
         )
     with listening(settings) as listener, counted_together(settings):
-        vectors = prepared(settings)
-        settings = settings.model_copy(update={"vectors": vectors})
+        settings = prepared(settings)
         config = server_config(settings)
         host, port = listener.getsockname()[:2]
         event("listening", host=host, port=port, workers=settings.workers, keys=bool(settings.keys))
@@ -100,8 +98,8 @@ def server_config(settings: Settings) -> uvicorn.Config:
     )
 
 
-def prepared(settings: Settings) -> Path:
-    """The file of the run's vectors, once the keys are known to be some.
+def prepared(settings: Settings) -> Settings:
+    """The settings with the files of the runs' vectors, once the keys are known to be some.
 
     The parent of several workers has it made by another process, so that nothing large stays in
     its memory.
@@ -112,13 +110,16 @@ def prepared(settings: Settings) -> Path:
         return pool.apply(_prepare, (settings,))
 
 
-def _prepare(settings: Settings) -> Path:
+def _prepare(settings: Settings) -> Settings:
     from relgnn.serving.keys import require_keys
     from relgnn.serving.share import shared_vectors
 
     if settings.keys is not None:
         require_keys(settings.keys)
-    return shared_vectors(settings.run)
+    vectors = {"vectors": shared_vectors(settings.run)}
+    if settings.compare is not None:
+        vectors["compare_vectors"] = shared_vectors(settings.compare)
+    return settings.model_copy(update=vectors)
 
 
 @contextmanager

@@ -110,11 +110,20 @@ class SentenceVectors:
     name: Tensor
 
 
+def encode_entities(graph: KnowledgeGraph, encoder: TextEncoder) -> tuple[Tensor, Tensor]:
+    """Encodings [N, d] of the entities' node texts, and of their names alone."""
+    return (
+        encoder.encode(graph.node_texts(), "encoding nodes"),
+        encoder.encode(graph.entity_names, "encoding names"),
+    )
+
+
 def encode_corpus(
     graph: KnowledgeGraph,
     sentences: Sequence[Sentence],
     evidence: Evidence,
     encoder: TextEncoder,
+    entities: tuple[Tensor, Tensor] | None = None,
 ) -> SentenceVectors:
     """Encode every sentence once, pooled whole and over each span that `evidence` names.
 
@@ -123,6 +132,7 @@ def encode_corpus(
         sentences: the corpus that `evidence` was found in; position = id.
         evidence: who is where.
         encoder: the language model, frozen.
+        entities: what `encode_entities` gives, where it is at hand.
     """
     rows: list[dict[Span, int]] = [{} for _ in sentences]
     for column in (evidence.head_span, evidence.tail_span):
@@ -134,13 +144,7 @@ def encode_corpus(
     )
     numbers = count()
     rows = [{span: next(numbers) for span in group} for group in rows]
-    return SentenceVectors(
-        whole,
-        spans,
-        rows,
-        encoder.encode(graph.node_texts(), "encoding nodes"),
-        encoder.encode(graph.entity_names, "encoding names"),
-    )
+    return SentenceVectors(whole, spans, rows, *(entities or encode_entities(graph, encoder)))
 
 
 def add_implied(

@@ -76,7 +76,16 @@ def test_what_was_learned_makes_paths_and_no_rules() -> None:
 
 def test_a_path_in_words() -> None:
     found = Path((0, 20, 5), (BORN, LIVES + 3), None)
-    assert finder().line(found) == "Abra –born in→ Bremvik ←lives in– Fyodor"
+    assert finder().line(found).path == "Abra –born in→ Bremvik ←lives in– Fyodor"
+
+
+def test_a_rule_in_ids_and_in_names() -> None:
+    found = finder().paths(17, LIVES, 22)[0]
+    plain, named = finder().line(found), finder().line(found, named=True)
+    assert plain.rule == "lives(x, y) <- born(x, y)"
+    assert named.rule == "lives in(x, y) <- born in(x, y)"
+    assert found.rule is not None and plain.count == found.count
+    assert (named.confidence, named.support) == (found.rule.confidence, found.rule.support)
 
 
 def test_nothing_links_an_entity_to_itself() -> None:

@@ -195,6 +195,15 @@ def test_a_text_gives_triples_with_their_places(opened: OpenRun) -> None:
         assert one.known == (ids in given)
 
 
+def test_entities_are_encoded_once_whatever_the_number_of_texts(
+    opened: OpenRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "Ada Abel was born in Bern."
+    first = opened.extract(text)
+    monkeypatch.setattr(opened.world.encoder, "encode", lambda *_: pytest.fail("encoded again"))
+    assert first and opened.extract(text) == first
+
+
 def test_what_a_text_is_about_can_be_told(opened: OpenRun) -> None:
     about = find_entity(opened.graph, "Cleo Carr")
     found = opened.extract("She was born in Hull.", about)

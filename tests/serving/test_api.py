@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from relgnn.explain.brief import Briefing
 from relgnn.loop.ledger import Ledger
 from relgnn.loop.opened import open_run
+from relgnn.loop.verdicts import triple_of
 from tests.answers import Call
 from tests.serving.conftest import Open
 
@@ -48,9 +53,9 @@ def test_scores_and_reasons_are_those_of_the_commands(
         assert one == pytest.approx(other | {"withheld": False}, abs=1e-4)
     explained = client.get("/v1/explain", params=rows[0]).json()
     assert explained["score"] == pytest.approx(got[0]["score"], abs=1e-4)
-    opened = open_run(own_run)
-    reasons = [reason.text for reason in opened.explainer.reasons(0, 0, 22, 5)]
-    assert [reason["text"] for reason in explained["why"]] == reasons
+    brief = Briefing(open_run(own_run)).brief((0, 0, 22))
+    assert explained["paths"] == [asdict(path) for path in brief.paths]
+    assert explained["judged"] == json.loads(json.dumps(brief.judged and asdict(brief.judged)))
     assert (explained["head"], explained["tail_name"]) == ("e0", "Cork")
 
 
@@ -146,6 +151,67 @@ def test_what_can_be_looked_at(client: TestClient, own_run: Path) -> None:
     assert (facts["entities"], facts["reads_texts"]) == (30, True)
 
 
+def test_the_ledger_in_pages(client: TestClient, served_run: Path) -> None:
+    ledger = Ledger(served_run / "ledger")
+    ledger.add_verdict("e3", "knows", "e4", "accept", by="ann")
+    events = ledger.read(ledger.rounds[-1])
+    last = {triple_of(line): line["verdict"] for line in ledger.verdicts()}
+    beside = [triple for triple in last if triple not in {triple_of(e) for e in events}]
+    assert ("e3", "knows", "e4") in beside or last["e3", "knows", "e4"] == "accept"
+
+    def pages(**asked: object) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while True:
+            params = asked | {"offset": len(found), "limit": 7}
+            page = client.get("/v1/ledger", params=params).json()
+            found += page["events"]
+            if not page["events"] or len(found) == page["total"]:
+                return found
+
+    everything = pages()
+    assert [triple_of(e) for e in everything] == beside + [triple_of(e) for e in events]
+    for one, event in zip(everything[len(beside) :], events, strict=True):
+        assert (one["p"], one["decision"]) == (event["p"], event["decision"])
+        assert [s["id"] for s in one["sentences"]] == event["evidence_ids"]
+        assert one["verdict"] == last.get(triple_of(event))
+    taken = pages(decision="accepted", entity="Ada Abel", relation="lives in")
+    assert [triple_of(e) for e in taken] == [
+        triple_of(e) for e in events
+        if e["decision"] == "accepted" and e["relation"] == "lives" and "e0" in triple_of(e)
+    ]  # fmt: skip
+    assert {triple_of(e) for e in pages(verdict="accept")} == {
+        triple for triple, said in last.items() if said == "accept"
+    }
+    assert len(pages(verdict="none")) == len(everything) - len(last)
+    assert client.get("/v1/ledger", params={"entity": "Eve"}).status_code == 422
+
+
+def test_two_runs_side_by_side(open_service: Open, own_run: Path, vectors: Path) -> None:
+    both = open_service(compare=own_run, compare_vectors=vectors)
+    asked = {"head": "Ada Abel", "relation": "born in", "k": 5, "why": False}
+    answers = both.post("/v1/compare", json=asked).json()
+    alone = both.post("/v1/predict", json=asked).json()["answers"]
+    assert answers == {"here": alone, "there": alone, "withheld": 0}
+    facts = both.get("/v1/comparison").json()
+    assert (facts["here"]["name"], facts["there"]["name"]) == ("run", own_run.name)
+    assert facts["differences"] == [] and facts["here"]["measures"] == facts["there"]["measures"]
+    told = json.loads((own_run / "metrics.json").read_text())["test"]["all"]["both"]["realistic"]
+    [whole] = [
+        m for m in facts["here"]["measures"] if (m["split"], m["stratum"]) == ("test", "all")
+    ]
+    assert (whole["mrr"], whole["hits_at_1"]) == (told["mrr"], told["hits@1"])
+    assert both.get("/v1/run").json()["compared_with"] == own_run.name
+
+
+def test_without_another_run_there_is_nothing_to_compare(client: TestClient) -> None:
+    assert client.get("/v1/run").json()["compared_with"] is None
+    for answer in (
+        client.get("/v1/comparison"),
+        client.post("/v1/compare", json={"head": "e0", "relation": "born"}),
+    ):
+        assert answer.status_code == 422 and "--compare OTHER" in answer.json()["error"]
+
+
 def test_what_operates_it(client: TestClient) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/readyz").json() == {"status": "ready"}
@@ -156,11 +222,27 @@ def test_what_operates_it(client: TestClient) -> None:
 
 
 def test_the_pages_need_nothing_from_elsewhere(client: TestClient) -> None:
-    for path in ("/", "/docs", "/static/page.css"):
+    for path in ("/", "/docs"):
         answer = client.get(path)
         assert answer.status_code == 200
-        assert "default-src 'self'" in answer.headers["content-security-policy"]
-        assert "//" not in answer.text.replace("<!doctype", "") and "<script" not in answer.text
+        policy = answer.headers["content-security-policy"]
+        for rule in (
+            "default-src 'none'",
+            "script-src 'self'",
+            "require-trusted-types-for 'script'",
+        ):
+            assert rule in policy
+        assert "unsafe" not in policy and "http" not in policy
+        assert " style=" not in answer.text and "<script>" not in answer.text
+        links = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
+        assert links and all(re.match(r"/(?!/)|#", link) for link in links)
+    file = client.get("/static/vendor/cytoscape.esm.min.mjs")
+    assert "javascript" in file.headers["content-type"]
+    assert file.headers["cache-control"] == "no-cache"
+    again = client.get("/static/main.js", headers={
+        "if-none-match": client.get("/static/main.js").headers["etag"]
+    })  # fmt: skip
+    assert again.status_code == 304
     docs = client.get("/docs").text
     paths = client.get("/openapi.json").json()["paths"]
     assert all(path in docs for path in paths) and "/v1/predict" in paths

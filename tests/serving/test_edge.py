@@ -258,6 +258,6 @@ def test_a_run_without_a_loop_takes_no_texts_and_no_feedback(
 def test_every_path_that_waits_is_known_by_its_lane(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     lanes = Service.lane_of.fget  # type: ignore[attr-defined]
-    known = lanes(SimpleNamespace(quick=1, slow=2, writer=3))
+    known = lanes(SimpleNamespace(quick=1, slow=2, writer=3, why=4, look=5))
     assert known.keys() <= paths.keys()
     assert {path for path in paths if "post" in paths[path]} <= known.keys()

@@ -77,13 +77,50 @@ def test_reasons_pass_over_what_is_private(client: TestClient, run: Path, vector
     asked = [{"head": f"e{p}", "relation": "born", "tail": f"e{t}"} for p in people for t in towns]
 
     def reasons(client: TestClient) -> str:
-        return json.dumps([client.get("/v1/explain", params=one).json()["why"] for one in asked])
+        found = (client.get("/v1/explain", params=one).json() for one in asked)
+        return json.dumps([(one["paths"], one["judged"]) for one in found], ensure_ascii=False)
 
     with served(run, vectors, withhold=False) as everything:
         told = reasons(everything)
-    assert "friend of" in told and "today" in told
+    assert "–friend of→" in told and "today" in told
     told = reasons(client)
-    assert "friend of" not in told and "today" not in told and "given: " in told
+    assert "–friend of→" not in told and "←friend of–" not in told and "today" not in told
+    assert "→" in told
+
+
+def test_the_ledger_is_paged_without_what_is_private(
+    client: TestClient, run: Path, vectors: Path
+) -> None:
+    def events(client: TestClient) -> list[dict[str, Any]]:
+        asked = {"limit": 100}
+        found = client.get("/v1/ledger", params=asked).json()
+        rest = [
+            client.get("/v1/ledger", params=asked | {"offset": start}).json()["events"]
+            for start in range(100, found["total"], 100)
+        ]
+        told = [one for part in (found["events"], *rest) for one in part]
+        assert len(told) == found["total"]
+        return told
+
+    with served(run, vectors, withhold=False) as everything:
+        told = events(everything)
+    assert any(one["relation"] == "knows" for one in told) and "today" in json.dumps(told)
+    shown = events(client)
+    assert shown and all(one["relation"] != "knows" for one in shown)
+    assert "today" not in json.dumps(shown)
+    assert len(shown) == sum(one["relation"] != "knows" for one in told)
+
+
+def test_the_other_run_tells_no_private_statement_either(
+    run: Path, own_run: Path, vectors: Path, policy: Path
+) -> None:
+    with served(run, vectors, policy=policy, compare=own_run, compare_vectors=vectors) as client:
+        asked = {"relation": "knows", "head": "Ada Abel", "k": 7, "why": False}
+        told = client.post("/v1/compare", json=asked).json()
+        assert told == {"here": [], "there": [], "withheld": 14}
+        asked = {"relation": "born", "head": "Ada Abel", "k": 3}
+        told = client.post("/v1/compare", json=asked).json()
+        assert len(told["here"]) == len(told["there"]) == 3 and told["withheld"] == 0
 
 
 def test_descriptions_with_a_phrase_are_not_shown(client: TestClient) -> None:

@@ -1,0 +1,33 @@
+"""The time to the first answer: of a page that opens, and of a question on an open page."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks import explorer
+
+
+def test_without_a_browser_or_a_run_it_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert explorer.main([str(tmp_path)]) == 3
+    assert "no Chromium is on the PATH" in capsys.readouterr().err
+    monkeypatch.setattr(shutil, "which", lambda name: "/none")
+    assert explorer.main([str(tmp_path)]) == 2
+    assert "is no run folder" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(
+    not any(map(shutil.which, explorer.BROWSERS)),
+    reason="needs Chromium on the PATH (Debian: apt-get install chromium)",
+)
+def test_every_repeat_is_told(own_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert explorer.main([str(own_run), "--repeats", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found.keys() == {"open", "ask"}
+    assert all(len(times) == 2 and min(times) > 0 for times in found.values())
