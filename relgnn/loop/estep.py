@@ -22,6 +22,7 @@ from relgnn.loop.candidates import (
     propose_pairs,
 )
 from relgnn.loop.controls import supervise
+from relgnn.loop.defence import bounded_influence, bursts, independent
 from relgnn.loop.pseudo import Pseudo, Role, is_in
 from relgnn.loop.views import Before, Fused, expectation, fuse
 from relgnn.loop.votes import Votes
@@ -96,6 +97,8 @@ class EStep:
             self.linked = find_evidence(
                 world.graph, world.sentences, coreference=self._loop.coreference
             )
+            if self._loop.defence is not None:
+                self.linked = independent(self.linked, world.sentences, self._loop.defence)
         with world.stages.lap("encoding sentences"):
             self.vectors = encode_corpus(world.graph, world.sentences, self.linked, world.encoder)
         self.split_encoder: SplitEncoder | None = None
@@ -306,6 +309,15 @@ class EStep:
             views[name] = fuse(own, extra, given, found.fold, c, relation, graph.num_relations)
         return views
 
+    def _defended(self, p: np.ndarray, found: Candidates, views: dict[str, Fused]) -> np.ndarray:
+        """Posteriors p [C] that text alone has not lifted too far."""
+        defence = self._loop.defence
+        burst = bursts(self.linked, self.world.sentences, defence.burst)
+        ends = np.sort(np.column_stack([found.head, found.tail]), axis=1).tolist()
+        sudden = np.array([tuple(pair) in burst for pair in ends], dtype=bool)
+        others = [views[name].p for name in ("graph", "rules") if name in views]
+        return bounded_influence(p, others, sudden, defence.influence)
+
     def _fused(
         self, votes: Votes, evidence: Evidence, features: PairFeatures, before: Before | None
     ) -> Judgement:
@@ -319,6 +331,8 @@ class EStep:
             p, report["em"] = expectation(views, given, found.relation)
         elif before is not None:
             p = before.average(found.triples, p)
+        if self._loop.defence is not None:
+            p = self._defended(p, found, views)
         new = ~given
         silent = np.full(len(found), np.nan)
         text, graph_, rules = (
