@@ -4,12 +4,13 @@
 
 False triples of CoDEx-S are drawn (`relgnn.loop.poison`), N for each of 1, 3 and 10 sentences
 planted, and the loop of the table loop_codex_s (configuration rgcn) is run on a corpus with all of
-them. A triple is flipped where the loop's result has accepted it. Rows `clean` and
-`clean_defended` have nothing planted: what they accept of the same triples is no work of the
-attacker's, and the former, which is the run of the loop table and is made where it is missing, has
-the gain in MRR over round 0 of which others keep a share. Intervals are 95 %: of shares of triples
-Clopper and Pearson's, of `gain_kept` a bootstrap over test triples. A row takes as long as a loop
-without its controls. Only rows that are missing in experiments/results are run.
+them. A triple is flipped where the loop's result has accepted it; its pair may also have joined
+without a type, and its tail be answered first. Rows `clean` and `clean_defended` have nothing
+planted: what they accept of the same triples is no work of the attacker's. The former, which is the
+run of the loop table and is made where it is missing, has the gain in MRR over round 0 of which
+others keep a share. Intervals are 95 %: of shares of triples Clopper and Pearson's, of `gain_kept`
+a bootstrap over test triples. A row takes as long as a loop without its controls. Only rows that
+are missing in experiments/results are run.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Outcome:
     Args:
         config: the resolved configuration.
         fitted: the final graph model.
-        pseudo: what it was taught.
+        pseudo: what it was taught, accepted triples and pairs that join without a type.
     """
 
     config: Config
@@ -97,7 +98,9 @@ def finished(run: OpenRun) -> Outcome:
     """The outcome of a run that is there already."""
     number = load_json(run.folder / "metrics.json")["round"]
     loop = Loop(run.world)
-    pseudo = loop.table(number).pseudo if number else Pseudo.none()
+    pseudo = Pseudo.none()
+    if number:
+        pseudo = loop.taught(loop.table(number), loop.in_force(number))
     return Outcome(run.world.config, run.fitted, pseudo)
 
 
@@ -120,18 +123,22 @@ def poisoned_loop(base: Path, arm: Arm, poison: Poison, folder: Path) -> Outcome
     graph = poison.into(replay.world.graph) if arm.planted else replay.world.graph
     world = replace(replay.world, config=config, graph=graph, folder=folder, resume=True)
     last = Loop(world).run()[-1]
-    return Outcome(config, last.fitted, last.pseudo.of(Role.ACCEPTED))
+    return Outcome(config, last.fitted, last.pseudo)
 
 
 def success(outcome: Outcome, graph: KnowledgeGraph, poison: Poison) -> dict[str, float]:
-    """How many false triples a loop accepted, and how many its model answers first.
+    """How many false triples a loop accepted, joined untyped, and answers first.
 
     Args:
         outcome: of the loop.
         graph: whose triples are no wrong answers.
         poison: the false triples.
     """
-    flipped = is_in(poison.triples, outcome.pseudo.triples)
+    accepted, joined = (outcome.pseudo.of(x).triples for x in (Role.ACCEPTED, Role.CONNECTED))
+    flipped = is_in(poison.triples, accepted)
+    # which end of an untyped pair comes first says nothing
+    ends = np.sort(poison.triples[:, [0, 2]], axis=1)
+    untyped = is_in(ends, np.sort(joined[:, [0, 2]], axis=1))
     ranks = outcome.fitted.ranks(poison.triples, graph.filter_triples("test"))
     first = ranks["tail"].realistic <= 1
     metrics = {"targets": float(len(poison))}
@@ -141,6 +148,7 @@ def success(outcome: Outcome, graph: KnowledgeGraph, poison: Poison) -> dict[str
         metrics |= {
             f"flipped_{count}": float(flipped[own].mean()),
             f"flipped_{count}_low": float(share.low), f"flipped_{count}_high": float(share.high),
+            f"joined_{count}": float(untyped[own].mean()),
             f"first_{count}": float(first[own].mean()),
         }  # fmt: skip
     most = poison.copies == poison.copies.max()
@@ -186,7 +194,8 @@ def record(row: str, seed: int, targets: int) -> None:
     before, at_first = evaluate(zero, graph, "test")
     ranks, by_stratum = evaluate(outcome.fitted, graph, "test")
     metrics = line_metrics(by_stratum)
-    right = is_in(outcome.pseudo.triples, graph.filter_triples("test"))
+    accepted = outcome.pseudo.of(Role.ACCEPTED).triples
+    right = is_in(accepted, graph.filter_triples("test"))
     metrics |= {
         "gain_mrr": metrics["mrr"] - line_metrics(at_first)["mrr"],
         "accepted": float(len(right)), "real_precision": float(right.mean()) if len(right) else 0.0,

@@ -14,7 +14,7 @@ from experiments.tables import COLUMNS, render_table
 from relgnn.data import KnowledgeGraph
 from relgnn.loop.opened import open_run
 from relgnn.loop.poison import STYLES, Poison
-from relgnn.loop.pseudo import Pseudo
+from relgnn.loop.pseudo import Pseudo, Role
 from relgnn.ranking.ranks import Ranks
 from relgnn.training import load_json
 
@@ -92,13 +92,16 @@ def test_success_is_counted_by_copies_and_style(own_run: Path) -> None:
     copies = np.array([1, 1, 3, 3, 3, 3, 3, 3])
     style = (*STYLES[:2], *STYLES, *STYLES)
     planted = Poison(triples, copies, style, ())
-    taught = Pseudo(triples[[0, 2, 3, 5]], np.ones(4))
+    taught = Pseudo(triples[[0, 2, 3, 5]], np.ones(4)).join(
+        Pseudo(triples[[7]][:, ::-1], np.ones(1)).as_role(Role.CONNECTED)
+    )
     first = [True] + [False] * 6 + [True]
     outcome = Outcome(None, FirstIs(first), taught)  # type: ignore[arg-type]
     found = success(outcome, open_run(own_run).graph, planted)
     assert found["targets"] == 8
     assert found["flipped_1"] == 0.5 and found["first_1"] == 0.5
     assert found["flipped_3"] == 0.5 and found["first_3"] == pytest.approx(1 / 6)
+    assert found["joined_1"] == 0 and found["joined_3"] == pytest.approx(1 / 6)
     assert found["flipped_3_low"] < 0.5 < found["flipped_3_high"]
     assert [found[f"flipped_{name}"] for name in STYLES] == [1, 0.5, 0]
 
@@ -123,7 +126,8 @@ def test_what_the_issue_asks_for_has_a_title() -> None:
     assert max(COPIES) == 10
     bounds = ("", "_low", "_high")
     wanted = {f"flipped_{k}{bound}" for k in COPIES for bound in bounds}
-    wanted |= {f"first_{k}" for k in COPIES} | {f"flipped_{style}" for style in STYLES}
+    wanted |= {f"{what}_{k}" for what in ("joined", "first") for k in COPIES}
+    wanted |= {f"flipped_{style}" for style in STYLES}
     assert wanted | {"gain_kept", "gain_kept_low", "gain_kept_high"} <= set(COLUMNS)
 
 
