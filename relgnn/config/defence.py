@@ -20,5 +20,5 @@ class DefenceConfig(Section):
         "which nothing that text says of them counts for more than the other views do",
     )
     influence: Weight = Field(
-        1.0, description="most that text adds to the log odds of the surest other view"
+        0.5, description="most that text adds to the log odds of the surest other view"
     )
