@@ -133,6 +133,28 @@ def bursts(evidence: Evidence, sentences: Sequence[Sentence], burst: float) -> s
     return set(map(tuple, pairs[both - chance > burst].tolist()))
 
 
+def defended(
+    p: np.ndarray,
+    ends: np.ndarray,
+    others: Sequence[np.ndarray],
+    evidence: Evidence,
+    sentences: Sequence[Sentence],
+    config: DefenceConfig,
+) -> np.ndarray:
+    """Posteriors that text alone has not lifted too far; see `bursts` and `bounded_influence`.
+
+    Args:
+        p: float [C], posteriors of all views together.
+        ends: int64 [C, 2], the two entities of each triple.
+        others: as of `bounded_influence`.
+        evidence, sentences: as of `bursts`.
+        config: the defence.
+    """
+    sudden = bursts(evidence, sentences, config.burst)
+    burst = np.array([tuple(pair) in sudden for pair in np.sort(ends, 1).tolist()], dtype=bool)
+    return bounded_influence(p, others, burst, config.influence)
+
+
 def bounded_influence(
     p: np.ndarray, others: Sequence[np.ndarray], burst: np.ndarray, influence: float
 ) -> np.ndarray:

@@ -22,7 +22,7 @@ from relgnn.loop.candidates import (
     propose_pairs,
 )
 from relgnn.loop.controls import supervise
-from relgnn.loop.defence import bounded_influence, bursts, independent
+from relgnn.loop.defence import defended, independent
 from relgnn.loop.pseudo import Pseudo, Role, is_in
 from relgnn.loop.views import Before, Fused, expectation, fuse
 from relgnn.loop.votes import Votes
@@ -309,15 +309,6 @@ class EStep:
             views[name] = fuse(own, extra, given, found.fold, c, relation, graph.num_relations)
         return views
 
-    def _defended(self, p: np.ndarray, found: Candidates, views: dict[str, Fused]) -> np.ndarray:
-        """Posteriors p [C] that text alone has not lifted too far."""
-        defence = self._loop.defence
-        burst = bursts(self.linked, self.world.sentences, defence.burst)
-        ends = np.sort(np.column_stack([found.head, found.tail]), axis=1).tolist()
-        sudden = np.array([tuple(pair) in burst for pair in ends], dtype=bool)
-        others = [views[name].p for name in ("graph", "rules") if name in views]
-        return bounded_influence(p, others, sudden, defence.influence)
-
     def _fused(
         self, votes: Votes, evidence: Evidence, features: PairFeatures, before: Before | None
     ) -> Judgement:
@@ -332,7 +323,9 @@ class EStep:
         elif before is not None:
             p = before.average(found.triples, p)
         if self._loop.defence is not None:
-            p = self._defended(p, found, views)
+            others = [views[name].p for name in ("graph", "rules") if name in views]
+            ends, texts = found.triples[:, [0, 2]], self.world.sentences
+            p = defended(p, ends, others, self.linked, texts, self._loop.defence)
         new = ~given
         silent = np.full(len(found), np.nan)
         text, graph_, rules = (
