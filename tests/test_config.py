@@ -309,6 +309,7 @@ def test_younger_keys_of_inductive_runs_leave_recorded_hashes_alone() -> None:
 LOOP_YOUNGER = {
     "loop.cross_fitted": "false",
     "loop.coreference": "true",
+    "loop.defence": "{}",
     "loop.pooling": "noisy_or",
     "loop.rules": "{}",
     "loop.weighing": "em",

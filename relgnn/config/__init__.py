@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from relgnn.config.base import RunConfig, RuntimeConfig
 from relgnn.config.biencoder import BiEncoderConfig, EnsembleConfig, RerankConfig
+from relgnn.config.defence import DefenceConfig
 from relgnn.config.document import DocumentConfig
 from relgnn.config.efficient import EfficientConfig
 from relgnn.config.errors import explain, one_line
@@ -42,12 +43,12 @@ Run = TypeVar("Run", bound=RunConfig)
 
 __all__ = [
     "AnyConfig", "AnyOgbConfig", "AnyScoreConfig", "AnyTextConfig", "BiEncoderConfig", "Config",
-    "DocumentConfig", "EfficientConfig", "EnsembleConfig", "FewShotConfig", "GenerativeConfig",
-    "InductiveConfig", "JointConfig", "LoopConfig", "Marking", "MemoryConfig", "MiningConfig",
-    "NodeConfig", "PairConfig", "Pooling", "PretrainingConfig", "PretrainingRunConfig",
-    "RelationConfig", "RerankConfig", "RulesConfig", "RunConfig", "RuntimeConfig", "SemiConfig",
-    "TrackingConfig", "TrainConfig", "TripleConfig", "TuningConfig", "config_of_run",
-    "known_keys", "load_config", "load_run_config", "make_config",
+    "DefenceConfig", "DocumentConfig", "EfficientConfig", "EnsembleConfig", "FewShotConfig",
+    "GenerativeConfig", "InductiveConfig", "JointConfig", "LoopConfig", "Marking", "MemoryConfig",
+    "MiningConfig", "NodeConfig", "PairConfig", "Pooling", "PretrainingConfig",
+    "PretrainingRunConfig", "RelationConfig", "RerankConfig", "RulesConfig", "RunConfig",
+    "RuntimeConfig", "SemiConfig", "TrackingConfig", "TrainConfig", "TripleConfig", "TuningConfig",
+    "config_of_run", "known_keys", "load_config", "load_run_config", "make_config",
 ]  # fmt: skip
 
 AnyTextConfig = (

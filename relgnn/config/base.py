@@ -49,6 +49,7 @@ YOUNGER: dict[str, Any] = {
     "loop.cross_fitted": True,
     "inductive.asked": None, "text": None,
     "loop.coreference": False, "loop.pooling": "logsumexp",
+    "loop.defence": None,
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from relgnn.config.base import (
     Section,
     Weight,
 )
+from relgnn.config.defence import DefenceConfig
 from relgnn.config.rules import MiningConfig
 from relgnn.config.signals import (
     ConsistencyConfig,
@@ -252,6 +253,9 @@ class LoopConfig(Section):
     )
     pooling: Pooling = Field(
         "logsumexp", description="what the extractor says of a pair's sentences becomes one logit"
+    )
+    defence: DefenceConfig | None = Field(
+        None, description="against planted sentences; null: every sentence is believed alike"
     )
     warm_start: bool = Field(False, description="a round starts from the last one's weights")
     patience: Count = Field(

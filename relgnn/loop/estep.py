@@ -22,6 +22,7 @@ from relgnn.loop.candidates import (
     propose_pairs,
 )
 from relgnn.loop.controls import supervise
+from relgnn.loop.defence import defended, independent
 from relgnn.loop.pseudo import Pseudo, Role, is_in
 from relgnn.loop.views import Before, Fused, expectation, fuse
 from relgnn.loop.votes import Votes
@@ -96,6 +97,8 @@ class EStep:
             self.linked = find_evidence(
                 world.graph, world.sentences, coreference=self._loop.coreference
             )
+            if self._loop.defence is not None:
+                self.linked = independent(self.linked, world.sentences, self._loop.defence)
         with world.stages.lap("encoding sentences"):
             self.vectors = encode_corpus(world.graph, world.sentences, self.linked, world.encoder)
         self.split_encoder: SplitEncoder | None = None
@@ -319,6 +322,10 @@ class EStep:
             p, report["em"] = expectation(views, given, found.relation)
         elif before is not None:
             p = before.average(found.triples, p)
+        if self._loop.defence is not None:
+            others = [views[name].p for name in ("graph", "rules") if name in views]
+            ends, texts = found.triples[:, [0, 2]], self.world.sentences
+            p = defended(p, ends, others, self.linked, texts, self._loop.defence)
         new = ~given
         silent = np.full(len(found), np.nan)
         text, graph_, rules = (
