@@ -46,6 +46,7 @@ class Int8Embedding(nn.Module):
     def __init__(self, table: nn.Embedding) -> None:
         super().__init__()
         weight, scale = quantize_rows(table.weight.detach())
+        self.padding_idx = table.padding_idx
         self.register_buffer("weight", weight)
         self.register_buffer("scale", scale)
 
