@@ -51,12 +51,14 @@ class Outcome:
         seconds: from the first arrival to the last answer.
         latency_s: of each request, from when it was due, by status; 0 is a broken connection.
         memory_mb: of the service's processes when it was over.
+        own_mb: what none of them shares: other programs that come and go change nothing of it.
         cpu_s: processor time that they took.
     """
 
     seconds: float = 0.0
     latency_s: dict[int, list[float]] = field(default_factory=dict)
     memory_mb: float = 0.0
+    own_mb: float = 0.0
     cpu_s: float = 0.0
 
     def add(self, status: int, latency_s: float) -> None:
@@ -168,9 +170,10 @@ def _port(lines: IO[str]) -> int:
     raise MachineError(f"the service did not start: {said}")
 
 
-def memory_mb(process: psutil.Process) -> float:
-    """Memory that the processes have for themselves, and their share of what they have together."""
-    return sum(one.memory_full_info().pss for one in family(process)) / 2**20
+def memory_mb(process: psutil.Process) -> tuple[float, float]:
+    """Memory of the processes with their share of what others have too, and without it."""
+    found = [one.memory_full_info() for one in family(process)]
+    return sum(one.pss for one in found) / 2**20, sum(one.uss for one in found) / 2**20
 
 
 def processor_s(process: psutil.Process) -> float:
@@ -191,7 +194,8 @@ def run_load(
     outcome, before_s = Outcome(), processor_s(process)
     due = arrivals(rate, seconds, rng(f"arrivals of {name}", 0))
     asyncio.run(load(port, bodies, due, connections, outcome))
-    outcome.memory_mb, outcome.cpu_s = memory_mb(process), processor_s(process) - before_s
+    outcome.cpu_s = processor_s(process) - before_s
+    outcome.memory_mb, outcome.own_mb = memory_mb(process)
     return outcome
 
 
@@ -203,7 +207,7 @@ def row_of(name: str, rate: float, outcome: Outcome, before_mb: float) -> Row:
         "peer": None,
         "ours_s": outcome.seconds,
         "ours_mb": outcome.memory_mb,
-        "grown_mb": outcome.memory_mb - before_mb,
+        "grown_mb": outcome.own_mb - before_mb,
         "asked_s": rate,
         "answered_s": statuses[200] / outcome.seconds,
         **outcome.quantiles(),
@@ -265,7 +269,7 @@ def _measure(given: argparse.Namespace) -> list[Row]:
 
         before_mb = run_load(
             port, process, bodies, given.rate, WARM_S, given.connections, "warm-up"
-        ).memory_mb
+        ).own_mb
         rows.append(measured("predict", given.rate, given.seconds))
         rows.append(measured("overload", OVERLOAD * given.rate, given.seconds))
         for minute in range(1, given.soak + 1):
