@@ -83,8 +83,10 @@ def test_bodies_are_questions_of_the_run(own_run: Path) -> None:
 
 
 def test_rows_are_recorded_and_rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    outcome = serving.Outcome(2.0, {200: [0.01, 0.03], 429: [0.001]}, 512.0, 0.006)
-    row = serving.row_of("overload", 800.0, outcome, before_mb=500.0)
+    outcome = serving.Outcome(
+        2.0, {200: [0.01, 0.03], 429: [0.001]}, 512.0, cpu_s=0.006, own_mb=500.0
+    )
+    row = serving.row_of("overload", 800.0, outcome, before_mb=488.0)
     assert "800/s" in serving.told(row) and "p99 29.8 ms" in serving.told(row)
     kept: list[results.Line] = []
     monkeypatch.setattr(speed, "append", lambda table, lines: kept.extend(lines))
