@@ -7,8 +7,8 @@ Starts `relgnn serve RUN` and asks it to predict. Arrivals are a Poisson process
 for answers (open loop), over a fixed number of connections; a latency counts from when a request
 was due, so that waiting for a free connection is part of it. After the rate itself comes four times
 as much, which may be answered 200 or 429 and nothing else. The load is made on the same machine.
-`--soak` keeps to the rate for so many minutes and tells the memory of each, and how much of their own the processes have gained. `--record` adds the
-figures to experiments/results/speed.jsonl.
+`--soak` keeps to the rate for so many minutes and tells the memory of each, and how much of their
+own the processes have gained. `--record` adds the figures to experiments/results/speed.jsonl.
 """
 
 from __future__ import annotations
