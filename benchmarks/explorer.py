@@ -10,7 +10,6 @@ PATH and the extra `dev`.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import statistics
@@ -22,6 +21,7 @@ from urllib.parse import urlencode
 from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks.serving import bodies_of, service
+from experiments.command import make_parser
 from relgnn.errors import MachineError, RelgnnError
 
 BROWSERS = ("chromium", "chromium-browser")
@@ -90,11 +90,7 @@ def measure(run: Path, repeats: int) -> dict[str, list[float]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.explorer",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.explorer", __doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="a finished run folder")
     parser.add_argument("--repeats", type=int, default=15, help="15")
     parser.add_argument("--json", action="store_true", help="JSON on standard output")

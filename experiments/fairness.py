@@ -12,24 +12,22 @@ answers about a person move when the group is swapped, and beside it the control
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.command import tells_errors
-from experiments.commit import at_end, provenance, warn_if_dirty
+from experiments.command import make_parser, tells_errors
+from experiments.commit import warn_if_dirty
 from experiments.loop_ablation import base_run
-from experiments.results import RESULTS, append, make_line
+from experiments.opened import Rows, asked_runs, record_rows
+from experiments.results import RESULTS
 from relgnn.audit.fairness import LEAST, Group
 from relgnn.audit.groups import PRONOUN
 from relgnn.audit.report import Report, audit_run
 from relgnn.audit.swap import MOST, Swap
 from relgnn.errors import InputError
-from relgnn.loop.opened import open_run
+from relgnn.loop.opened import OpenRun
 from relgnn.ranking.statistics import Interval
-from relgnn.runtime import environment, peak_memory_mb
 
 TABLE = "fairness_codex_s"
 DATA = "codex_s"
@@ -74,39 +72,10 @@ def _interval(name: str, found: Interval) -> dict[str, float]:
     return {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
-def record(folder: Path, groups: Sequence[str], least: int, swaps: int, command: str) -> None:
-    """Audit a run and append a line for each group and each swap.
-
-    Raises:
-        InputError: it is no run of CoDEx-S, or a group is unknown.
-    """
-    run = open_run(folder)
-    config, code, started = run.world.config, provenance(), time.perf_counter()
-    if config.data.name != DATA:
-        raise InputError(
-            f"{folder}: is a run of {run.graph.name}; the table {TABLE} is of {DATA}, so give a "
-            "run of that"
-        )
-    rows = rows_of(audit_run(run, groups, least, swaps))
-    code = at_end(code)
-    cost = {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
-    seed, where = run.world.runtime.seed, environment()
-    append(TABLE, [
-        make_line(TABLE, row, seed, config, metrics, {}, command, code, cost, where)
-        for row, metrics in rows.items()
-    ], RESULTS)  # fmt: skip
-    for row, metrics in rows.items():
-        print(row, *(f"{name} {value:.4f}" for name, value in metrics.items()), sep="  ")
-
-
 @tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.fairness",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("experiments.fairness", __doc__)
     parser.add_argument("--run", type=Path, help="a run folder, in place of those of the seeds")
     parser.add_argument("--groups", nargs="+", default=list(GROUPS), help=" ".join(GROUPS))
     parser.add_argument("--least", type=int, default=LEAST, help=f"persons of a group ({LEAST})")
@@ -119,12 +88,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise InputError(f"--swaps {given.swaps}: give 0 or more")
     warn_if_dirty()
     options = f"--groups {' '.join(given.groups)} --least {given.least} --swaps {given.swaps}"
-    for seed in given.seeds if given.run is None else [None]:
-        folder = given.run if seed is None else base_run(seed)
-        # the folder's name alone: where it is says nothing elsewhere
-        which = f"--run {folder.name}" if seed is None else f"--seeds {seed}"
-        command = f"python -m experiments.fairness {which} {options}"
-        record(folder, given.groups, given.least, given.swaps, command)
+
+    def measure(run: OpenRun) -> Rows:
+        return rows_of(audit_run(run, given.groups, given.least, given.swaps))
+
+    program = "experiments.fairness"
+    for folder, command in asked_runs(program, given.run, given.seeds, options, base_run):
+        record_rows(TABLE, DATA, folder, measure, command, RESULTS)
     return 0
 
 

@@ -14,19 +14,19 @@ over predictions.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.command import make_parser, require_known, tells_errors
-from experiments.commit import at_end, provenance, warn_if_dirty
+from experiments.commit import warn_if_dirty
 from experiments.loop_ablation import base_run
-from experiments.results import RESULTS, append, make_line
+from experiments.opened import Rows, asked_runs, record_rows
+from experiments.results import RESULTS
 from relgnn.errors import InputError
 from relgnn.explain.edges import EXPLAINERS
 from relgnn.explain.faithfulness import RANDOM, draw_predictions, measure
-from relgnn.loop.opened import OpenRun, open_run
-from relgnn.runtime import environment, peak_memory_mb, rng
+from relgnn.loop.opened import OpenRun
+from relgnn.runtime import rng
 
 TABLE = "explanations_codex_s"
 DATA = "codex_s"
@@ -52,31 +52,6 @@ def explain(run: OpenRun, count: int, methods: Sequence[str]) -> dict[str, dict[
     return {name: found.metrics(name) for name in (*methods, RANDOM)}
 
 
-def record(folder: Path, count: int, methods: Sequence[str], command: str) -> None:
-    """Explain predictions of a run and append a line for each method and for random orders.
-
-    Raises:
-        InputError: it is no run of CoDEx-S.
-    """
-    run = open_run(folder)
-    config, code, started = run.world.config, provenance(), time.perf_counter()
-    if config.data.name != DATA:
-        raise InputError(
-            f"{folder}: is a run of {run.graph.name}; the table {TABLE} is of {DATA}, so give a "
-            "run of that"
-        )
-    rows = explain(run, count, methods)
-    code = at_end(code)
-    cost = {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
-    seed, where = run.world.runtime.seed, environment()
-    append(TABLE, [
-        make_line(TABLE, row, seed, config, metrics, {}, command, code, cost, where)
-        for row, metrics in rows.items()
-    ], RESULTS)  # fmt: skip
-    for row, metrics in rows.items():
-        print(row, *(f"{name} {value:.4f}" for name, value in metrics.items()), sep="  ")
-
-
 @tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
@@ -91,12 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise InputError(f"--predictions {given.predictions}: give at least 2, for an interval")
     warn_if_dirty()
     options = f"--predictions {given.predictions} --methods {' '.join(given.methods)}"
-    for seed in given.seeds if given.run is None else [None]:
-        folder = given.run if seed is None else base_run(seed)
-        # the folder's name alone: where it is says nothing elsewhere
-        which = f"--run {folder.name}" if seed is None else f"--seeds {seed}"
-        command = f"python -m experiments.faithfulness {which} {options}"
-        record(folder, given.predictions, given.methods, command)
+
+    def measured(run: OpenRun) -> Rows:
+        return explain(run, given.predictions, given.methods)
+
+    program = "experiments.faithfulness"
+    for folder, command in asked_runs(program, given.run, given.seeds, options, base_run):
+        record_rows(TABLE, DATA, folder, measured, command, RESULTS)
     return 0
 
 

@@ -15,7 +15,6 @@ are missing in experiments/results are run.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 import time
@@ -27,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binomtest
 
-from experiments.command import require_known, tells_errors
+from experiments.command import make_parser, require_known, tells_errors
 from experiments.commit import at_end, provenance, recorded
 from experiments.jobs import RUNS, SEEDS
 from experiments.loop_ablation import base_run
@@ -217,11 +216,7 @@ def record(row: str, seed: int, targets: int) -> None:
 @tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.poisoning",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("experiments.poisoning", __doc__)
     parser.add_argument("--rows", nargs="+", default=list(ARMS), help="all of them")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
     parser.add_argument("--targets", type=int, default=TARGETS, help=str(TARGETS))

@@ -139,8 +139,8 @@ class Why(Params):
     limit: int = Field(5, ge=1, le=50, description="Paths, and sentences, at most.")
 
 
-class Explained(BaseModel):
-    """What the run believes of a triple, and what speaks for it."""
+class Named(BaseModel):
+    """A triple by ids and names."""
 
     head: str
     relation: str
@@ -148,6 +148,11 @@ class Explained(BaseModel):
     head_name: str
     relation_name: str
     tail_name: str
+
+
+class Explained(Named):
+    """What the run believes of a triple, and what speaks for it."""
+
     score: float
     probability: float | None
     known: bool = Field(description="Whether it was given for training.")
@@ -172,15 +177,9 @@ class Browse(Params):
     limit: int = Field(20, ge=1, le=100)
 
 
-class Event(BaseModel):
+class Event(Named):
     """One event, or a triple that only a verdict names: then there is no decision."""
 
-    head: str
-    relation: str
-    tail: str
-    head_name: str
-    relation_name: str
-    tail_name: str
     p: float | None
     p_text: float | None
     p_graph: float | None
@@ -259,15 +258,9 @@ class Entity(BaseModel):
     description: str
 
 
-class Edge(BaseModel):
+class Edge(Named):
     """One edge; p is the loop's probability of one that it accepted from text."""
 
-    head: str
-    relation: str
-    tail: str
-    head_name: str
-    relation_name: str
-    tail_name: str
     source: Literal["given", "accepted"]
     p: float | None = None
 
