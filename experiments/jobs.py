@@ -11,6 +11,7 @@ from relgnn.config import (
     AnyConfig,
     BiEncoderConfig,
     Config,
+    CrossEncoderConfig,
     EnsembleConfig,
     FewShotConfig,
     RerankConfig,
@@ -124,6 +125,8 @@ def members(job: Job) -> list[Job]:
     names: list[str] = []
     if isinstance(config, BiEncoderConfig) and config.biencoder.distil is not None:
         names = [config.biencoder.distil.run]
+    elif isinstance(config, CrossEncoderConfig):
+        names = [config.crossencoder.of]
     elif isinstance(config, EnsembleConfig):
         names = config.ensemble.of
     elif isinstance(config, RerankConfig):

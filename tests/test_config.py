@@ -12,6 +12,7 @@ from experiments.results import read_lines, tables
 from relgnn.config import (
     BiEncoderConfig,
     Config,
+    CrossEncoderConfig,
     EnsembleConfig,
     FewShotConfig,
     GenerativeConfig,
@@ -55,7 +56,7 @@ def test_every_knob_has_a_description() -> None:
 
     for kind in (
         Config, RelationConfig, FewShotConfig, GenerativeConfig, PretrainingRunConfig,
-        BiEncoderConfig, EnsembleConfig, RerankConfig,
+        BiEncoderConfig, CrossEncoderConfig, EnsembleConfig, RerankConfig,
     ):  # fmt: skip
         check(kind)
 

@@ -14,7 +14,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from relgnn.config.base import RunConfig, RuntimeConfig
-from relgnn.config.biencoder import BiEncoderConfig, EnsembleConfig, RerankConfig
+from relgnn.config.biencoder import (
+    BiEncoderConfig,
+    CrossEncoderConfig,
+    EnsembleConfig,
+    RerankConfig,
+)
 from relgnn.config.defence import DefenceConfig
 from relgnn.config.document import DocumentConfig
 from relgnn.config.efficient import EfficientConfig
@@ -43,12 +48,13 @@ Run = TypeVar("Run", bound=RunConfig)
 
 __all__ = [
     "AnyConfig", "AnyOgbConfig", "AnyScoreConfig", "AnyTextConfig", "BiEncoderConfig", "Config",
-    "DefenceConfig", "DocumentConfig", "EfficientConfig", "EnsembleConfig", "FewShotConfig",
-    "GenerativeConfig", "InductiveConfig", "JointConfig", "LoopConfig", "Marking", "MemoryConfig",
-    "MiningConfig", "NodeConfig", "PairConfig", "Pooling", "PretrainingConfig",
-    "PretrainingRunConfig", "RelationConfig", "RerankConfig", "RulesConfig", "RunConfig",
-    "RuntimeConfig", "SemiConfig", "TrackingConfig", "TrainConfig", "TripleConfig", "TuningConfig",
-    "config_of_run", "known_keys", "load_config", "load_run_config", "make_config",
+    "CrossEncoderConfig", "DefenceConfig", "DocumentConfig", "EfficientConfig",
+    "EnsembleConfig", "FewShotConfig", "GenerativeConfig", "InductiveConfig", "JointConfig",
+    "LoopConfig", "Marking", "MemoryConfig", "MiningConfig", "NodeConfig", "PairConfig",
+    "Pooling", "PretrainingConfig", "PretrainingRunConfig", "RelationConfig", "RerankConfig",
+    "RulesConfig", "RunConfig", "RuntimeConfig", "SemiConfig", "TrackingConfig", "TrainConfig",
+    "TripleConfig", "TuningConfig", "config_of_run", "known_keys", "load_config",
+    "load_run_config", "make_config",
 ]  # fmt: skip
 
 AnyTextConfig = (
@@ -59,7 +65,7 @@ AnyTextConfig = (
     | DocumentConfig
     | PretrainingRunConfig
 )
-AnyScoreConfig = BiEncoderConfig | EnsembleConfig | RerankConfig
+AnyScoreConfig = BiEncoderConfig | CrossEncoderConfig | EnsembleConfig | RerankConfig
 AnyOgbConfig = PairConfig | NodeConfig | TripleConfig
 AnyConfig = Config | InductiveConfig | RulesConfig | AnyScoreConfig | AnyOgbConfig | AnyTextConfig
 
@@ -70,13 +76,14 @@ _KINDS: dict[
     "extraction": RelationConfig, "few_shot": FewShotConfig, "joint": JointConfig,
     "document": DocumentConfig, "generative": GenerativeConfig, "pretraining": PretrainingRunConfig,
     "rules": RulesConfig, "inductive": InductiveConfig, "biencoder": BiEncoderConfig,
-    "ensemble": EnsembleConfig, "rerank": RerankConfig,
+    "crossencoder": CrossEncoderConfig, "ensemble": EnsembleConfig, "rerank": RerankConfig,
     "pairs": PairConfig, "nodes": NodeConfig, "triples": TripleConfig,
 }  # fmt: skip
 
 _TOLD_APART: dict[type[RunConfig], str] = {
     PretrainingRunConfig: "pre-training", RulesConfig: "rule mining",
     InductiveConfig: "inductive link prediction", BiEncoderConfig: "a bi-encoder",
+    CrossEncoderConfig: "a cross-encoder",
     EnsembleConfig: "an ensemble", RerankConfig: "re-ranking",
     PairConfig: "a data set of OGB", NodeConfig: "a data set of OGB",
     TripleConfig: "a data set of OGB",
@@ -108,8 +115,8 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> AnyConfi
     Returns:
         The checked configuration; of which kind, its sections say: `extraction:`, `few_shot:`,
         `joint:`, `document:`, `generative:`, `pretraining:`, `rules:`, `inductive:`,
-        `biencoder:`, `ensemble:`, `rerank:`, `pairs:`, `nodes:`, `triples:`, or none of them for
-        link prediction.
+        `biencoder:`, `crossencoder:`, `ensemble:`, `rerank:`, `pairs:`, `nodes:`, `triples:`, or
+        none of them for link prediction.
 
     Raises:
         InputError: the file cannot be read or is not YAML, a key is unknown, a value is wrong.

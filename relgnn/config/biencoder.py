@@ -28,19 +28,10 @@ class BiEncoderTextConfig(Section):
     )
 
 
-class BiEncoderSettings(Section):
-    """How two encoders learn to bring a query near to its answer."""
+class EncoderTuning(Section):
+    """How a language model that reads texts of links is tuned."""
 
-    layers: Count | None = Field(
-        None,
-        description="top layers that are tuned: those below read each text once, and a query is "
-        "put together of what they say of its parts; null: all layers",
-    )
-    efficient: EfficientConfig | None = Field(
-        None, description="tunes few parameters in place of the model's own; null: its own"
-    )
-    epochs: Count = Field(10, description="passes over the training triples, both ways, at most")
-    batch_size: Count = Field(128, description="triples of a step, each asked for both ways")
+    epochs: Count = Field(10, description="passes over what is learned from, at most")
     checkpointing: bool = Field(
         False, description="keep each layer's input alone and compute the rest again: less memory"
     )
@@ -56,6 +47,20 @@ class BiEncoderSettings(Section):
         3, description="evaluations on valid without gain before stopping; null: all epochs"
     )
     eval_every: Count = Field(1, description="epochs between evaluations on valid")
+
+
+class BiEncoderSettings(EncoderTuning):
+    """How two encoders learn to bring a query near to its answer."""
+
+    layers: Count | None = Field(
+        None,
+        description="top layers that are tuned: those below read each text once, and a query is "
+        "put together of what they say of its parts; null: all layers",
+    )
+    efficient: EfficientConfig | None = Field(
+        None, description="tunes few parameters in place of the model's own; null: its own"
+    )
+    batch_size: Count = Field(128, description="triples of a step, each asked for both ways")
     temperature: Rate = Field(0.05, description="divides cosines at first; it is learned")
     margin: Weight = Field(0.02, description="taken from an answer's cosine in training")
     self_negatives: bool = Field(True, description="the head is a wrong answer of its query")
@@ -94,6 +99,36 @@ class BiEncoderConfig(RunConfig):
         default_factory=BiEncoderTextConfig, description="the language model"
     )
     biencoder: BiEncoderSettings = Field(description="how it is tuned")
+
+
+class CrossEncoderSettings(EncoderTuning):
+    """How an encoder that reads a query and a candidate together learns to tell the answer."""
+
+    of: str = Field(
+        description="the run whose best candidates are read: a row of the same table and seed, or "
+        "a run folder"
+    )
+    top: int = Field(50, ge=2, description="candidates of a query that are read and ranked anew")
+    negatives: Count = Field(7, description="wrong candidates beside each answer in training")
+    queries: Count | None = Field(
+        16384, description="queries of an epoch, drawn anew for each; null: all, both ways"
+    )
+    valid_triples: Count | None = Field(
+        500, description="valid triples that select the epoch, drawn; null: all"
+    )
+    epochs: Count = Field(3, description="passes over so many queries, at most")
+    batch_size: Count = Field(16, description="queries of a step")
+    lr: Rate = Field(5e-5, description="peak learning rate")
+    warmup: Dropout = Field(0.1, description="share of all steps over which the rate rises")
+
+
+class CrossEncoderConfig(RunConfig):
+    """A run that reads the best candidates of another run, each together with its query."""
+
+    text: BiEncoderTextConfig = Field(
+        default_factory=BiEncoderTextConfig, description="the language model"
+    )
+    crossencoder: CrossEncoderSettings = Field(description="how it is tuned, and what it reads")
 
 
 class EnsembleSettings(Section):

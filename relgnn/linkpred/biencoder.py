@@ -14,7 +14,7 @@ from relgnn.config import BiEncoderConfig
 from relgnn.config.biencoder import BiEncoderSettings
 from relgnn.data import KnowledgeGraph
 from relgnn.errors import InputError
-from relgnn.linkpred.biencoder_texts import PackedRows, QueryTexts
+from relgnn.linkpred.biencoder_texts import PackedRows, QueryTexts, mean_states
 from relgnn.ranking.scores import Candidates, Products
 from relgnn.rules.adjacency import Adjacency
 from relgnn.runtime import Runtime
@@ -49,10 +49,8 @@ class Tower(nn.Module):
 
     def forward(self, rows: PackedRows) -> Tensor:
         """[B, d], float32, of length one."""
-        flat = self.texts.parts.ids[rows.place].to(self.packed.device)
-        parts = flat.split([n * length for n, length in rows.shapes])
-        ids = [part.view(shape) for part, shape in zip(parts, rows.shapes, strict=True)]
-        return _pooled(self.packed.tokens(ids), rows)
+        ids = self.texts.parts.matrices(rows, self.packed.device)
+        return functional.normalize(mean_states(self.packed.tokens(ids), rows), dim=1)
 
 
 class TopTower(nn.Module):
@@ -83,7 +81,7 @@ class TopTower(nn.Module):
         device = next(self.layers.parameters()).device
         states = self.lower.states[rows.place].to(device).float()
         found = run_layers(self.layers, states, rows.shapes, self.checkpointing)
-        return _pooled(found, rows)
+        return functional.normalize(mean_states(found, rows), dim=1)
 
 
 class LowerStates:
@@ -270,9 +268,3 @@ def _top_towers(
         TopTower(own, states, runtime.device, again) for own in (top, copy.deepcopy(top))
     )
     return first, second
-
-
-def _pooled(states: Tensor, rows: PackedRows) -> Tensor:
-    lengths = torch.cat([torch.full((n,), length) for n, length in rows.shapes]).to(states.device)
-    means = torch.segment_reduce(states.float(), "mean", lengths=lengths, unsafe=True)
-    return functional.normalize(means, dim=1)[rows.back.to(means.device)]

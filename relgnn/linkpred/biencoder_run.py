@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from relgnn.config import BiEncoderConfig, config_of_run
+from relgnn.config import BiEncoderConfig, CrossEncoderConfig, config_of_run
+from relgnn.config.biencoder import EncoderTuning
 from relgnn.data import KnowledgeGraph
 from relgnn.data.registry import load_graph
 from relgnn.errors import InputError
@@ -23,6 +24,7 @@ from relgnn.training import (
     save_tensors,
 )
 from relgnn.training.run_folder import carry_out
+from relgnn.training.task import Task
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -53,15 +55,18 @@ def run_biencoder(
         task = BiEncoderTask(model, graph, config.biencoder, runtime, teacher)
         metrics: dict[str, Any] = {
             "parameters": parameter_counts(model),
-            "epoch": _fit(config, runtime, task, folder, resume),
-        }
+            "epoch": fit_encoder(
+                config.biencoder, task, len(graph.valid) > 0, runtime,
+                Keeping.of_run(folder, resume),
+            ),
+        }  # fmt: skip
         save_tensors(folder / CHECKPOINT, module_tensors(model))
         return metrics | report_scores(task.scorer(), graph, folder)
 
     return carry_out(config, folder, resume, load_trainable, work)
 
 
-def load_trainable(config: BiEncoderConfig) -> KnowledgeGraph:
+def load_trainable(config: BiEncoderConfig | CrossEncoderConfig) -> KnowledgeGraph:
     """The graph of a configuration.
 
     Raises:
@@ -94,17 +99,15 @@ def open_biencoder(folder: Path) -> tuple[KnowledgeGraph, BiEncoderScorer]:
     return graph, BiEncoderScorer(model.eval(), runtime, near, settings.neighbourhood)
 
 
-def _fit(
-    config: BiEncoderConfig, runtime: Runtime, task: BiEncoderTask, folder: Path, resume: bool
+def fit_encoder(
+    settings: EncoderTuning, task: Task[Any], selects: bool, runtime: Runtime, keeping: Keeping
 ) -> int:
-    """Train in place; the epoch that valid chose, the last one where there is no valid."""
-    settings, selects = config.biencoder, len(task.valid) > 0
+    """Train in place; the epoch that valid chose, the last one where nothing `selects`."""
     told = TrainSettings(
         epochs=settings.epochs, lr=settings.lr, weight_decay=settings.weight_decay,
         schedule=settings.schedule, warmup=settings.warmup, clip=settings.clip,
         patience=settings.patience if selects else None, eval_every=settings.eval_every,
         metric="mrr" if selects else None,
     )  # fmt: skip
-    keeping = Keeping.of_run(folder, resume)
     result = keeping.train(task, told, runtime)
     return result.best_epoch if selects else len(result.history)

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy, kl_div
 from relgnn.config.biencoder import BiEncoderSettings
 from relgnn.data import KnowledgeGraph
 from relgnn.linkpred.biencoder import BiEncoder, BiEncoderScorer, Neighbourhood
+from relgnn.linkpred.candidates import ask_both_ways
 from relgnn.linkpred.evaluate import DenseScores
 from relgnn.ranking.metrics import rank_metrics
 from relgnn.ranking.ranks import FilterIndex, concatenate, evaluate_ranks
@@ -118,9 +119,7 @@ class BiEncoderTask(NumberedTask):
         return self.settings.batch_size
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        head, relation, tail = self.triples[batch].unbind(1)
-        heads, answers = torch.cat([head, tail]), torch.cat([tail, head])
-        relations = torch.cat([relation, relation + self.num_relations])
+        heads, relations, answers = ask_both_ways(self.triples[batch], self.num_relations)
         nodes, place = torch.cat([answers, heads]).unique(return_inverse=True)
         target, own = place.split(len(heads))
         queries = self.encoder.queries(heads, relations, answers)

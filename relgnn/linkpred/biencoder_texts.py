@@ -46,6 +46,10 @@ class Parts:
     ids: Tensor
     offsets: Tensor
 
+    def lengths(self, rows: Tensor) -> Tensor:
+        """Tokens int64 [B] of rows of parts int64 [B, K]."""
+        return self.offsets.diff()[rows.clamp(min=0)].masked_fill(rows < 0, 0).sum(1)
+
     def pack(self, rows: Tensor) -> PackedRows:
         """Rows of parts int64 [B, K], `NONE` where a row has fewer; every row has one at least."""
         rows, same = rows.unique(dim=0, return_inverse=True)
@@ -60,6 +64,19 @@ class Parts:
         shapes = list(zip(counts.tolist(), sizes.tolist(), strict=True))
         return PackedRows(place, shapes, torch.argsort(order)[same])
 
+    def matrices(self, rows: PackedRows, device: torch.device) -> list[Tensor]:
+        """Token ids [n, l] of the rows of each length."""
+        flat = self.ids[rows.place].to(device)
+        parts = flat.split([n * length for n, length in rows.shapes])
+        return [part.view(shape) for part, shape in zip(parts, rows.shapes, strict=True)]
+
+
+def mean_states(states: Tensor, rows: PackedRows) -> Tensor:
+    """Means [B, d], float32, of the states [T, d] of each row's tokens."""
+    lengths = torch.cat([torch.full((n,), length) for n, length in rows.shapes]).to(states.device)
+    means = torch.segment_reduce(states.float(), "mean", lengths=lengths, unsafe=True)
+    return means[rows.back.to(means.device)]
+
 
 class QueryTexts:
     """What the bi-encoder reads of queries and of entities.
@@ -73,10 +90,16 @@ class QueryTexts:
         tokenizer: of the language model.
         max_tokens: of an entity's text, special tokens included.
         neighbours: names in a query at most.
+        pairs: answers are read behind their queries too.
     """
 
     def __init__(
-        self, graph: KnowledgeGraph, tokenizer: Any, max_tokens: int, neighbours: int
+        self,
+        graph: KnowledgeGraph,
+        tokenizer: Any,
+        max_tokens: int,
+        neighbours: int,
+        pairs: bool = False,
     ) -> None:
         self.num_entities, self.num_relations = graph.num_entities, graph.num_relations
         before, after = special_tokens(tokenizer)
@@ -96,7 +119,8 @@ class QueryTexts:
             name or own for name, own in zip(graph.relation_names, graph.relations, strict=True)
         ]
         relations += [f"inverse of {name}" for name in relations]
-        parts = [[*before, *ids] for ids in tokens(texts, room)] + tokens(relations, room)
+        own = tokens(texts, room)
+        parts = [[*before, *ids] for ids in own] + tokens(relations, room)
         if neighbours:
             parts += tokens(
                 [
@@ -105,6 +129,9 @@ class QueryTexts:
                 ],
                 NAME_TOKENS,
             )
+        self._behind = len(parts)
+        if pairs:
+            parts += own
         offsets = np.cumsum([0, *map(len, parts)])
         self.parts = Parts(torch.tensor([i for ids in parts for i in ids]), torch.tensor(offsets))
         self.neighbours = neighbours
@@ -133,6 +160,17 @@ class QueryTexts:
             relations: int64 [B] in [0, 2R).
             answers: int64 [B], left out of the neighbours, which would give them away.
         """
+        return self.parts.pack(self._query(heads, relations, answers))
+
+    def pairs(self, heads: Tensor, relations: Tensor, nodes: Tensor) -> Tensor:
+        """Queries [B] with a candidate [B] behind each, as rows of parts for `Parts.pack`.
+
+        A candidate is never among the neighbours: else the answer would be told by its absence.
+        """
+        query = self._query(heads, relations, nodes)
+        return torch.cat([query, nodes[:, None] + self._behind], 1)
+
+    def _query(self, heads: Tensor, relations: Tensor, answers: Tensor | None) -> Tensor:
         columns = [heads[:, None], self.num_entities + relations[:, None]]
         if self._near is not None:
             near = self._near[heads]
@@ -143,7 +181,7 @@ class QueryTexts:
             order = torch.argsort(hidden.long(), dim=1, stable=True)
             shown = (near + self.num_entities + 2 * self.num_relations).masked_fill(hidden, NONE)
             columns.insert(1, shown.gather(1, order)[:, : self.neighbours])
-        return self.parts.pack(torch.cat(columns, 1))
+        return torch.cat(columns, 1)
 
 
 def nearest(graph: KnowledgeGraph, count: int) -> Tensor:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from relgnn.config.biencoder import RerankSettings
-from relgnn.data import KnowledgeGraph
+from relgnn.linkpred.candidates import Queries, promoted, ranks_among
 from relgnn.linkpred.evaluate import DenseScores
 from relgnn.linkpred.rerank_features import CandidateFeatures
 from relgnn.ranking.metrics import rank_metrics
-from relgnn.ranking.ranks import FilterIndex, Ranks, filtered_ranks
+from relgnn.ranking.ranks import Ranks
 from relgnn.training.task import NumberedTask
 
 
@@ -55,64 +52,6 @@ class Reranker(nn.Module):
         hidden = self.dropout(self.inner(x).relu())
         found: Tensor = (self.linear(x) + self.outer(hidden))[..., 0]
         return found
-
-
-@dataclass(frozen=True)
-class Queries:
-    """Queries with an answer, and their candidates.
-
-    Args:
-        heads, relations, answers: int64 [Q]; r + R asks for heads.
-        nodes: int64 [Q, K], candidates.
-        features: float [Q, K, F].
-        other: bool [Q, K], candidates that are other known answers.
-        triple: int64 [Q], which triple each is of.
-    """
-
-    heads: Tensor
-    relations: Tensor
-    answers: Tensor
-    nodes: Tensor
-    features: Tensor
-    other: Tensor
-    triple: Tensor
-
-    @property
-    def place(self) -> Tensor:
-        """Where the answer is among the candidates, int64 [Q]; -1 where it is not."""
-        hit = self.nodes == self.answers[:, None]
-        return torch.where(hit.any(1), hit.int().argmax(1), -1)
-
-    def of(self, chosen: Tensor) -> Queries:
-        """Those that a bool [Q] or an index picks."""
-        return Queries(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
-
-
-def list_queries(
-    features: CandidateFeatures, graph: KnowledgeGraph, triples: np.ndarray, known: FilterIndex
-) -> Queries:
-    """Both queries of every triple int64 [M, 3].
-
-    Args:
-        features: lists candidates.
-        graph: sizes.
-        triples: that are asked.
-        known: what is no wrong answer.
-    """
-    head, relation, tail = torch.tensor(triples).reshape(-1, 3).unbind(1)
-    heads, answers = torch.cat([head, tail]), torch.cat([tail, head])
-    relations = torch.cat([relation, relation + graph.num_relations])
-    listed = features(heads, relations)
-    rows, columns = known.known(heads, relations)
-    true = torch.isin(
-        torch.arange(len(heads))[:, None] * graph.num_entities + listed.nodes,
-        rows * graph.num_entities + columns,
-    )
-    hit = listed.nodes == answers[:, None]
-    return Queries(
-        heads, relations, answers, listed.nodes, listed.features, true & ~hit,
-        torch.arange(len(triples)).repeat(2),
-    )  # fmt: skip
 
 
 class RerankTask(NumberedTask):
@@ -178,11 +117,7 @@ def list_ranks(model: Reranker | None, queries: Queries) -> Ranks:
         device = model.mean.device
         with torch.no_grad():
             scores = model(queries.features.to(device)).cpu()
-    lowest = scores.amin(1, keepdim=True) - 1
-    place = queries.place
-    target = torch.where(place < 0, scores.shape[1], place)
-    rows, columns = queries.other.nonzero().unbind(1)
-    return filtered_ranks(torch.cat([scores, lowest], 1), target, (rows, columns))
+    return ranks_among(scores, queries)
 
 
 def reranked(model: Reranker | None, features: CandidateFeatures) -> DenseScores:
@@ -193,16 +128,6 @@ def reranked(model: Reranker | None, features: CandidateFeatures) -> DenseScores
         features: of candidates, and the base.
     """
     if model is None:
-        return features.base
+        return features.best.base
     model = model.eval().cpu()
-
-    @torch.no_grad()
-    def scores(heads: Tensor, relations: Tensor) -> Tensor:
-        parts = []
-        for base, listed in features.listed(heads, relations):
-            new = model(listed.features)
-            above = base.amax(1, keepdim=True) + 1 - new.amin(1, keepdim=True)
-            parts.append(base.scatter(1, listed.nodes, new + above))
-        return torch.cat(parts)
-
-    return scores
+    return promoted(features.best, lambda one: model(features.of(one)))

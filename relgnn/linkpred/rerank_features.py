@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,25 +10,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from relgnn.data import KnowledgeGraph
+from relgnn.linkpred.candidates import Best, BestCandidates, Listed
 from relgnn.linkpred.evaluate import DenseScores
-from relgnn.ranking.ranks import FilterIndex
 from relgnn.rules.adjacency import LONGEST, Adjacency
-
-QUERIES = 128
-"""Queries whose scores of all entities are in memory at once."""
-
-
-@dataclass(frozen=True)
-class Listed:
-    """The best candidates of Q queries.
-
-    Args:
-        nodes: int64 [Q, K], best first.
-        features: float [Q, K, F], of `CandidateFeatures.names`.
-    """
-
-    nodes: Tensor
-    features: Tensor
 
 
 class CandidateFeatures:
@@ -61,10 +44,8 @@ class CandidateFeatures:
         texts: Tensor | None,
         top: int,
     ) -> None:
-        self.base, self.views = base, views
-        self.top = min(top, graph.num_entities)
+        self.best, self.views = BestCandidates(graph, base, top), views
         self.texts = None if texts is None else normalize(texts, dim=1)
-        self.known = FilterIndex.build(graph.train, graph.num_relations)
         self.linked = Adjacency(graph.train, graph.num_entities, graph.num_relations)
         self.every = self.linked.every.astype(np.float32)
         self.degree = np.asarray(self.every.sum(0)).ravel()
@@ -80,26 +61,16 @@ class CandidateFeatures:
         return ("base", "rank", *of_views, *walks, "reverse", "same", "often", "degree", *text)
 
     def __call__(self, heads: Tensor, relations: Tensor) -> Listed:
-        """The candidates of queries [Q], int64 on the CPU."""
-        parts = [one for _, one in self.listed(heads, relations)]
-        return Listed(
-            torch.cat([one.nodes for one in parts]), torch.cat([one.features for one in parts])
-        )
+        """The candidates of queries [Q], int64 on the CPU, and their features by `names`."""
+        parts = [(one.nodes, self.of(one)) for one in self.best.parts(heads, relations)]
+        nodes, features = zip(*parts, strict=True)
+        return Listed(torch.cat(nodes), torch.cat(features))
 
-    def listed(self, heads: Tensor, relations: Tensor) -> Iterator[tuple[Tensor, Listed]]:
-        """The base's scores [q, N] and the candidates of some of the queries [Q] at a time."""
-        for part in zip(heads.split(QUERIES), relations.split(QUERIES), strict=True):
-            base = self.base(*part).float()
-            yield base, self._list(*part, base)
-
-    def _list(self, heads: Tensor, relations: Tensor, base: Tensor) -> Listed:
-        base = base.clone()
-        base[self.known.known(heads, relations)] = float("-inf")
-        score, nodes = base.topk(self.top, dim=1)
-        # where nearly every entity is a given answer, given ones fill the list, last
-        score = score.clamp(min=torch.finfo(torch.float32).min / 2)
-        place = torch.arange(1, self.top + 1).float().log().expand_as(score)
-        columns = [_below_best(score), place]
+    def of(self, best: Best) -> Tensor:
+        """Features [q, K, F] of the candidates of some queries."""
+        heads, relations, nodes = best.heads, best.relations, best.nodes
+        place = torch.arange(1, nodes.shape[1] + 1).float().log().expand(nodes.shape)
+        columns = [_below_best(best.scores), place]
         for view in self.views.values():
             own = view(heads, relations).float().gather(1, nodes)
             order = torch.argsort(torch.argsort(own, dim=1, descending=True, stable=True), dim=1)
@@ -110,7 +81,7 @@ class CandidateFeatures:
         columns += [torch.from_numpy(np.log1p(one)) for one in (often, self.degree[nodes.numpy()])]
         if self.texts is not None:
             columns.append((self.texts[heads][:, None] * self.texts[nodes]).sum(2))
-        return Listed(nodes, torch.stack([one.float() for one in columns], 2))
+        return torch.stack([one.float() for one in columns], 2)
 
     def _of_graph(self, heads: Tensor, relations: Tensor, nodes: Tensor) -> Sequence[np.ndarray]:
         rows, columns = np.arange(len(heads))[:, None], nodes.numpy()

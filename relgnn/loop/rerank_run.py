@@ -12,15 +12,9 @@ from relgnn.config import RerankConfig
 from relgnn.data import KnowledgeGraph
 from relgnn.data.registry import load_graph
 from relgnn.errors import InputError
+from relgnn.linkpred.candidates import Queries, list_queries
 from relgnn.linkpred.evaluate import report_scores
-from relgnn.linkpred.rerank import (
-    Queries,
-    Reranker,
-    RerankTask,
-    list_queries,
-    list_ranks,
-    reranked,
-)
+from relgnn.linkpred.rerank import Reranker, RerankTask, list_ranks, reranked
 from relgnn.linkpred.rerank_features import CandidateFeatures
 from relgnn.loop.scored import CHECKPOINT, candidate_features
 from relgnn.ranking.metrics import rank_metrics

@@ -10,6 +10,7 @@ from relgnn.config import (
     AnyOgbConfig,
     BiEncoderConfig,
     Config,
+    CrossEncoderConfig,
     EnsembleConfig,
     InductiveConfig,
     RerankConfig,
@@ -18,6 +19,7 @@ from relgnn.config import (
 from relgnn.linkpred.biencoder_run import run_biencoder
 from relgnn.linkpred.inductive_run import run_inductive
 from relgnn.linkpred.ogb_run import run_ogb
+from relgnn.loop.crossencoder_run import run_crossencoder
 from relgnn.loop.ensemble_run import run_ensemble
 from relgnn.loop.rerank_run import run_rerank
 from relgnn.loop.run import run
@@ -29,8 +31,8 @@ from relgnn.text.runs import run_text
 def run_any(config: AnyConfig, folder: Path, resume: bool = False) -> dict[str, Any]:
     """Do what a configuration of any kind says.
 
-    See `run`, `run_rules`, `run_inductive`, `run_biencoder`, `run_ensemble`, `run_rerank`,
-    `run_ogb` and `run_text`.
+    See `run`, `run_rules`, `run_inductive`, `run_biencoder`, `run_crossencoder`,
+    `run_ensemble`, `run_rerank`, `run_ogb` and `run_text`.
     """
     if isinstance(config, Config):
         return run(config, folder, resume)
@@ -42,6 +44,8 @@ def run_any(config: AnyConfig, folder: Path, resume: bool = False) -> dict[str, 
         distil = config.biencoder.distil
         teacher = open_member(folder, distil.run, config).dense if distil is not None else None
         return run_biencoder(config, folder, resume, teacher)
+    if isinstance(config, CrossEncoderConfig):
+        return run_crossencoder(config, folder, resume)
     if isinstance(config, EnsembleConfig):
         return run_ensemble(config, folder, resume)
     if isinstance(config, RerankConfig):

@@ -13,6 +13,7 @@ from torch import Tensor
 from relgnn.config import (
     BiEncoderConfig,
     Config,
+    CrossEncoderConfig,
     EnsembleConfig,
     RerankConfig,
     RulesConfig,
@@ -23,6 +24,8 @@ from relgnn.data import KnowledgeGraph
 from relgnn.data.registry import load_graph
 from relgnn.errors import InputError
 from relgnn.linkpred.biencoder_run import open_biencoder
+from relgnn.linkpred.candidates import BestCandidates, promoted
+from relgnn.linkpred.crossencoder import CrossOrder, new_crossencoder
 from relgnn.linkpred.ensemble import Mix
 from relgnn.linkpred.evaluate import DenseScores, evaluate_scores
 from relgnn.linkpred.rerank import Reranker, reranked
@@ -31,6 +34,7 @@ from relgnn.loop.opened import open_run, require_finished
 from relgnn.ranking.ranks import Ranks, ScoreTails
 from relgnn.rules.judge import LEAST
 from relgnn.rules.run import open_rules
+from relgnn.runtime import Runtime
 from relgnn.training import load_tensors, restore_module
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -118,7 +122,7 @@ def open_member(folder: Path, name: str, config: RunConfig) -> Scored:
 
 
 def open_scored(folder: Path) -> Scored:
-    """A finished run of link prediction, of rules, of a bi-encoder, an ensemble or a re-ranker.
+    """A finished run of link prediction, of rules, or of what `AnyScoreConfig` lists.
 
     Raises:
         InputError: it is none of them, is not finished, or its data are gone.
@@ -135,8 +139,10 @@ def open_scored(folder: Path) -> Scored:
             return predictor.scores(heads, relations).clamp(min=LEAST).log().float()
 
         return Scored(graph, by_rules, predictor.scores, config.sha256())
-    if isinstance(config, EnsembleConfig | RerankConfig):
+    if isinstance(config, CrossEncoderConfig | EnsembleConfig | RerankConfig):
         require_finished(folder)
+    if isinstance(config, CrossEncoderConfig):
+        return _open_crossencoder(folder, config)
     if isinstance(config, EnsembleConfig):
         return _open_ensemble(folder, config)
     if isinstance(config, RerankConfig):
@@ -175,6 +181,17 @@ def candidate_features(
         views[name] = view.dense
         texts = view.texts if texts is None else texts
     return CandidateFeatures(graph, base.dense, views, texts, settings.top)
+
+
+def _open_crossencoder(folder: Path, config: CrossEncoderConfig) -> Scored:
+    """A cross-encoder; the run whose candidates it reads is still there."""
+    base = open_member(folder, config.crossencoder.of, config)
+    runtime = Runtime.from_config(config.runtime)
+    model = new_crossencoder(config, runtime, base.graph)
+    restore_module(model, load_tensors(folder / CHECKPOINT)[0], folder / CHECKPOINT)
+    best = BestCandidates(base.graph, base.dense, config.crossencoder.top)
+    scores = promoted(best, CrossOrder(model.eval(), runtime))
+    return Scored(base.graph, scores, scores, config.sha256())
 
 
 def _open_ensemble(folder: Path, config: EnsembleConfig) -> Scored:

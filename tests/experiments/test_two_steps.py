@@ -21,6 +21,7 @@ from relgnn.config import (
     AnyScoreConfig,
     BiEncoderConfig,
     Config,
+    CrossEncoderConfig,
     DocumentConfig,
     EnsembleConfig,
     FewShotConfig,
@@ -59,6 +60,7 @@ SHORT: dict[type[AnyConfig], tuple[str, ...]] = {
     PretrainingRunConfig: ("pretraining.epochs=1", "pretraining.held_out=4"),
     FewShotConfig: ("few_shot.episodes=2",),
     BiEncoderConfig: ("biencoder.epochs=1", "biencoder.batch_size=16"),
+    CrossEncoderConfig: ("crossencoder.epochs=1", "crossencoder.batch_size=4"),
     EnsembleConfig: (),
     RerankConfig: ("rerank.epochs=2",),
     PairConfig: ("pairs.dim=8", "pairs.epochs=2"),
@@ -86,7 +88,8 @@ RESULTS: dict[type[AnyConfig], set[str]] = {
     PretrainingRunConfig: set(),
     FewShotConfig: {"accuracy"},
     **dict.fromkeys(
-        (BiEncoderConfig, EnsembleConfig, RerankConfig), {"mrr", "hits@1", "hits@3", "hits@10"}
+        (BiEncoderConfig, CrossEncoderConfig, EnsembleConfig, RerankConfig),
+        {"mrr", "hits@1", "hits@3", "hits@10"},
     ),
     **dict.fromkeys((PairConfig, NodeConfig, TripleConfig), {"parameters"}),
 }

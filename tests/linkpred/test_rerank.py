@@ -10,7 +10,8 @@ import torch
 
 from relgnn.config.biencoder import RerankSettings
 from relgnn.data import KnowledgeGraph
-from relgnn.linkpred.rerank import Queries, Reranker, RerankTask, list_queries, list_ranks
+from relgnn.linkpred.candidates import Queries, list_queries
+from relgnn.linkpred.rerank import Reranker, RerankTask, list_ranks
 from relgnn.linkpred.rerank_features import CandidateFeatures
 from relgnn.ranking.ranks import FilterIndex, evaluate_ranks
 from tests.linkpred.test_ensemble import noise

@@ -31,6 +31,12 @@ runtime: {device: cpu, threads: 1}
 """
 RULES = "data: {path: %s}\nrules: {min_support: 1}\n"
 ENSEMBLE = "data: {path: %s}\nensemble: {of: [biencoder, complex]}\n"
+CROSS = """
+data: {path: %s}
+text: {model: %s}
+crossencoder: {of: ensemble, top: 6, negatives: 3, epochs: 2, batch_size: 8, lr: 0.003}
+runtime: {device: cpu, threads: 1}
+"""
 RERANK = """
 data: {path: %s}
 rerank: {of: ensemble, views: [rules], top: 10, hidden: [4], epochs: 5}
@@ -61,6 +67,8 @@ def runs(
         "rules": config(folder, RULES % people),
         "ensemble": config(folder, ENSEMBLE % people),
         "reranked": config(folder, RERANK % people),
+        "crossencoder": config(folder, CROSS % (people, tiny_bert)),
+        "both": config(folder, RERANK % people, "rerank.views=[crossencoder]"),
     }
     for name, row in rows.items():
         run_any(row, folder / f"{name}-100-0")
@@ -74,7 +82,9 @@ def mrr(metrics: dict[str, object], split: str = "test") -> float:
     return float(found)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("row", ["biencoder", "complex", "ensemble", "reranked"])
+@pytest.mark.parametrize(
+    "row", ["biencoder", "complex", "ensemble", "reranked", "crossencoder", "both"]
+)
 def test_a_finished_run_ranks_again_as_it_did(row: str, runs: Path) -> None:
     folder = runs / f"{row}-100-0"
     scored = open_scored(folder)
@@ -114,18 +124,26 @@ def test_a_re_ranker_reports_the_half_that_selects(runs: Path) -> None:
     assert {"biencoder", "complex", "rules", "text"} < set(metrics["features"])
 
 
-def test_only_candidates_change_places(runs: Path) -> None:
-    base, new = (open_scored(runs / f"{row}-100-0") for row in ("ensemble", "reranked"))
-    test = read_ranks(runs / "reranked-100-0" / "ranks" / "final.tsv")
+@pytest.mark.parametrize(("row", "top"), [("reranked", 10), ("crossencoder", 6)])
+def test_only_candidates_change_places(row: str, top: int, runs: Path) -> None:
+    base, new = (open_scored(runs / f"{name}-100-0") for name in ("ensemble", row))
+    test = read_ranks(runs / f"{row}-100-0" / "ranks" / "final.tsv")
     before = base.evaluate("test")[0]
     for side in ("head", "tail"):
         after, was = test[side][1].realistic, before[side].realistic
         moved = after != was
-        assert (was[moved] <= 10 + 24).all()  # at most the given answers stand before them
+        assert (was[moved] <= top + 24).all()  # at most the given answers stand before them
     assert new.graph.num_entities == base.graph.num_entities
 
 
-@pytest.mark.parametrize("row", ["ensemble", "reranked"])
+def test_what_reads_pairs_is_a_view_of_a_re_ranker(runs: Path) -> None:
+    metrics = load_json(runs / "both-100-0" / "metrics.json")
+    assert {"crossencoder", "crossencoder rank"} < set(metrics["features"])
+    read = load_json(runs / "crossencoder-100-0" / "metrics.json")
+    assert read["of"] == open_scored(runs / "ensemble-100-0").sha256
+
+
+@pytest.mark.parametrize("row", ["ensemble", "reranked", "crossencoder"])
 def test_commands_answer_by_them(row: str, runs: Path, call: Call) -> None:
     folder = runs / f"{row}-100-0"
     told = json.loads(call("evaluate", folder, "--split", "test", "--json").out)["test"]
@@ -164,7 +182,7 @@ def test_what_is_not_there_or_of_other_data_is_refused(
         open_scored(tmp_path)
 
 
-@pytest.mark.parametrize("row", ["ensemble", "reranked"])
+@pytest.mark.parametrize("row", ["ensemble", "reranked", "crossencoder"])
 def test_an_unfinished_one_is_refused(row: str, runs: Path, tmp_path: Path) -> None:
     folder = tmp_path / "half"
     shutil.copytree(runs / f"{row}-100-0", folder)
