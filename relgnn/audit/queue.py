@@ -105,6 +105,17 @@ class Queue:
         self._follow()
         return [one for one in self._items.values() if state in (None, one.state)]
 
+    @property
+    def waiting(self) -> int:
+        """How many statements nobody decided yet.
+
+        Raises:
+            InputError: the log is damaged.
+            MachineError: it cannot be read.
+        """
+        self._follow()
+        return self._waiting
+
     def released(self) -> frozenset[Triple]:
         """Triples that a person released.
 
@@ -143,6 +154,7 @@ class Queue:
                 size = 0
             if size < self._offset:  # the file is another one
                 self._items, self._number, self._offset = {}, {}, 0
+                self._released, self._waiting = frozenset(), 0
             if size == self._offset:
                 return
             entries, self._offset = self.log.since(self._offset)

@@ -188,5 +188,17 @@ def label(ids: tuple[str, ...], names: tuple[str, ...], number: int) -> str:
     return names[number] or ids[number]
 
 
+def named(graph: KnowledgeGraph, head: int, relation: int, tail: int) -> dict[str, str]:
+    """head, relation, tail as ids, and head_name, relation_name, tail_name as people call them."""
+    return {
+        "head": graph.entities[head],
+        "relation": graph.relations[relation],
+        "tail": graph.entities[tail],
+        "head_name": label(graph.entities, graph.entity_names, head),
+        "relation_name": label(graph.relations, graph.relation_names, relation),
+        "tail_name": label(graph.entities, graph.entity_names, tail),
+    }
+
+
 def _number(value: np.float64) -> float | None:
     return None if np.isnan(value) else float(value)

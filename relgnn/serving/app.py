@@ -104,6 +104,7 @@ def _add_operations(app: FastAPI, service: Service, metrics: Metrics) -> None:
     @app.get("/metrics", response_class=Response, responses=said, tags=["operate"])  # type: ignore[arg-type]
     async def exposition() -> Response:
         """Metrics in Prometheus's format."""
+        metrics.waiting.set(service.withholding.waiting)
         return Response(metrics.exposition(), headers={"content-type": TEXT_FORMAT})
 
     @app.get("/docs", include_in_schema=False)

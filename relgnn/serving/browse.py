@@ -47,10 +47,10 @@ class LedgerPages:
         Raises:
             InputError: an id or name is unknown.
         """
-        graph, history = self.history.graph, self.history
+        graph = self.history.graph
         entity = asked.entity and graph.entities[find_entity(graph, asked.entity, hint)]
         relation = asked.relation and graph.relations[find_relation(graph, asked.relation, hint)]
-        last = {triple_of(one): one["verdict"] for one in history.ledger.verdicts()}
+        last = self.said()
         found = [
             event
             for event in self._all(last)
@@ -63,6 +63,10 @@ class LedgerPages:
         shown = found[asked.offset : asked.offset + asked.limit]
         events = [self._shown(event, last.get(triple_of(event))) for event in shown]
         return {"round": self.round, "total": len(found), "events": events}
+
+    def said(self) -> dict[Triple, str]:
+        """What people said last of triples, by ids, as of now."""
+        return {triple_of(one): one["verdict"] for one in self.history.ledger.verdicts()}
 
     def _all(self, last: Mapping[Triple, str]) -> Iterator[dict[str, Any]]:
         silent = dict.fromkeys((*VIEWS, "decision", "reason")) | {"weight": 0.0, "evidence_ids": []}

@@ -51,6 +51,10 @@ class Metrics:
             "relgnn_resident_bytes", "Resident memory of the workers.", registry=own,
             multiprocess_mode="livesum",
         )  # fmt: skip
+        self.waiting = Gauge(
+            "relgnn_statements_waiting", "Withheld statements that wait for a person.",
+            registry=own, multiprocess_mode="livemostrecent",
+        )  # fmt: skip
         self._process = psutil.Process()
 
     def measure(self) -> None:

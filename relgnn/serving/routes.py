@@ -97,12 +97,12 @@ def routes(service: Service) -> APIRouter:
     @router.get("/audit/queue", response_model=schemas.Statements, tags=["operate"])
     async def queue(asked: Annotated[schemas.Waiting, Query()]) -> Response:
         """List statements that were withheld, oldest first, and what was decided."""
-        return _sent(schemas.Statements.model_validate(service.statements(asked)))
+        return _sent(schemas.Statements.model_validate(service.withholding.statements(asked)))
 
     @router.post("/audit/queue", response_model=schemas.Statement, tags=["operate"])
     async def decide(asked: schemas.Decision, request: Request) -> Response:
         """Release a withheld statement, or withhold it; on disk before this is answered."""
-        found = await service.decide(asked, request.state.by)
+        found = await service.withholding.decide(asked, request.state.by)
         return _sent(schemas.Statement.model_validate(found))
 
     return router

@@ -162,6 +162,7 @@ class Explained(Named):
     judged: Judged | None = Field(
         description="Views and sentences; null where the last round did not judge it."
     )
+    verdict: Literal["accept", "reject"] | None = Field(description="What a person said last.")
 
 
 class Browse(Params):

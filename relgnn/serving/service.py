@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -15,11 +14,11 @@ import torch
 
 from relgnn import __version__
 from relgnn.audit.chain import Action
-from relgnn.audit.guard import Guard, Numbers, Private
+from relgnn.audit.guard import Guard, Numbers
 from relgnn.audit.policy import DEFAULT, load_policy
-from relgnn.audit.queue import Item, Queue, Withheld, audit_log
+from relgnn.audit.queue import Queue, audit_log
 from relgnn.data.lookup import find_entity, find_triples
-from relgnn.errors import InputError, RelgnnError
+from relgnn.errors import InputError
 from relgnn.explain.brief import Briefing
 from relgnn.loop.asked import score_rows, stated, written_query
 from relgnn.loop.history import History
@@ -27,16 +26,16 @@ from relgnn.loop.ledger import Ledger
 from relgnn.loop.opened import Answer, Query, open_run
 from relgnn.loop.textmodel import Extraction
 from relgnn.loop.verdicts import counts, given_in
-from relgnn.loop.why import label
+from relgnn.loop.why import label, named
 from relgnn.serving import schemas
-from relgnn.serving.batching import Busy, Lane
+from relgnn.serving.batching import Lane
 from relgnn.serving.browse import LedgerPages
 from relgnn.serving.compare import Comparison
-from relgnn.serving.logs import event, place_of
 from relgnn.serving.metrics import Metrics
 from relgnn.serving.names import NameSearch
 from relgnn.serving.privacy import Masker
 from relgnn.serving.settings import Settings
+from relgnn.serving.withholding import Withholding
 
 HINT = "GET /v1/entities?q=… finds entities, GET /v1/relations lists relations"
 VERDICTS_AT_ONCE = 64
@@ -71,14 +70,17 @@ class Service:
         self.settings, self.metrics = settings, metrics
         self.run = open_run(settings.run, settings.vectors)
         self.graph = self.run.graph
-        self.audit = Queue(audit_log(self.run.folder))
+        queue = Queue(audit_log(self.run.folder))
         policy = load_policy(settings.policy or DEFAULT) if settings.withhold else None
-        self.guard = Guard(policy, self.graph, self.audit)
+        self.guard = Guard(policy, self.graph, queue)
+        self.withholding = Withholding(
+            self.graph, queue, self.guard, lambda entries: self.writer.ask(Writing(entries))
+        )
         self.run.explainer.secrets = self.guard
         self.comparison = None
         if settings.compare is not None:
             other = open_run(settings.compare, settings.compare_vectors)
-            guard = Guard(policy, other.graph, self.audit)
+            guard = Guard(policy, other.graph, queue)
             self.comparison = Comparison(self.run, other, guard)
         if self._loop:
             # with the cache, and before anybody waits for it
@@ -150,7 +152,7 @@ class Service:
         answers: list[Answer] = await self.quick.ask(query)
         triples = [query.triple(find_entity(self.graph, one.entity)) for one in answers]
         sure = (one.probability for one in answers)
-        held = await self._held("predict", zip(triples, sure, strict=True))
+        held = await self.withholding.held("predict", zip(triples, sure, strict=True))
         shown = [one for one, t in zip(answers, triples, strict=True) if t not in held]
         return {"answers": shown, "withheld": len(answers) - len(shown)}
 
@@ -164,7 +166,7 @@ class Service:
         numbers = find_triples(self.graph, places, HINT)
         scores = await self.quick.ask(numbers)
         asked = [_numbers(row) for row in numbers]
-        held = await self._held("score", zip(asked, (p for _, p in scores), strict=True))
+        held = await self.withholding.held("score", zip(asked, (p for _, p in scores), strict=True))
         rows = score_rows(scores, triples)
         hidden = {"score": None, "probability": None, "withheld": True}
         return [row | hidden if t in held else row for row, t in zip(rows, asked, strict=True)]
@@ -180,7 +182,7 @@ class Service:
         cells = [("", (one.head, one.relation, one.tail)) for one in found]
         triples = [_numbers(row) for row in find_triples(self.graph, cells)]
         sure = (one.probability for one in found)
-        held = await self._held("extract", zip(triples, sure, strict=True))
+        held = await self.withholding.held("extract", zip(triples, sure, strict=True))
         shown = [one for one, t in zip(found, triples, strict=True) if t not in held]
         return {"triples": shown, "withheld": len(found) - len(shown)}
 
@@ -199,8 +201,8 @@ class Service:
         if self.ledger is None:
             raise InputError("the run was trained without a loop, so that it takes no feedback")
         numbers = find_triples(self.graph, [("triple", asked.cells)], HINT)
-        await self._require_open("feedback", _numbers(numbers[0]))
-        ids = self._named(*numbers[0].tolist())
+        await self.withholding.require_open("feedback", _numbers(numbers[0]))
+        ids = named(self.graph, *numbers[0].tolist())
         line = {k: ids[k] for k in ("head", "relation", "tail")} | {
             "verdict": asked.verdict,
             "by": by,
@@ -225,14 +227,16 @@ class Service:
         )
         [(score, probability)] = await self.quick.ask(numbers)
         head, relation, tail = triple = _numbers(numbers[0])
-        await self._require_open("explain", triple, probability)
+        await self.withholding.require_open("explain", triple, probability)
         brief = await self.why.ask(partial(self.briefing.brief, triple, asked.limit))
-        return self._named(head, relation, tail) | {
+        said = await self.look.ask(self.pages.said) if self.pages is not None else {}
+        return named(self.graph, head, relation, tail) | {
             "score": score,
             "probability": probability,
             "known": self.run.explainer.given(head, relation, tail),
             "paths": brief.paths,
             "judged": brief.judged,
+            "verdict": said.get(self.guard.ids(triple)),
         }
 
     async def browse(self, asked: schemas.Browse) -> dict[str, Any]:
@@ -289,34 +293,21 @@ class Service:
         ]
         given = list(dict.fromkeys(given))  # a loop is at both ends
         found = [(_numbers(triple), p) for triple, p in accepted]
-        held = await self._held("neighbourhood", [*found, *((t, None) for t in given)])
+        held = await self.withholding.held("neighbourhood", [*found, *((t, None) for t in given)])
         accepted = [one for one in accepted if _numbers(one[0]) not in held]
         given = [triple for triple in given if triple not in held]
         edges = [
-            *(self._named(*triple) | {"source": "accepted", "p": p} for triple, p in accepted),
-            *(self._named(*triple) | {"source": "given"} for triple in given[: asked.limit]),
+            *(
+                named(self.graph, *triple) | {"source": "accepted", "p": p}
+                for triple, p in accepted
+            ),
+            *(named(self.graph, *triple) | {"source": "given"} for triple in given[: asked.limit]),
         ]
         return {
             "entity": self.entity(entity),
             "edges": edges[: asked.limit],
             "total": len(accepted) + len(given),
         }
-
-    def statements(self, asked: schemas.Waiting) -> dict[str, Any]:
-        """Statements that were withheld, and how many there are."""
-        found = self.audit.items(asked.state)
-        shown = found[asked.offset : asked.offset + asked.limit]
-        return {"statements": [self._statement(one) for one in shown], "total": len(found)}
-
-    async def decide(self, asked: schemas.Decision, by: str) -> dict[str, Any]:
-        """Release a statement, or withhold it; on disk when this returns.
-
-        Raises:
-            InputError: there is no such statement.
-            MachineError: it could not be written.
-        """
-        await self.writer.ask(Writing([self.audit.decision(asked.id, asked.state, by)]))
-        return self._statement(next(one for one in self.audit.items() if one.id == asked.id))
 
     def entity(self, number: int) -> dict[str, str]:
         """Id, name and description, which is empty where it must not be shown."""
@@ -372,41 +363,6 @@ class Service:
                     found[end].append((triple, float(table.p[row])))
         return dict(found)
 
-    async def _held(
-        self, route: str, found: Iterable[tuple[Numbers, float | None]]
-    ) -> dict[Numbers, Withheld]:
-        """Those of some triples that are withheld; they wait for a person from now on."""
-        held = self.guard.withheld(route, found)
-        if held:
-            try:
-                if fresh := self.audit.new(held.values()):
-                    await self.writer.ask(Writing(fresh))
-            except (RelgnnError, Busy) as error:
-                # they are withheld all the same, and noted when somebody asks again
-                event("not queued", logging.WARNING, error=place_of(error))
-        return held
-
-    async def _require_open(self, route: str, triple: Numbers, p: float | None = None) -> None:
-        if await self._held(route, [(triple, p)]):
-            raise Private(
-                "the statement is private or harmful; it is withheld until a person releases it"
-            )
-
-    def _statement(self, item: Item) -> dict[str, Any]:
-        [numbers] = find_triples(self.graph, [("audit/log.jsonl", item.triple)])
-        return item.to_dict() | self._named(*numbers.tolist())
-
-    def _named(self, head: int, relation: int, tail: int) -> dict[str, Any]:
-        graph = self.graph
-        return {
-            "head": graph.entities[head],
-            "relation": graph.relations[relation],
-            "tail": graph.entities[tail],
-            "head_name": label(graph.entities, graph.entity_names, head),
-            "relation_name": label(graph.relations, graph.relation_names, relation),
-            "tail_name": label(graph.entities, graph.entity_names, tail),
-        }
-
     def _lane(self, name: str, work: Any, depth: int, size: int) -> Lane[Any, Any]:
         seen = self.metrics.batch.labels(name).observe
         return Lane(name, work, depth=depth, size=size, seen=seen)
@@ -426,7 +382,7 @@ class Service:
 
     def _record(self, jobs: Sequence[Writing]) -> list[None]:
         # the log first: an entry without its verdict says that somebody tried
-        self.audit.log.append([action for job in jobs for action in job.actions])
+        self.withholding.queue.log.append([action for job in jobs for action in job.actions])
         lines = [job.verdict for job in jobs if job.verdict is not None]
         if lines:
             assert self.ledger is not None

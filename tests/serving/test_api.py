@@ -57,6 +57,9 @@ def test_scores_and_reasons_are_those_of_the_commands(
     assert explained["paths"] == [asdict(path) for path in brief.paths]
     assert explained["judged"] == json.loads(json.dumps(brief.judged and asdict(brief.judged)))
     assert (explained["head"], explained["tail_name"]) == ("e0", "Cork")
+    assert explained["verdict"] is None
+    client.post("/v1/feedback", json=rows[1] | {"verdict": "reject"})
+    assert client.get("/v1/explain", params=rows[1]).json()["verdict"] == "reject"
 
 
 def test_texts_are_read_as_the_command_reads_them(

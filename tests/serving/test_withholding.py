@@ -141,8 +141,10 @@ def test_what_is_withheld_waits_once_and_a_person_decides(
     assert listed["total"] == 1 and (one["state"], one["by"]) == ("waiting", None)
     assert (one["head_name"], one["relation"], one["tail"]) == ("Ada Abel", "knows", "e1")
     assert (one["category"], one["route"]) == ("friends", "score") and 0 <= one["p"] <= 1
+    assert "relgnn_statements_waiting 1.0" in client.get("/metrics").text
     released = client.post("/v1/audit/queue", json={"id": one["id"], "state": "released"})
     assert released.json() == one | {"state": "released", "by": "anonymous"}
+    assert "relgnn_statements_waiting 0.0" in client.get("/metrics").text
     assert client.get("/v1/explain", params=PRIVATE).status_code == 200
     with served(run, vectors, policy=policy) as other:  # another worker follows
         assert other.get("/v1/explain", params=PRIVATE).status_code == 200
@@ -197,6 +199,7 @@ def test_what_cannot_be_queued_is_withheld_all_the_same(
     client.post("/v1/audit/queue", json={"id": one["id"], "state": "released"})
     path = audit_log(run).path
     path.write_bytes(path.read_bytes() + b"[]\n")  # a damaged log releases nothing further
+    assert "relgnn_statements_waiting NaN" in client.get("/metrics").text
     other = PRIVATE | {"tail": "Cleo Carr"}
     assert client.get("/v1/explain", params=other).status_code == 403
 

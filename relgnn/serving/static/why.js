@@ -14,7 +14,7 @@ export async function why(triple) {
       told.known && el("span", { class: "tag" }, "given")),
     ...judged(told.judged),
     ...paths(told.paths),
-    el("p", {}, verdict(told)),
+    el("p", {}, verdict(told, told.verdict)),
   ];
 }
 
