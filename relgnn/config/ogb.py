@@ -41,6 +41,14 @@ class PairSettings(OgbFitting):
     decoder_layers: int = Field(
         2, ge=0, description="hidden layers on the product of two nodes' vectors"
     )
+    decoder_dropout: Dropout = Field(
+        0.0, description="share dropped of each hidden layer, pair by pair, in training"
+    )
+    loss: Literal["bce", "auc"] = Field(
+        "bce",
+        description="bce: each pair by itself; auc: an edge one above each pair drawn for it",
+    )
+    negatives: Count = Field(1, description="pairs without an edge that are drawn for each edge")
     batch_size: Count = Field(65536, description="edges of a step, left out of its graph")
     fan_out: tuple[Count, ...] | None = Field(
         None,

@@ -201,6 +201,19 @@ def pair_bce(positive: Tensor, negative: Tensor) -> Tensor:
     return functional.softplus(-positive).mean() + functional.softplus(negative).mean()
 
 
+def pair_auc(positive: Tensor, negative: Tensor) -> Tensor:
+    """A smooth stand-in for 1 − AUC of true pairs over false ones: mean (1 − s_i⁺ + s_ik⁻)².
+
+    Gao & Zhou, On the Consistency of AUC Pairwise Optimization, IJCAI 2015; of links: Wang et al.,
+    Pairwise Learning for Neural Link Prediction, 2021.
+
+    Args:
+        positive: s⁺ [B].
+        negative: s⁻ [B · K], K for each true pair, those of one pair neighbours.
+    """
+    return (1 - positive[:, None] + negative.view(len(positive), -1)).square().mean()
+
+
 def n3(factors: Iterable[Tensor]) -> Tensor:
     """Nuclear 3-norm regulariser: the sum of cubed moduli, mean over the batch: 1/B Σ_f Σ_bi
     |f_bi|³.

@@ -167,17 +167,19 @@ class Propagation(nn.Module):
 class PairDecoder(nn.Module):
     """Score of a pair of nodes, the same in both orders: an MLP on the product of their vectors.
 
-    z⁰ = u ∘ v,  z^{k+1} = ReLU( W_k z^k + b_k + z⁰ ),  s = ⟨w, z^L⟩ + b
+    z⁰ = u ∘ v,  z^{k+1} = dropout ReLU( W_k z^k + b_k + z⁰ ),  s = ⟨w, z^L⟩ + b
 
     Ma et al., see `Propagation`.
 
     Args:
         dim: of u and v.
         layers: L hidden layers; with 0 the score is a weighted inner product.
+        dropout: share dropped of a hidden layer.
     """
 
-    def __init__(self, dim: int, layers: int) -> None:
+    def __init__(self, dim: int, layers: int, dropout: float = 0.0) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.hidden = nn.ModuleList(nn.Linear(dim, dim) for _ in range(layers))
         self.out = nn.Linear(dim, 1)
 
@@ -185,6 +187,6 @@ class PairDecoder(nn.Module):
         """Scores [B] of vectors u and v, [B, d]."""
         product = z = left * right
         for layer in self.hidden:
-            z = torch.relu(layer(z) + product)
+            z = self.dropout(torch.relu(layer(z) + product))
         scores: Tensor = self.out(z).squeeze(1)
         return scores

@@ -9,7 +9,7 @@ from relgnn.config.ogb import PairSettings
 from relgnn.data.ogb import OgbLinks
 from relgnn.errors import InputError
 from relgnn.gnn.graph import MessageGraph
-from relgnn.gnn.losses import pair_bce
+from relgnn.gnn.losses import pair_auc, pair_bce
 from relgnn.gnn.negatives import PairSampler
 from relgnn.gnn.propagation import NodeVectors, PairDecoder, Propagation, degrees, link_graph
 from relgnn.gnn.sampling import NeighbourSampler
@@ -22,8 +22,8 @@ SCORED = 1 << 16  # pairs scored at once
 class PairPredictor(nn.Module):
     """Scores whether an edge connects two nodes.
 
-    Dropout is of the nodes' propagated vectors, once for all pairs of a step: that of every pair's
-    hidden layers takes longer than all else.
+    `dropout` is of the nodes' propagated vectors, once for all pairs of a step; `decoder_dropout`,
+    of every pair's hidden layers, takes longer than all else.
 
     Args:
         num_nodes: N.
@@ -43,7 +43,7 @@ class PairPredictor(nn.Module):
             )
         self.vectors = NodeVectors(num_nodes, settings.dim, features, settings.embedding)
         self.propagation = Propagation(settings.dim, settings.steps)
-        self.decoder = PairDecoder(settings.dim, settings.decoder_layers)
+        self.decoder = PairDecoder(settings.dim, settings.decoder_layers, settings.decoder_dropout)
         self.dropout = nn.Dropout(settings.dropout)
 
     def encode(
@@ -133,7 +133,8 @@ class PairTask(NumberedTask):
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         batch = batch.to(self.device)
-        asked = torch.cat([self.pairs[batch], self.negatives.sample(len(batch), generator)])
+        drawn = self.negatives.sample(len(batch) * self.settings.negatives, generator)
+        asked = torch.cat([self.pairs[batch], drawn])
         if self.sampler is None:
             encoded = self._model.encode(self.graph.drop(self.kept(batch)))
         else:
@@ -142,7 +143,8 @@ class PairTask(NumberedTask):
             graph = part.graph.drop(self.kept(batch, part.edges))
             encoded = self._model.encode(graph, part.nodes, self.degree[part.nodes])
         scores = self._model.score(encoded, asked)
-        return pair_bce(scores[: len(batch)], scores[len(batch) :])
+        loss = pair_auc if self.settings.loss == "auc" else pair_bce
+        return loss(scores[: len(batch)], scores[len(batch) :])
 
     def evaluate(self) -> dict[str, float]:
         return {self.evaluator.metric: self.measure("valid", self.settings.selected_among)}

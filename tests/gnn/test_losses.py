@@ -18,6 +18,7 @@ from relgnn.gnn.losses import (
     margin_ranking,
     n3,
     one_vs_all_cross_entropy,
+    pair_auc,
     self_adversarial,
 )
 from tests.gnn.references import normal
@@ -105,6 +106,14 @@ def test_no_gradient_through_the_share_of_a_negative() -> None:
     self_adversarial(torch.zeros(1), negative, 1.0).backward()
     share = negative.detach().softmax(1)
     torch.testing.assert_close(negative.grad, share * (negative.detach() + 1).sigmoid())
+
+
+def test_pair_auc_is_least_where_edges_stand_one_above_their_own_pairs() -> None:
+    true, false = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 0.0, -3.0, -3.0])
+    loss = pair_auc(true, false)
+    assert float(loss) == pytest.approx((0.5**2 + 0 + 0 + 0) / 4)
+    by_hand = [(1 - true[i // 2] + false[i]) ** 2 for i in range(4)]
+    torch.testing.assert_close(loss, torch.stack(by_hand).mean())
 
 
 def test_n3() -> None:

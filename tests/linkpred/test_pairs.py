@@ -87,6 +87,39 @@ def test_parallel_and_reverse_edges_go_with_an_asked_one() -> None:
     assert task.kept(torch.tensor([0]), torch.tensor([0, 5])).tolist() == [False, True]
 
 
+@pytest.mark.parametrize("loss", ["bce", "auc"])
+def test_several_pairs_are_drawn_for_each_edge(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = task_of(loss=loss, negatives=3)
+    drawn = torch.from_numpy(across()[:24])
+    asked: list[int] = []
+
+    def sample(count: int, generator: torch.Generator) -> torch.Tensor:
+        asked.append(count)
+        return drawn
+
+    monkeypatch.setattr(task.negatives, "sample", sample)
+    found = task.loss(torch.arange(8), torch.Generator())
+    assert asked == [24]
+    vectors = task._model.encode(task.graph.drop(task.kept(torch.arange(8))))
+    true = task._model.score(vectors, torch.from_numpy(EDGES[40:48]))
+    false = task._model.score(vectors, drawn)
+    if loss == "auc":
+        expected = (1 - true.repeat_interleave(3) + false).square().mean()
+    else:
+        expected = -true.sigmoid().log().mean() - (-false).sigmoid().log().mean()
+    torch.testing.assert_close(found, expected)
+
+
+def test_hidden_layers_are_dropped_from_in_training_alone() -> None:
+    task = task_of(decoder_dropout=0.5)
+    pairs, vectors = torch.from_numpy(EDGES[:16]), torch.randn(NODES, 8)
+    first, second = (task._model.score(vectors, pairs) for _ in range(2))
+    assert not torch.equal(first, second)
+    task.model.eval()
+    first, second = (task._model.score(vectors, pairs) for _ in range(2))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
 def test_hits_are_of_all_pairs_by_ogbs_evaluator(monkeypatch: pytest.MonkeyPatch) -> None:
     task = task_of()
     task.model.eval()
