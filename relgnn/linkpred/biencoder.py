@@ -29,8 +29,8 @@ LARGEST_SCALE = 100.0
 """What cosines are multiplied with at most."""
 
 
-class Tower(nn.Module):
-    """Unit vectors of rows: the mean of the last hidden states over all tokens.
+class RowReader(nn.Module):
+    """Means of the last hidden states over all tokens of rows.
 
     Args:
         network: a Hugging Face encoder in evaluation mode; is moved.
@@ -48,9 +48,17 @@ class Tower(nn.Module):
         self.network = network
 
     def forward(self, rows: PackedRows) -> Tensor:
-        """[B, d], float32, of length one."""
+        """[B, d], float32."""
         ids = self.texts.parts.matrices(rows, self.packed.device)
-        return functional.normalize(mean_states(self.packed.tokens(ids), rows), dim=1)
+        return mean_states(self.packed.tokens(ids), rows)
+
+
+class Tower(RowReader):
+    """Unit vectors of rows: their means, of length one."""
+
+    def forward(self, rows: PackedRows) -> Tensor:
+        """[B, d], float32, of length one."""
+        return functional.normalize(super().forward(rows), dim=1)
 
 
 class TopTower(nn.Module):

@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy
 from relgnn.config import CrossEncoderConfig
 from relgnn.config.biencoder import CrossEncoderSettings
 from relgnn.data import KnowledgeGraph
-from relgnn.linkpred.biencoder import CPU_ROWS, GPU_ROWS
-from relgnn.linkpred.biencoder_texts import QueryTexts, mean_states
+from relgnn.linkpred.biencoder import CPU_ROWS, GPU_ROWS, RowReader
+from relgnn.linkpred.biencoder_texts import QueryTexts
 from relgnn.linkpred.candidates import (
     LOWEST,
     Best,
@@ -26,7 +26,6 @@ from relgnn.ranking.ranks import FilterIndex
 from relgnn.runtime import Runtime
 from relgnn.text.dropout import set_dropout
 from relgnn.text.encoder import load_model
-from relgnn.text.packed import PackedNetwork
 from relgnn.training.task import NumberedTask
 
 KEPT = 1 << 16
@@ -42,26 +41,18 @@ class CrossEncoder(nn.Module):
     2019; of links: Yao et al., KG-BERT, 2019.)
 
     Args:
-        network: a Hugging Face encoder in evaluation mode; is moved.
-        texts: with answers behind their queries.
-        device: where it runs.
-        checkpointing: see `run_layers`.
+        reader: of texts with answers behind their queries.
+        width: d of the language model.
     """
 
-    def __init__(
-        self, network: Any, texts: QueryTexts, device: torch.device, checkpointing: bool = False
-    ) -> None:
+    def __init__(self, reader: RowReader, width: int) -> None:
         super().__init__()
-        self.texts = texts
-        self.packed = PackedNetwork(network, device, torch.float32, checkpointing)
-        self.network = network
-        self.weight = nn.Linear(int(network.config.hidden_size), 1, bias=False)
+        self.reader, self.texts = reader, reader.texts
+        self.weight = nn.Linear(width, 1, bias=False)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Scores [B], float32, of rows of parts int64 [B, K], see `QueryTexts.pairs`."""
-        packed = self.texts.parts.pack(rows)
-        ids = self.texts.parts.matrices(packed, self.packed.device)
-        means = mean_states(self.packed.tokens(ids), packed)
+        means = self.reader(self.texts.parts.pack(rows))
         with torch.autocast(means.device.type, enabled=False):
             found: Tensor = self.weight(means)[:, 0]
         return found
@@ -165,9 +156,8 @@ class CrossEncoderTask(NumberedTask):
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         heads, relations, answers = (one[batch] for one in self.asked)
         found = list(self.best.parts(heads, relations))
-        nodes, scores = (
-            torch.cat([getattr(one, key) for one in found]) for key in ("nodes", "scores")
-        )
+        nodes = torch.cat([one.nodes for one in found])
+        scores = torch.cat([one.scores for one in found])
         chance = torch.rand(nodes.shape, generator=generator, device=generator.device).cpu()
         wrong = scores > LOWEST
         place = chance.masked_fill(~wrong, -1).topk(min(self.settings.negatives, nodes.shape[1]))
@@ -200,5 +190,6 @@ def new_crossencoder(
     set_dropout(network, settings.dropout)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(runtime.torch_rng("cross-encoder").initial_seed())
-        model = CrossEncoder(network, texts, runtime.device, settings.checkpointing)
+        reader = RowReader(network, texts, runtime.device, settings.checkpointing)
+        model = CrossEncoder(reader, int(network.config.hidden_size))
     return model.to(runtime.device)

@@ -74,14 +74,14 @@ def read_alone(encoder: CrossEncoder, graph: KnowledgeGraph, h: int, r: int, t: 
     """The score of one triple, by the language model as it is and the texts themselves."""
     from relgnn.text.encoder import load_model
 
-    tokenizer = load_model(str(encoder.network.name_or_path))[1]
+    tokenizer = load_model(str(encoder.reader.network.name_or_path))[1]
     texts = graph.node_texts()
     names = [*graph.relation_names, *(f"inverse of {name}" for name in graph.relation_names)]
     parts = (texts[h] or graph.entities[h], names[r], texts[t] or graph.entities[t])
     ids = [tokenizer.cls_token_id]
     for part in parts:
         ids += [*tokenizer(part, add_special_tokens=False)["input_ids"], tokenizer.sep_token_id]
-    states = encoder.network(input_ids=torch.tensor([ids])).last_hidden_state[0]
+    states = encoder.reader.network(input_ids=torch.tensor([ids])).last_hidden_state[0]
     found: Tensor = encoder.weight(states.mean(0))[0]
     return found
 
