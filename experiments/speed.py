@@ -40,6 +40,16 @@ SERVED = {
     "ours_mb": "MB",
     "grown_mb": "MB grown",
 }
+ROUNDS = {
+    "ours_s": "seconds",
+    "graph_judges_s": "graph judges",
+    "proposals_s": "proposals",
+    "pair_models_s": "pair models",
+    "extractors_s": "extractors",
+    "text_model_s": "text model",
+    "graph_model_s": "graph model",
+    "ours_mb": "peak, MB",
+}
 EXPONENTS = {
     "exponent_build_s": "build",
     "exponent_forward_s": "full forward",
@@ -49,11 +59,13 @@ EXPONENTS = {
 
 
 def render_speed(lines: Sequence[Line]) -> str:
-    """Markdown of the clean lines of the table `speed`: comparisons, size, linking, serving."""
+    """Markdown of the table `speed`: comparisons, size, linking, rounds, serving."""
     compared = [line for line in lines if line.peer]
     linked = [line for line in lines if line.row.startswith("linking_")]
     served = [line for line in lines if line.row.startswith("serving_")]
-    others = [line for line in lines if not line.peer and line not in (*linked, *served)]
+    rounds = [line for line in lines if line.row.startswith("round_")]
+    own = (*linked, *served, *rounds)
+    others = [line for line in lines if not line.peer and line not in own]
     scaled = sorted(others, key=_size)
     parts = []
     if compared:
@@ -76,6 +88,9 @@ def render_speed(lines: Sequence[Line]) -> str:
                 f"{one['recall']:.1%} are candidate pairs; of all {one['given']:,.0f}, "
                 f"{one['reached']:.1%}."
             )
+    if rounds:
+        rows = [[f"`{x.row}`", *_cells(x.metrics, ROUNDS)] for x in rounds]
+        parts.append(markdown_table(["row", *ROUNDS.values()], rows, words=1))
     if served:
         rows = [[f"`{x.row}`", *_cells(x.metrics, SERVED)] for x in served]
         parts.append(markdown_table(["row", *SERVED.values()], rows, words=1))
