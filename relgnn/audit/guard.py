@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
+
+import numpy as np
 
 from relgnn.audit.policy import Applied, Policy
 from relgnn.audit.queue import Queue, Triple, Withheld
 from relgnn.data import KnowledgeGraph
 from relgnn.errors import InputError, RelgnnError
+from relgnn.loop.records import RoundTable
 
+STATED = 0.1
+"""Probability by the text alone from which a sentence counts as stating a triple."""
 Numbers = tuple[int, int, int]
 """Head, relation, tail; the graph's numbers."""
 
@@ -24,11 +30,27 @@ class Guard:
         policy: what is private or harmful; None lets everything pass.
         graph: of the run.
         queue: what people released.
+        table: what the run's last round judged. A sentence that speaks of several pairs, or says
+            several things of one, is not shown while a triple that it likely states is withheld.
     """
 
-    def __init__(self, policy: Policy | None, graph: KnowledgeGraph, queue: Queue) -> None:
+    def __init__(
+        self,
+        policy: Policy | None,
+        graph: KnowledgeGraph,
+        queue: Queue,
+        table: RoundTable | None = None,
+    ) -> None:
         self.graph, self.queue = graph, queue
         self.applied = Applied(policy, graph) if policy is not None else None
+        self._stated: dict[str, list[Numbers]] = defaultdict(list)
+        if self.applied is not None and table is not None:
+            said = (table.accepted > 0) | (np.nan_to_num(table.p_text) >= STATED)
+            for row in np.flatnonzero(said).tolist():
+                head, relation, tail = table.triples[row].tolist()
+                if self.applied.category(head, relation, tail) is not None:
+                    for evidence in table.evidence[row]:
+                        self._stated[evidence].append((head, relation, tail))
 
     def category(self, triple: Numbers) -> str | None:
         """Why a triple is withheld; None where it may be shown, or was released."""
@@ -42,6 +64,10 @@ class Guard:
     def unfit(self, text: str) -> bool:
         """Whether a sentence or a description is not shown."""
         return self.applied is not None and self.applied.policy.unfit(text)
+
+    def silences(self, evidence: str, text: str) -> bool:
+        """Whether a sentence that a round read is not shown: for its words, or what it states."""
+        return self.unfit(text) or any(self.hides(*one) for one in self._stated.get(evidence, ()))
 
     def withheld(
         self, route: str, found: Iterable[tuple[Numbers, float | None]]

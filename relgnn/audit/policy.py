@@ -20,10 +20,21 @@ from relgnn.text.coreference import Coreference
 DEFAULT = Path(__file__).with_name("policy.yaml")
 OPENING = 300
 """Characters of a person's page that may say when they lived."""
-# "(14 March 1879 – 18 April 1955)", "(c. 428 – 348 BC)"; not "(born 1950)", nor "(active 1970–90)"
-_LIVED = re.compile(
-    r"\((?![^)]*\b(?:born|active)\b)[^)]*\b\d{3,4}\b[^)]*[-–—][^)]*\b\d{3,4}\b[^)]*\)"
+YOUNGEST = 18
+"""Years between two in brackets at least, for them to be a life: a series runs for fewer."""
+_SAYS = r"is|was|are|were|has|had|who|which|known|for"
+# What stands in brackets after the name that a page begins with, before it says anything.
+_NAMED = re.compile(
+    rf"(?:(?!\b(?:{_SAYS}|in|of|from|by|on)\b)[^()]){{1,80}}(?P<said>(?:\([^()]*\)[\s,]*)+)"
 )
+# "American singer (1901 – 1980)": a short description, and nothing in the brackets but years.
+_YEAR = r"(?:c\.\s?)?\d{3,4}"
+_ENDED = re.compile(
+    rf"(?:(?!\b(?:{_SAYS})\b)[^()]){{0,80}}(?P<said>\({_YEAR}\s?[-–—]\s?{_YEAR}[^\d()]*\))"
+)
+# "14 March 1879 – 18 April 1955", "c. 428 – 348 BC"; not "born 1950", nor "active 1970–1990"
+_YEARS = re.compile(r"\b(\d{3,4})\b[^()]*?[-–—][^()]*?\b(\d{3,4})\b")
+_NO_LIFE = re.compile(r"\b(?:born|active|since|reign\w*|series|film|member)\b")
 
 Patterns = tuple[str, ...]
 
@@ -35,6 +46,7 @@ class Policy(Section):
     harmful: dict[str, Patterns] = Field(default_factory=dict, description="category: objects")
     phrases: Patterns = Field((), description="of sentences that are not shown")
     died: Patterns = Field((), description="relations that only the dead are heads of")
+    persons: Patterns = Field((), description="relations that only people are heads of")
 
     @cached_property
     def _phrases(self) -> re.Pattern[str]:
@@ -70,15 +82,15 @@ class Applied:
 
     Args:
         policy: what is withheld.
-        graph: says who is a person, and who has died. An entity of which neither a type nor a
-            description is known may be a person.
+        graph: says who is a person, and who has died. An entity of which nothing is known that
+            tells, may be a person.
     """
 
     def __init__(self, policy: Policy, graph: KnowledgeGraph) -> None:
         self.policy = policy
         self.relations = _matched(policy.private, graph.relations, graph.relation_names)
         self.objects = _matched(policy.harmful, graph.entities, graph.entity_names)
-        self.living = frozenset(_persons(graph) - _dead(policy, graph))
+        self.living = frozenset(_persons(policy, graph) - _dead(policy, graph))
 
     def category(self, head: int, relation: int, tail: int) -> str | None:
         """Why a triple is withheld; None where it is not."""
@@ -89,28 +101,35 @@ class Applied:
         return found if found is not None and head in self.living else None
 
 
-def _persons(graph: KnowledgeGraph) -> set[int]:
-    labels = graph.type_labels
-    unknown = {
-        number
-        for number, (types, said) in enumerate(
-            zip(graph.types, graph.entity_descriptions, strict=True)
-        )
-        if not said and not any(labels.get(one) or one.isalpha() for one in types)
-    }
-    return unknown.union(Coreference(graph).persons)
+def _persons(policy: Policy, graph: KnowledgeGraph) -> set[int]:
+    told, known = _heads(policy.persons, graph), Coreference(graph)
+    return told.union(known.persons, known.unknown)
 
 
 def _dead(policy: Policy, graph: KnowledgeGraph) -> set[int]:
-    told = _matched({"": policy.died}, graph.relations, graph.relation_names)
-    dead = {head for head, relation, _ in graph.train.tolist() if relation in told}
-    pages = {text.entity: text.text[:OPENING] for text in reversed(graph.texts)}
-    dead |= {entity for entity, page in pages.items() if entity is not None and _LIVED.search(page)}
-    return dead | {
-        number
-        for number, said in enumerate(graph.entity_descriptions)
-        if _LIVED.search(said[:OPENING])
-    }
+    dead = _heads(policy.died, graph)
+    pages = {text.entity: text.text for text in reversed(graph.texts)}
+    dead |= {entity for entity, page in pages.items() if entity is not None and _lived(page)}
+    return dead | {i for i, said in enumerate(graph.entity_descriptions) if _lived(said)}
+
+
+def _lived(text: str) -> bool:
+    """Whether a page or a description says from when to when somebody lived.
+
+    In doubt it does not: who is taken for living is told less of.
+    """
+    found = _ENDED.fullmatch(text.rstrip(" .")) or _NAMED.match(text[:OPENING])
+    if found is None or _NO_LIFE.search(found["said"]):
+        return False
+    return any(
+        abs(int(end) - int(start)) >= YOUNGEST for start, end in _YEARS.findall(found["said"])
+    )
+
+
+def _heads(patterns: Patterns, graph: KnowledgeGraph) -> set[int]:
+    """Heads of given triples of some relations."""
+    told = _matched({"": patterns}, graph.relations, graph.relation_names)
+    return {head for head, relation, _ in graph.train.tolist() if relation in told}
 
 
 def _matched(

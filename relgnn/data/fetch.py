@@ -12,6 +12,7 @@ import io
 import tarfile
 import urllib.request
 from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from pathlib import Path
 
 from relgnn.data.sources import TARGETS, Source, Target
@@ -19,7 +20,7 @@ from relgnn.data.writing import whole_folder
 from relgnn.errors import InputError, MachineError
 
 Opener = Callable[[str], bytes]
-"""Fetches a URL's bytes; raises OSError where it cannot."""
+"""Fetches a URL's bytes; raises OSError or HTTPException where it cannot."""
 
 
 def download(url: str) -> bytes:
@@ -76,7 +77,7 @@ def _read_source(source: Source, opener: Opener, cache: dict[str, bytes]) -> str
     if source.url not in cache:
         try:
             cache[source.url] = opener(source.url)
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             raise MachineError(
                 f"{source.url} could not be downloaded ({error}): check the network, or copy the "
                 "data set from elsewhere and set RELGNN_DATA to the folder that holds it"

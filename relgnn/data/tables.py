@@ -200,7 +200,11 @@ def read_json_lines(
                 f"not JSON ({error.msg}, column {error.colno}): write one object a line",
             )
             continue
-        if isinstance(value, dict):
+        if "\\u" in line and not _encodes(value):
+            problems.error(
+                "json", path, number, "has half a character in it (\\ud800 to \\udfff): mend it"
+            )
+        elif isinstance(value, dict):
             yield number, value
         else:
             problems.error(
@@ -242,3 +246,12 @@ def raise_alone(problems: Problems, folder: Path) -> None:
     for problem in problems.all():
         if problem.severity == "error":
             raise InputError(f"{folder / problem.place}: {problem.message}")
+
+
+def _encodes(value: Any) -> bool:
+    """Whether what a line of JSON held can be written as UTF-8: half a character cannot."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -106,7 +106,9 @@ class Briefing:
         return Judged(float(table.p[row]), bool(table.accepted[row] > 0), views, sentences)
 
     def _fit(self, one: Spoken) -> bool:
-        return self.secrets is None or one.text is None or not self.secrets.unfit(one.text)
+        return (
+            self.secrets is None or one.text is None or not self.secrets.silences(one.id, one.text)
+        )
 
     def _shares(self, triple: Triple) -> dict[str, float]:
         """Each view's share of the log odds; none without votes."""

@@ -62,8 +62,8 @@ class NegativeSampler(ABC):
 
     def _corrupt(self, triples: Tensor, generator: torch.Generator) -> Tensor:
         chance = self.head_probability(triples[:, 1])
-        at_head = _uniform(triples.shape[0], generator) < chance
-        entity = self.draw(triples[:, 1], at_head, generator)
+        at_head = _uniform(triples.shape[0], generator, chance.device) < chance
+        entity = self.draw(triples[:, 1], at_head, generator).to(triples.device)
         out = triples.clone()
         out[:, 0] = torch.where(at_head, entity, out[:, 0])
         out[:, 2] = torch.where(at_head, out[:, 2], entity)
@@ -88,14 +88,14 @@ class NegativeSampler(ABC):
             corrupted[:, column] = entities
             lists.append(corrupted[~self._is_known(corrupted)])
         chance = float(self.head_probability(triple[None, 1])[0])
-        head_first = float(_uniform(1, generator)[0]) < chance
+        head_first = float(_uniform(1, generator, "cpu")[0]) < chance
         choices = lists[0] if (head_first and len(lists[0])) or not len(lists[1]) else lists[1]
         if not len(choices):
             raise InputError(
                 f"negatives of triple {tuple(triple.tolist())}: every corruption of it is a known "
                 "triple; use more candidates or unfiltered negatives"
             )
-        return choices[int(_uniform(1, generator)[0] * len(choices))]
+        return choices[int(_uniform(1, generator, "cpu")[0] * len(choices))]
 
     def _key(self, triples: Tensor) -> Tensor:
         head, relation, tail = triples.unbind(-1)
@@ -178,7 +178,8 @@ class TypeConstrainedSampler(NegativeSampler):
 
     def draw(self, relations: Tensor, at_head: Tensor, generator: torch.Generator) -> Tensor:
         position = relations + self.num_relations * (~at_head).long()
-        offset = (_uniform(relations.shape[0], generator) * self.sizes[position]).long()
+        chance = _uniform(relations.shape[0], generator, relations.device)
+        offset = (chance * self.sizes[position]).long()
         return self.entities[self.starts[position] + offset]
 
 
@@ -225,8 +226,10 @@ class PairSampler:
         return there | (pairs[:, 0] == pairs[:, 1])
 
 
-def _uniform(size: int, generator: torch.Generator) -> Tensor:
-    return torch.rand(size, generator=generator, device=generator.device, dtype=torch.float64)
+def _uniform(size: int, generator: torch.Generator, device: torch.device | str) -> Tensor:
+    """Numbers in [0, 1), float64 [size], drawn where the generator is."""
+    drawn = torch.rand(size, generator=generator, device=generator.device, dtype=torch.float64)
+    return drawn.to(device)
 
 
 def _distinct(relation: Tensor, entity: Tensor, num_entities: int, num_relations: int) -> Tensor:

@@ -135,8 +135,8 @@ class QueryTexts:
         offsets = np.cumsum([0, *map(len, parts)])
         self.parts = Parts(torch.tensor([i for ids in parts for i in ids]), torch.tensor(offsets))
         self.neighbours = neighbours
-        # one more than is shown, as one may be the answer
-        self._near = nearest(graph, neighbours + 1) if neighbours else None
+        # more than are shown, as one may be the answer, and one the candidate
+        self._near = nearest(graph, neighbours + 2) if neighbours else None
 
     def __deepcopy__(self, memo: Any) -> Self:
         """Itself: it never changes, and every copy of a model reads the same texts."""
@@ -160,14 +160,19 @@ class QueryTexts:
             relations: int64 [B] in [0, 2R).
             answers: int64 [B], left out of the neighbours, which would give them away.
         """
-        return self.parts.pack(self._query(heads, relations, answers))
+        hidden = None if answers is None else answers[:, None]
+        return self.parts.pack(self._query(heads, relations, hidden))
 
-    def pairs(self, heads: Tensor, relations: Tensor, nodes: Tensor) -> Tensor:
+    def pairs(
+        self, heads: Tensor, relations: Tensor, nodes: Tensor, answers: Tensor | None = None
+    ) -> Tensor:
         """Queries [B] with a candidate [B] behind each, as rows of parts for `Parts.pack`.
 
-        A candidate is never among the neighbours: else the answer would be told by its absence.
+        Neither the candidate nor, in training, the answer [B] is among the neighbours: else one
+        would be told by where the other's name is missing.
         """
-        query = self._query(heads, relations, nodes)
+        hidden = torch.stack([nodes, nodes if answers is None else answers], 1)
+        query = self._query(heads, relations, hidden)
         return torch.cat([query, nodes[:, None] + self._behind], 1)
 
     def _query(self, heads: Tensor, relations: Tensor, answers: Tensor | None) -> Tensor:
@@ -176,7 +181,7 @@ class QueryTexts:
             near = self._near[heads]
             hidden = near < 0
             if answers is not None:
-                hidden = hidden | (near == answers[:, None])
+                hidden = hidden | (near[:, :, None] == answers[:, None]).any(2)
             # what is hidden goes to the end, the others keep their order
             order = torch.argsort(hidden.long(), dim=1, stable=True)
             shown = (near + self.num_entities + 2 * self.num_relations).masked_fill(hidden, NONE)

@@ -57,11 +57,17 @@ class CrossEncoder(nn.Module):
             found: Tensor = self.weight(means)[:, 0]
         return found
 
-    def rows(self, heads: Tensor, relations: Tensor, nodes: Tensor) -> Tensor:
-        """Rows of parts [q * K, ·] of queries [q] with each of their candidates [q, K]."""
+    def rows(
+        self, heads: Tensor, relations: Tensor, nodes: Tensor, answers: Tensor | None = None
+    ) -> Tensor:
+        """Rows of parts [q * K, ·] of queries [q] with each of their candidates [q, K].
+
+        Answers [q] are given in training alone; see `QueryTexts.pairs`.
+        """
         each = nodes.shape[1]
+        told = None if answers is None else answers.repeat_interleave(each)
         return self.texts.pairs(
-            heads.repeat_interleave(each), relations.repeat_interleave(each), nodes.flatten()
+            heads.repeat_interleave(each), relations.repeat_interleave(each), nodes.flatten(), told
         )
 
 
@@ -162,7 +168,7 @@ class CrossEncoderTask(NumberedTask):
         wrong = scores > LOWEST
         place = chance.masked_fill(~wrong, -1).topk(min(self.settings.negatives, nodes.shape[1]))
         among = torch.cat([answers[:, None], nodes.gather(1, place.indices)], 1)
-        own = self.encoder(self.encoder.rows(heads, relations, among)).view(among.shape)
+        own = self.encoder(self.encoder.rows(heads, relations, among, answers)).view(among.shape)
         given = torch.cat([torch.zeros(len(batch), 1, dtype=torch.bool), place.values < 0], 1)
         own = own.masked_fill(given.to(own.device), float("-inf"))
         return cross_entropy(own, torch.zeros(len(batch), dtype=torch.int64, device=own.device))

@@ -43,8 +43,8 @@ class Secrets(Protocol):
     def hides(self, head: int, relation: int, tail: int) -> bool:
         """Whether a triple is not to be told."""
 
-    def unfit(self, text: str) -> bool:
-        """Whether a sentence is not to be told."""
+    def silences(self, evidence: str, text: str) -> bool:
+        """Whether a sentence, by its evidence id and its words, is not to be told."""
 
 
 Neighbours = dict[int, dict[int, list[int]]]
@@ -99,10 +99,14 @@ class Explainer:
         )
         if not taken and (p_text is None or p_text < LEAST_TEXT):
             return []
-        sentence = self._sentence(self.table.evidence[row])
+        id_, sentence = self._sentence(self.table.evidence[row])
         said = {"text": p_text, "graph": p_graph, "rules": p_rules}
         votes = [f"{n} {v:.2f}" for n, v in said.items() if v is not None]
-        if self.secrets is not None and sentence is not None and self.secrets.unfit(sentence):
+        if (
+            self.secrets is not None
+            and sentence is not None
+            and self.secrets.silences(id_, sentence)
+        ):
             return []
         verb = "read and accepted" if taken else "read, not accepted"
         line = f"{verb} at {p or 0:.2f} ({', '.join(votes)})"
@@ -115,9 +119,9 @@ class Explainer:
         """The sentence that an evidence id names; None where its text is gone."""
         return sentence(self.texts, evidence)
 
-    def _sentence(self, evidence: list[str]) -> str | None:
-        found = (self.sentence(name) for name in evidence)
-        return next((text for text in found if text is not None), None)
+    def _sentence(self, evidence: list[str]) -> tuple[str, str | None]:
+        found = ((name, self.sentence(name)) for name in evidence)
+        return next(((name, text) for name, text in found if text is not None), ("", None))
 
     def _paths(self, head: int, relation: int, tail: int, limit: int) -> list[Reason]:
         if head == tail:

@@ -88,7 +88,7 @@ class LedgerPages:
         sentences = [
             one
             for one in self.history.evidence(event["evidence_ids"])
-            if one["text"] is None or not self.secrets.unfit(one["text"])
+            if one["text"] is None or not self.secrets.silences(str(one["id"]), one["text"])
         ]
         named = self.history.named(triple_of(event))
         return plain | named | {"sentences": sentences, "verdict": verdict}

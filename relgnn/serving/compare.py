@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from relgnn.audit.guard import Guard
+from relgnn.config import Config
 from relgnn.data.lookup import find_entity
 from relgnn.loop.asked import written_query
 from relgnn.loop.opened import Answer, OpenRun
@@ -13,7 +15,7 @@ from relgnn.serving import schemas
 from relgnn.training import load_json
 
 SPLITS = ("valid", "test")
-UNTOLD = ("source", "expected", "budget")
+UNTOLD = {"source", "expected", "budget"}
 """Sections of a configuration that change no result."""
 
 
@@ -31,7 +33,7 @@ class Comparison:
 
     def facts(self) -> dict[str, Any]:
         """Names, measures by realistic rank over both sides, and what was configured otherwise."""
-        here, there = (dict(_leaves(_told(run))) for run in (self.here, self.there))
+        here, there = (dict(_leaves(_told(run.world.config))) for run in (self.here, self.there))
         return {
             "here": _about(self.here),
             "there": _about(self.there),
@@ -83,12 +85,19 @@ def _about(run: OpenRun) -> dict[str, Any]:
     }
 
 
-def _told(run: OpenRun) -> dict[str, Any]:
-    config = run.world.config.model_dump(mode="json")
+def _told(config: Config) -> dict[str, Any]:
+    told = config.model_dump(mode="json", exclude=UNTOLD)
     # a folder of the machine is nobody's business
-    config["data"]["path"] = None
-    config["text"]["cache"] = None
-    return {name: section for name, section in config.items() if name not in UNTOLD}
+    told["text"]["model"] = Path(config.text.model).name
+    hidden = (key for key, value in _leaves(config.model_dump()) if isinstance(value, Path))
+    for key in hidden:
+        *sections, last = key.split(".")
+        place = told
+        for section in sections:
+            place = place.get(section, {})
+        if last in place:
+            place[last] = None
+    return told
 
 
 def _leaves(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -58,6 +58,10 @@ class Refused(Exception):
         self.status, self.reason, self.error, self.headers = status, reason, error, headers or {}
 
 
+OPEN = frozenset({"/", "/docs", "/openapi.json", "/healthz", "/readyz"})
+"""Paths that nobody needs a key for, beside the explorer's files."""
+
+
 def too_many(reason: str, seconds: float = 1.0) -> Refused:
     """429: ask again in so many seconds."""
     error = "too many requests; ask again after the seconds of the header Retry-After"
@@ -85,12 +89,15 @@ def refusal_of(error: Exception) -> Refused | None:
 
 
 def needed(path: str) -> keys.Scope | None:
-    """What a key must be allowed to do for a path; None where nobody needs one."""
-    if path == "/metrics" or path.startswith("/v1/audit/"):
+    """What a key must be allowed to do for a path; None where nobody needs one.
+
+    A path that is not known needs a key as well.
+    """
+    if path in OPEN or path.startswith("/static/"):
+        return None
+    if path.startswith(("/metrics", "/v1/audit")):
         return keys.Scope.admin
-    if path == "/v1/feedback":
-        return keys.Scope.write
-    return keys.Scope.read if path.startswith("/v1/") else None
+    return keys.Scope.write if path.startswith("/v1/feedback") else keys.Scope.read
 
 
 class Edge:
@@ -114,7 +121,7 @@ class Edge:
         self.app, self.settings, self.metrics, self.lanes = app, settings, metrics, lanes
         self.keys = None if settings.keys is None else keys.require_keys(settings.keys)
         self.buckets = Buckets(settings.rate_here, settings.burst_here)
-        self.busy, self._measured = 0, 0.0
+        self.busy, self.admitted, self._measured = 0, 0, 0.0
         self._process, self._count = secrets.token_hex(6), itertools.count()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -136,24 +143,37 @@ class Edge:
             self._tell(scope, answer, time.perf_counter() - start)
 
     async def _admit(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
-        state = scope.setdefault("state", {})
-        scope_needed = needed(scope["path"])
-        key = self._key(scope, scope_needed) if scope_needed is not None else None
-        state["by"] = key.name if key is not None else ANONYMOUS
-        answer.key = key.id if key is not None else None
-        if scope_needed is not None:
-            client = scope.get("client")
-            wait = self.buckets.take(key.id if key else f"address {client[0] if client else ''}")
-            if wait:
-                raise too_many("rate", wait)
-            if self.busy > self.settings.in_flight:
-                raise too_many("in_flight")
-            lane = self.lanes.get(scope["path"])
-            if lane is not None and lane.full:
-                raise Busy
-        async with asyncio.timeout(self.settings.timeout_s):
-            body = await self._body(scope, receive)
-            await self.app(scope, _again(body, receive), answer.send)
+        path, state = scope["path"], scope.setdefault("state", {})
+        state["by"] = ANONYMOUS
+        if not path.isprintable():  # a router may take "/metrics" and a line break for "/metrics"
+            raise Refused(
+                404, "path", "there is nothing at this path; GET /docs tells what there is"
+            )
+        scope_needed = needed(path)
+        if scope_needed is None:
+            async with asyncio.timeout(self.settings.timeout_s):
+                # nothing there takes a body, and who sends none keeps nobody waiting
+                await self.app(scope, _again(b"", receive), answer.send)
+            return
+        key = self._key(scope, scope_needed)
+        if key is not None:
+            state["by"], answer.key = key.name, key.id
+        client = scope.get("client")
+        wait = self.buckets.take(key.id if key else f"address {client[0] if client else ''}")
+        if wait:
+            raise too_many("rate", wait)
+        if self.admitted >= self.settings.in_flight:
+            raise too_many("in_flight")
+        lane = self.lanes.get(path)
+        if lane is not None and lane.full:
+            raise Busy
+        self.admitted += 1
+        try:
+            async with asyncio.timeout(self.settings.timeout_s):
+                body = await self._body(scope, receive)
+                await self.app(scope, _again(body, receive), answer.send)
+        finally:
+            self.admitted -= 1
 
     def _key(self, scope: Scope, wanted: keys.Scope) -> keys.Key | None:
         if self.keys is None:

@@ -8,6 +8,8 @@ import json
 import os
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -16,6 +18,7 @@ from typing import Any
 
 from relgnn.audit.chain import Action, AuditLog
 from relgnn.errors import InputError, MachineError
+from relgnn.training.appending import alone
 from relgnn.training.checkpoint import atomic_file
 
 PREFIX = "relgnn"
@@ -119,14 +122,16 @@ class KeyFile:
         """
         if not _NAME.fullmatch(name):
             raise InputError(f"name {name!r}: give 1 to 64 letters, digits, or any of . _ @ -")
-        kept = self.keys()
-        if any(key.name == name for key in kept.values()):
-            raise InputError(f"{self.path}: {name!r} has a key; revoke it first, or name another")
         id_, secret, salt = secrets.token_hex(6), secrets.token_urlsafe(32), secrets.token_hex(16)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         made = Key(id_, name, scope, salt, _hash(salt, secret), now)
-        self._note("key made", made, by)
-        self._write({**kept, id_: made})
+        with self._changing() as kept:
+            if any(key.name == name for key in kept.values()):
+                raise InputError(
+                    f"{self.path}: {name!r} has a key; revoke it first, or name another"
+                )
+            self._note("key made", made, by)
+            self._write({**kept, id_: made})
         return f"{PREFIX}_{id_}_{secret}"
 
     def revoke(self, name: str, by: str = "") -> Key:
@@ -136,14 +141,26 @@ class KeyFile:
             InputError: there is none.
             MachineError: the file cannot be written.
         """
-        kept = self.keys()
-        found = next((key for key in kept.values() if name in (key.name, key.id)), None)
-        if found is None:
-            known = ", ".join(key.name for key in kept.values()) or "none"
-            raise InputError(f"{self.path}: no key is called {name!r}; there are: {known}")
-        self._note("key revoked", found, by)
-        self._write({id_: key for id_, key in kept.items() if id_ != found.id})
+        with self._changing() as kept:
+            found = next((key for key in kept.values() if name in (key.name, key.id)), None)
+            if found is None:
+                known = ", ".join(key.name for key in kept.values()) or "none"
+                raise InputError(f"{self.path}: no key is called {name!r}; there are: {known}")
+            self._note("key revoked", found, by)
+            self._write({id_: key for id_, key in kept.items() if id_ != found.id})
         return found
+
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, Key]]:
+        """The keys, which nobody else changes meanwhile: else one revoked might come back."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(alone(self.path.with_suffix(".lock")))
+            except OSError as error:
+                raise MachineError(
+                    f"{self.path}: cannot be written ({error.strerror}); check the folder's rights"
+                ) from None
+            yield self.keys()
 
     def _note(self, action: str, key: Key, by: str) -> None:
         about = {"id": key.id, "name": key.name, "scope": key.scope.name}

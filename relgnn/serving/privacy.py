@@ -12,7 +12,7 @@ import re
 
 from relgnn.data import KnowledgeGraph
 from relgnn.text.coreference import Coreference
-from relgnn.text.linking import EXACT, PART, MentionLinker
+from relgnn.text.linking import EXACT, PART, MentionLinker, forget
 
 # Days, and spans of years: they look like telephone numbers and are none.
 _DATE = r"(?:\d{4}-\d\d-\d\d|\d{4}\s?[-–]\s?\d{4})(?!\d)"
@@ -59,6 +59,7 @@ class Masker:
         while spans := self._names(text):
             start, end = spans[-1]
             text = f"{text[:start]}[name]{text[end:]}"
+        forget()
         return text
 
     def _names(self, text: str) -> list[tuple[int, int]]:

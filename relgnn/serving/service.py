@@ -36,6 +36,7 @@ from relgnn.serving.names import NameSearch
 from relgnn.serving.privacy import Masker
 from relgnn.serving.settings import Settings
 from relgnn.serving.withholding import Withholding
+from relgnn.text.linking import forget
 
 HINT = "GET /v1/entities?q=… finds entities, GET /v1/relations lists relations"
 VERDICTS_AT_ONCE = 64
@@ -72,7 +73,7 @@ class Service:
         self.graph = self.run.graph
         queue = Queue(audit_log(self.run.folder))
         policy = load_policy(settings.policy or DEFAULT) if settings.withhold else None
-        self.guard = Guard(policy, self.graph, queue)
+        self.guard = Guard(policy, self.graph, queue, self.run.explainer.table)
         self.withholding = Withholding(
             self.graph, queue, self.guard, lambda entries: self.writer.ask(Writing(entries))
         )
@@ -80,7 +81,7 @@ class Service:
         self.comparison = None
         if settings.compare is not None:
             other = open_run(settings.compare, settings.compare_vectors)
-            guard = Guard(policy, other.graph, queue)
+            guard = Guard(policy, other.graph, queue, other.explainer.table)
             self.comparison = Comparison(self.run, other, guard)
         if self._loop:
             # with the cache, and before anybody waits for it
@@ -378,7 +379,10 @@ class Service:
         ]
 
     def _read(self, jobs: Sequence[tuple[str, int | None, float | None]]) -> list[list[Extraction]]:
-        return [stated(self.run, *job) for job in jobs]
+        try:
+            return [stated(self.run, *job) for job in jobs]
+        finally:
+            forget()
 
     def _record(self, jobs: Sequence[Writing]) -> list[None]:
         # the log first: an entry without its verdict says that somebody tried

@@ -177,6 +177,11 @@ class Coreference:
         """Entities whose types, or else whose descriptions, say that they are persons."""
         return tuple(i for i, traits in enumerate(self._traits) if traits.kind == PERSON)
 
+    @cached_property
+    def unknown(self) -> tuple[int, ...]:
+        """Entities of which neither types nor a description say what they are."""
+        return tuple(i for i, traits in enumerate(self._traits) if traits.kind == UNKNOWN)
+
     def pronoun(self, person: int, page: str) -> str:
         """What the description or else most pronouns of the page say: "he", "she", or ""."""
         return _with_gender(self._traits[person], page).pronoun

@@ -63,6 +63,11 @@ def stem(word: str) -> str:
     return word
 
 
+def forget() -> None:
+    """Drop the words of texts that were linked, which are kept only to be quick."""
+    stem.cache_clear()
+
+
 def plain_name(name: str) -> str:
     """The name without what stands in brackets at its end: "Selena (film)" -> "Selena"."""
     return re.sub(r"\s*\([^)]*\)\s*$", "", name).strip() or name

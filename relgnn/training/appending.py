@@ -5,8 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +14,22 @@ from relgnn.training.checkpoint import sync
 
 BLOCK = 64 * 1024
 """Bytes that are read at once in search of the last line's beginning."""
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Nobody else, also in another process, is inside for the same path at the same time.
+
+    Args:
+        path: an empty file that is made if absent, and stays.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def append_lines(path: Path, written: Callable[[bytes], str]) -> None:

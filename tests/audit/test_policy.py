@@ -22,7 +22,10 @@ ENTITIES = {
     "thief": "kind of criminal",
 }
 PAGES = {"dora": "Dora Dean (14 March 1879 – 18 April 1955) sang.", "ann": "Ann (born 1950) sings."}
-RELATIONS = {"P140": "religion", "r": "Medical Condition of", "P20": "place of death", "job": "job"}
+RELATIONS = {
+    "P140": "religion", "r": "Medical Condition of", "P20": "place of death", "job": "job",
+    "/people/person/spouse": "",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def graph() -> KnowledgeGraph:
     names = tuple(ENTITIES)
     return KnowledgeGraph(
         "toy", names, tuple(RELATIONS), names, tuple(ENTITIES.values()), tuple(RELATIONS.values()),
-        ("",) * 4, [[2, 2, 6]], [], [],
+        ("",) * 5, [[2, 2, 6]], [], [],
         texts=tuple(Text(n, page, names.index(n)) for n, page in PAGES.items()),
     )  # fmt: skip
 
@@ -45,6 +48,44 @@ def test_the_living_are_those_of_whom_nothing_says_that_they_died(
 ) -> None:
     # nothing at all is known of x, so that it may be a person
     assert {graph.entities[i] for i in applied.living} == {"ann", "emil", "x"}
+
+
+LIVES = {
+    "Hilary Duff (born September 28, 1987) is an actress, in The Show (1901–1990)": True,
+    "Steve Carell is an American actor. He was in The Daily Show (1904–1999).": True,
+    "Al Pine ( AL-pyne) in the cast of Home (1904–1999) was seen often.": True,
+    "Bo Back (active 1970–1999) sings.": True,
+    "American actor in The Series (1994–2004)": True,
+    "Clancy (October 7, 1970 – present) sings.": True,
+    "John F. Kennedy (May 29, 1917 – November 22, 1963) was a president.": False,
+    "Selena Quintanilla-Pérez (Spanish: ; April 16, 1971 – March 31, 1995) was a singer.": False,
+    "Rumi (Persian: رومی), (30 September 1207 – 17 December 1273), was a poet.": False,
+    "Plato (c. 428 – 348 BC) was a philosopher.": False,
+    "American singer (1901 – 1980)": False,
+    "Greek poet (c. 630 – c. 570 BC).": False,
+}
+"""A page or a description, and whether somebody may live of whom it is."""
+
+
+@pytest.mark.parametrize("text", LIVES)
+@pytest.mark.parametrize("where", ["page", "description"])
+def test_years_are_a_life_only_behind_the_name_or_at_the_end(text: str, where: str) -> None:
+    page = where == "page"
+    graph = KnowledgeGraph(
+        "toy", ("p",), ("r",), ("p",), ("",) if page else (text,), ("r",), ("",), [], [], [],
+        texts=(Text("t", text, 0),) if page else (), types=(("Q5",),), type_labels={"Q5": "human"},
+    )  # fmt: skip
+    assert (Applied(load_policy(), graph).living == {0}) == LIVES[text]
+
+
+def test_whoever_may_be_a_person_is_one() -> None:
+    said = ("Indian cricketer", "a rock", "", "a rock")
+    graph = KnowledgeGraph(
+        "toy", tuple("abcd"), tuple(RELATIONS), tuple("abcd"), said, tuple(RELATIONS.values()),
+        ("",) * 5, [[3, 4, 1]], [], [],
+    )  # fmt: skip
+    # d is somebody's spouse, whatever is said of it
+    assert Applied(load_policy(), graph).living == {0, 2, 3}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import tarfile
+from http.client import IncompleteRead
 from pathlib import Path
 
 import pytest
@@ -93,11 +94,16 @@ def test_other_triples_than_expected_leave_nothing_behind(tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
-def test_no_network_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "failure", [OSError("no route to host"), IncompleteRead(b"half", 100)], ids=["away", "half"]
+)
+def test_no_network_leaves_nothing_behind(failure: Exception, tmp_path: Path) -> None:
     def offline(url: str) -> bytes:
-        raise OSError("no route to host")
+        raise failure
 
-    with pytest.raises(MachineError, match="no route to host.*check the network") as error:
+    with pytest.raises(
+        MachineError, match="(no route to host|IncompleteRead).*check the network"
+    ) as error:
         get("umls", tmp_path, offline)
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
 

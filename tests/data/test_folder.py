@@ -213,6 +213,12 @@ ERRORS = [
     ),
     ({"texts_jsonl": '{"id": 3, "text": "x"}\n'}, "json", "texts.jsonl:1", '"id" is 3'),
     ({"texts_jsonl": '{"id": "t",\n'}, "json", "texts.jsonl:1", "write one object a line"),
+    (
+        {"texts_jsonl": '{"id": "t", "text": "sad \\ud83d ends"}\n'},
+        "json",
+        "texts.jsonl:1",
+        "half a character",
+    ),
     ({"texts_jsonl": "[1]\n"}, "json", "texts.jsonl:1", "found a list, expected an object"),
     (
         {"entities_tsv": "a\tAnn\nb\tBé\nc\tC\n".encode("latin-1")},

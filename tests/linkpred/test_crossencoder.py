@@ -116,6 +116,28 @@ def test_a_candidate_is_no_neighbour_of_its_query(
     assert sum(n * length for n, length in packed.shapes) == int(lengths.sum())
 
 
+def test_rows_of_a_query_differ_in_training_by_their_candidate_alone(
+    people: Path, towns: KnowledgeGraph, tiny_bert: str
+) -> None:
+    """Whose name is missing among the neighbours tells nothing of who the answer is."""
+    encoder, task, _ = built(people, tiny_bert, towns, "text.neighbours=2")
+    heads, relations, answers = task.asked
+    shown = 0
+    for query in range(len(heads)):
+        some = torch.tensor([[int(answers[query]), 1, 8, 29]])
+        one = slice(query, query + 1)
+        rows = encoder.rows(heads[one], relations[one], some, answers[one])
+        names = towns.num_entities + 2 * towns.num_relations
+        near = [set(r[1:3].tolist()) - {-1} for r in rows]
+        assert all(names + int(answers[query]) not in own for own in near)
+        for candidate, own in zip(some[0].tolist(), near, strict=True):
+            assert names + candidate not in own
+            # what another row lacks is its own candidate
+            assert all(missing - names in some[0].tolist() for missing in near[0] - own)
+        shown += len(near[0])
+    assert shown
+
+
 def test_what_was_read_is_kept(people: Path, towns: KnowledgeGraph, tiny_bert: str,
                                monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     encoder, task, runtime = built(people, tiny_bert, towns)
@@ -168,9 +190,9 @@ def test_wrong_candidates_are_no_given_answers(
     seen: list[list[int]] = []
     rows = CrossEncoder.rows
 
-    def noting(self: CrossEncoder, heads: Tensor, relations: Tensor, nodes: Tensor) -> Tensor:
-        seen.extend(nodes.tolist())
-        return rows(self, heads, relations, nodes)
+    def noting(self: CrossEncoder, heads: Tensor, relations: Tensor, *rest: Tensor) -> Tensor:
+        seen.extend(rest[0].tolist())
+        return rows(self, heads, relations, *rest)
 
     monkeypatch.setattr(CrossEncoder, "rows", noting)
     loss = task.loss(torch.arange(task.count), torch.Generator().manual_seed(0))

@@ -16,6 +16,8 @@ from relgnn.explain.brief import Briefing
 from relgnn.loop.ledger import Ledger
 from relgnn.loop.opened import open_run
 from relgnn.loop.verdicts import triple_of
+from relgnn.serving import compare
+from relgnn.text.linking import stem
 from tests.answers import Call
 from tests.serving.conftest import Open
 
@@ -204,6 +206,21 @@ def test_two_runs_side_by_side(open_service: Open, own_run: Path, vectors: Path)
     ]
     assert (whole["mrr"], whole["hits_at_1"]) == (told["mrr"], told["hits@1"])
     assert both.get("/v1/run").json()["compared_with"] == own_run.name
+
+
+def test_a_comparison_names_no_folder_of_the_machine(own_run: Path) -> None:
+    config = open_run(own_run).world.config
+    text = config.text.model_copy(update={"model": "/home/ann/models/tiny", "cache": Path("/c/d")})
+    config = config.model_copy(update={"text": text})
+    told = compare._told(config)
+    assert told["text"]["model"] == "tiny" and told["text"]["cache"] is None
+    assert told["data"]["path"] is None and "/" not in json.dumps(told["text"])
+    assert str(own_run.parent) not in json.dumps(told)
+
+
+def test_words_of_texts_are_forgotten(client: TestClient) -> None:
+    client.post("/v1/extract", json={"text": "Ada Abel met the unforgettable Zyx in Cork."})
+    assert stem.cache_info().currsize == 0
 
 
 def test_without_another_run_there_is_nothing_to_compare(client: TestClient) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -14,11 +15,15 @@ from types import SimpleNamespace
 import pytest
 from httpx import Response
 from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Send
+from starlette.types import Scope as Scope_
 
 from relgnn.errors import InputError
 from relgnn.serving.app import create_app
+from relgnn.serving.edge import OPEN, Edge
 from relgnn.serving.keys import KeyFile, Scope
 from relgnn.serving.logs import LOGGER, log_lines, place_of
+from relgnn.serving.metrics import Metrics
 from relgnn.serving.service import Service
 from relgnn.serving.settings import Settings
 from tests.serving.conftest import HERE, Open
@@ -135,6 +140,52 @@ def test_what_takes_too_long_is_given_up(open_service: Open, stuck: Stuck) -> No
     answer = client.post("/v1/predict", json=QUESTION)
     assert answer.status_code == 504 and "not done in time" in answer.json()["error"]
     assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("ending", ["%0A", "%0a", "%00", "%0D", "%7F", "/", "x"])
+def test_no_spelling_of_a_path_goes_round_the_keys(
+    ending: str, open_service: Open, tmp_path: Path
+) -> None:
+    file = KeyFile(tmp_path / "keys.json")
+    reader = file.add("reader", Scope.read)
+    client = open_service(keys=file.path)
+    paths = [path for path in client.get("/openapi.json").json()["paths"] if path not in OPEN]
+    assert "/metrics" in paths and "/v1/feedback" in paths
+    for path in paths:
+        for ask in (client.get, client.post):
+            assert ask(f"{path}{ending}").status_code in (401, 404), path
+    for path, ask in (("/metrics", client.get), ("/v1/feedback", client.post)):
+        assert ask(f"{path}{ending}", headers=bearer(reader)).status_code in (403, 404)
+    assert client.get("/nothing").status_code == 401
+    elsewhere = open_service()
+    host = {"host": "evil.example"}
+    assert elsewhere.get(f"/metrics{ending}", headers=host).status_code in (403, 404)
+
+
+def test_who_has_no_key_keeps_nobody_waiting(served_run: Path) -> None:
+    """Requests to what is open to all neither count as under way nor have a body that is read."""
+    bodies, admitted = [], []
+
+    async def app(scope: Scope_, receive: Receive, send: Send) -> None:
+        bodies.append((await receive())["body"])
+        admitted.append(edge.admitted)
+        await send({"type": "http.response.start", "status": 405})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def never() -> Message:
+        raise AssertionError("the body was asked for")
+
+    async def sent(message: Message) -> None:
+        pass
+
+    async def little() -> Message:
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    edge = Edge(app, Settings(run=served_run), Metrics(), {})
+    told = {"type": "http", "method": "POST", "headers": [(b"host", b"localhost")]}
+    asyncio.run(edge({**told, "path": "/healthz"}, never, sent))
+    asyncio.run(edge({**told, "path": "/v1/predict"}, little, sent))
+    assert bodies == [b"", b"{}"] and admitted == [0, 1] and edge.admitted == 0
 
 
 def test_more_than_a_worker_has_at_once_is_refused(open_service: Open, stuck: Stuck) -> None:

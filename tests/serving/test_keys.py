@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
 from relgnn.errors import InputError, MachineError
-from relgnn.serving.keys import KeyFile, Scope, require_keys
+from relgnn.serving.keys import Key, KeyFile, Scope, require_keys
 from tests.answers import Call, require_one_line
 
 
@@ -50,6 +51,26 @@ def test_a_service_follows_the_file(file: KeyFile) -> None:
     assert running.find(again) is not None and running.find(ann) is None
     file.revoke(next(iter(file.keys())))
     assert file.keys() == {}
+
+
+def test_a_revoked_key_never_comes_back(file: KeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever makes a key while another one is revoked waits, and reads the file after that."""
+    stolen = file.add("stolen", Scope.admin)
+    other, note = KeyFile(file.path), KeyFile._note
+    assert other.keys()  # it has read the file before
+    thread: list[threading.Thread] = []
+
+    def revoking(self: KeyFile, action: str, key: Key, by: str) -> None:
+        if action == "key revoked":
+            thread.append(threading.Thread(target=other.add, args=("new", Scope.read)))
+            thread[0].start()
+        note(self, action, key, by)
+
+    monkeypatch.setattr(KeyFile, "_note", revoking)
+    file.revoke("stolen")
+    thread[0].join()
+    assert [key.name for key in file.keys().values()] == ["new"]
+    assert file.find(stolen) is None
 
 
 def test_faults_are_told(file: KeyFile, tmp_path: Path) -> None:

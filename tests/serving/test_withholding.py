@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from relgnn.audit.guard import STATED
 from relgnn.audit.queue import Queue, Withheld, audit_log
 from relgnn.serving.app import create_app
 from relgnn.serving.keys import KeyFile, Scope
@@ -109,6 +110,48 @@ def test_the_ledger_is_paged_without_what_is_private(
     assert shown and all(one["relation"] != "knows" for one in shown)
     assert "today" not in json.dumps(shown)
     assert len(shown) == sum(one["relation"] != "knows" for one in told)
+
+
+def test_a_sentence_that_states_what_is_withheld_is_shown_of_nothing_else(
+    client: TestClient, run: Path, vectors: Path
+) -> None:
+    def events(client: TestClient) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while True:
+            asked = {"limit": 100, "offset": len(found)}
+            more = client.get("/v1/ledger", params=asked).json()["events"]
+            if not more:
+                return found
+            found += more
+
+    def ids(told: list[dict[str, Any]]) -> set[str]:
+        return {sentence["id"] for one in told for sentence in one["sentences"]}
+
+    with served(run, vectors, withhold=False) as everything:
+        told = events(everything)
+    private = ids([
+        one for one in told
+        if one["relation"] == "knows" and (one["weight"] > 0 or (one["p_text"] or 0) >= STATED)
+    ])  # fmt: skip
+    others = [one for one in told if one["relation"] != "knows"]
+    assert private & ids(others)
+    shown = events(client)
+    assert shown and ids(shown) and not private & ids(shown)
+    for one in others:
+        if ids([one]) & private:
+            asked = {name: one[name] for name in ("head", "relation", "tail")}
+            judged = client.get("/v1/explain", params=asked).json()["judged"]
+            assert not private & {sentence["id"] for sentence in judged["sentences"]}
+    # once a person has released what it states, a sentence is shown again
+    key = private & ids(others)
+    for one in client.get("/v1/audit/queue", params={"limit": 100}).json()["statements"]:
+        client.post("/v1/audit/queue", json={"id": one["id"], "state": "released"})
+    for one in told:
+        if one["relation"] == "knows" and ids([one]) & key:
+            client.get("/v1/explain", params={n: one[n] for n in ("head", "relation", "tail")})
+    for one in client.get("/v1/audit/queue", params={"limit": 100}).json()["statements"]:
+        client.post("/v1/audit/queue", json={"id": one["id"], "state": "released"})
+    assert ids(events(client)) & private
 
 
 def test_the_other_run_tells_no_private_statement_either(
