@@ -14,8 +14,21 @@ from relgnn.posterior.softmax import LabelCalibrator
 from relgnn.text.reader import open_reader
 from relgnn.training import load_json
 from tests.answers import Call, require_one_line
+from tests.conftest import ROOT
 from tests.experiments.tiny import write_tiny_relations
 from tests.own import append
+
+
+@pytest.mark.parametrize(
+    "row", ["re_conll04/joint", "re_redocred/zero_shot", "re_fewrel/five_shot"]
+)
+@pytest.mark.parametrize("more", [(), ("--head", "Ada", "--tail", "Bonn")])
+def test_a_run_that_reads_no_single_text_says_so(
+    row: str, more: tuple[str, ...], call: Call, tmp_path: Path
+) -> None:
+    shutil.copy(ROOT / f"experiments/configs/{row}.yaml", tmp_path / "config.yaml")
+    answer = call("extract", tmp_path, "Ada was born in Bonn.", *more)
+    require_one_line(answer, 2, "relation extraction that reads no single text; give one whose")
 
 
 def test_relation_extraction(call: Call, tmp_path: Path, tiny_bert: str) -> None:
@@ -162,6 +175,8 @@ def test_a_run_is_continued_on_new_sentences(call: Call, tmp_path: Path, tiny_be
     require_one_line(call("run", "--continue", run), 2, "give --data NEW")
     require_one_line(call("run", "--data", data), 2, "--continue RUN --data NEW")
     require_one_line(call("run", config, "--out", tmp_path / "r", "--data", data), 2, "--continue")
+    require_one_line(call("run", config, "--out", tmp_path / "r", "--replace"), 2, "--continue RUN")
+    assert not (tmp_path / "r").exists()
     require_one_line(call(*words, "--resume", run), 2, "no --resume")
     require_one_line(call(*words, "extraction.epoch=1"), 2, "'extraction.epochs'?")
     assert call(*words, "--replay", 2).status == 2

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from relgnn.commands.console import AsJson, note, print_json, start_quietly
-from relgnn.commands.label import is_relation_run, label
+from relgnn.commands.label import is_relation_run, label, require_loop
 from relgnn.commands.rules import is_rules_run, predict_by_rules
 from relgnn.errors import InputError
 
@@ -176,6 +176,7 @@ def extract(
             )
         label(run, content, head, tail, file, k, as_json)
         return
+    require_loop(run)
     if content is None or head is not None or tail is not None:
         raise InputError(
             f"{run}: is no run of relation extraction; give TEXT alone, without "

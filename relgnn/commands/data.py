@@ -142,7 +142,7 @@ def get(
 
 
 @app.command(
-    epilog="Example: relgnn data prepare notes.csv --out my_folder --negatives 2 --labels 10"
+    epilog="Example: relgnn data prepare notes.csv --out my_folder --valid 0.1 --labels 10"
 )
 def prepare(
     source: Annotated[

@@ -20,6 +20,21 @@ def is_relation_run(run: Path) -> bool:
     return isinstance(config_of_run(run), RelationConfig)
 
 
+def require_loop(run: Path) -> None:
+    """Refuse a run over texts that reads no single one: generative, joint, document, few-shot.
+
+    Raises:
+        InputError: it is one.
+    """
+    from relgnn.config import AnyTextConfig, config_of_run
+
+    if isinstance(config_of_run(run), AnyTextConfig):
+        raise InputError(
+            f"{run}: is a run of relation extraction that reads no single text; give one whose "
+            "configuration has extraction:, or one of a loop"
+        )
+
+
 def label(
     run: Path,
     text: str | None,

@@ -119,6 +119,8 @@ def run(
     settings: AnyConfig
     # where a run stands in CONFIG's place, so may a change
     changes = [*([str(config)] if config is not None else []), *(overrides or ())]
+    if replace and continue_ is None and resume is None:
+        raise InputError("--replace: give --continue RUN --data NEW with it, or leave it away")
     if continue_ is not None:
         from relgnn.text.retune import continued_config
 

@@ -13,6 +13,7 @@ from relgnn.config.base import DataConfig
 from relgnn.data.folder import read_folder
 from relgnn.data.formats import read_findkg, read_grail, read_lastfm
 from relgnn.data.graph import KnowledgeGraph
+from relgnn.data.sources import TARGETS
 from relgnn.errors import InputError
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -255,7 +256,7 @@ def list_datasets() -> list[DataSet]:
 
 def _not_found(name: str) -> str:
     tried = ", ".join(str(folder) for folder in search_folders())
-    get = f", or run `relgnn data get {name}`" if name in _DATA_SETS else ""
+    get = f", or run `relgnn data get {name}`" if name in TARGETS else ""
     return (
         f"{name} was not found in {tried}: set RELGNN_DATA=FOLDER to the folder that holds "
         f"{name}{get}"

@@ -22,7 +22,8 @@ class Rule(NamedTuple):
     Args:
         head: relation in [0, R).
         body: directed relations from x to y.
-        confidence: share of the pairs that the body connects that have the head relation too.
+        confidence: share of the pairs that the body connects that have the head relation too, with
+            `rules.unseen` further pairs counted as wrong: support / (pairs + unseen).
         pca_confidence: the same over pairs of which something is known: under partial
             completeness whoever has one object of a relation has all of them given (Galárraga et
             al., AMIE, 2013).

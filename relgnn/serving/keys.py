@@ -180,9 +180,12 @@ class KeyFile:
         rows: list[dict[str, Any]] = [
             asdict(key) | {"scope": key.scope.name} for key in keys.values()
         ]
+        # who may read it stays as it was: a container's user may be somebody else
+        mode = self.path.stat().st_mode & 0o777 if self.path.exists() else 0o600
         with atomic_file(self.path) as beside:
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                os.fchmod(file.fileno(), mode)
                 json.dump({"keys": rows}, file, indent=2)
         self._seen = None
 

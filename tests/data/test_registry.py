@@ -45,6 +45,10 @@ def test_a_data_set_that_is_nowhere(nowhere: Path) -> None:
     assert "\n" not in message
     assert str(nowhere / "data") in message and str(nowhere.parent / "shared/data") in message
     assert "RELGNN_DATA=FOLDER" in message and "relgnn data get codex_s" in message
+    with pytest.raises(InputError) as error:
+        load("codex_m")
+    # which nobody can fetch
+    assert "RELGNN_DATA=FOLDER" in str(error.value) and "data get" not in str(error.value)
 
 
 def test_a_name_with_a_typo(nowhere: Path) -> None:

@@ -53,6 +53,14 @@ def test_a_service_follows_the_file(file: KeyFile) -> None:
     assert file.keys() == {}
 
 
+def test_who_may_read_the_file_stays_as_it_was(file: KeyFile) -> None:
+    file.add("ann", Scope.read)
+    file.path.chmod(0o644)
+    file.add("bob", Scope.read)
+    file.revoke("ann")
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o644
+
+
 def test_a_revoked_key_never_comes_back(file: KeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever makes a key while another one is revoked waits, and reads the file after that."""
     stolen = file.add("stolen", Scope.admin)
