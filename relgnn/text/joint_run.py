@@ -125,7 +125,7 @@ def joint_scores(
     """Strict scores of relations, and of mentions (`entity_...`).
 
     A mention is right where its span and its kind are, a relation where its label and both
-    mentions are.
+    mentions are. The mean over kinds of mentions is one over those that are true or said.
     """
     stated, said = [], []
     for right, own in zip(truth, found, strict=True):
@@ -136,7 +136,7 @@ def joint_scores(
             _item(own.mentions, head, tail, one)
             for (head, tail), one in zip(ends, label.tolist(), strict=True)
         })  # fmt: skip
-    kinds = sorted({one.kind for right in truth for one in right.mentions})
+    kinds = sorted({one.kind for part in (*truth, *found) for one in part.mentions})
     mentions = set_scores(
         [set(one.mentions) for one in truth], [set(one.mentions) for one in found], kinds
     )
