@@ -89,9 +89,7 @@ FEW_VALUES = arrays(
 )
 
 
-@given(
-    FEW_VALUES, st.floats(0.05, 20), st.floats(0.05, 20), st.floats(0.05, 20), st.floats(-9, 9)
-)
+@given(FEW_VALUES, st.floats(0.05, 20), st.floats(0.05, 20), st.floats(0.05, 20), st.floats(-9, 9))
 def test_the_likeliest_label_stays_so(
     logits: np.ndarray, temperature: float, a: float, b: float, m: float
 ) -> None:
