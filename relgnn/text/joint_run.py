@@ -53,6 +53,7 @@ class JointTask(Task[Tensor]):
     """
 
     name = "joint extraction"
+    rate_keys = ("joint.lr", "joint.clip")
 
     def __init__(
         self,
