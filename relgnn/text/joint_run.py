@@ -137,10 +137,10 @@ def joint_scores(
             _item(own.mentions, head, tail, one)
             for (head, tail), one in zip(ends, label.tolist(), strict=True)
         })  # fmt: skip
-    kinds = sorted({one.kind for part in (*truth, *found) for one in part.mentions})
-    mentions = set_scores(
-        [set(one.mentions) for one in truth], [set(one.mentions) for one in found], kinds
-    )
+    true = [set(one.mentions) for one in truth]
+    named = [set(one.mentions) for one in found]
+    kinds = sorted({mention.kind for part in (*true, *named) for mention in part})
+    mentions = set_scores(true, named, kinds)
     relations = set_scores(stated, said, range(labels))
     return relations | {f"entity_{name}": mentions[name] for name in ("micro_f1", "macro_f1")}
 
