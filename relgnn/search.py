@@ -107,8 +107,9 @@ def search(
 
     A trial trains and is judged on valid, by the metric that selects its epoch; test is never seen.
     One whose metric after an epoch is below the median of the others' is given up, and so is one
-    whose loss is not finite. Values are drawn by the tree-structured Parzen estimator (Bergstra et
-    al., 2011). An interrupted search goes on with the values it had drawn.
+    whose loss is not finite, or whose values the configuration refuses together. Values are drawn
+    by the tree-structured Parzen estimator (Bergstra et al., 2011). An interrupted search goes on
+    with the values it had drawn.
 
     Args:
         path: of the configuration that is searched around.
@@ -139,11 +140,17 @@ def search(
         study.sampler = optuna.samplers.TPESampler(seed=seed)
         trial = study.ask()
         drawn = {key: one.draw(trial, key) for key, one in space.items()}
-        config = load_run_config(path, [*overrides, *_changes(drawn)])
+        changes = _changes(drawn)
+        try:
+            config = load_run_config(path, [*overrides, *changes])
+        except InputError as error:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            say(f"trial {trial.number}: given up with {' '.join(changes)}: {error}")
+            continue
         state, value = _try(optuna, trial, config, metric, out / "trials" / f"{trial.number:04d}")
         study.tell(trial, value, state)
         shown = "given up" if value is None else f"{metric} {value:.4f}"
-        say(f"trial {trial.number}: {shown} with {' '.join(_changes(drawn))}")
+        say(f"trial {trial.number}: {shown} with {' '.join(changes)}")
     return _report(optuna, study, path, overrides, base.runtime.seed, metric, out)
 
 

@@ -161,6 +161,26 @@ def test_a_space_that_the_configuration_refuses(
     assert not (tmp_path / "study.db").exists()
 
 
+def test_values_that_do_not_go_together_are_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = {
+        "extraction.loss": Choice(("cross_entropy", "threshold")),
+        "extraction.focal": Choice((2.0, 0.0)),
+    }
+    runs, said = fake(monkeypatch), []
+    found = search.search(CONFIG, (), space, 12, tmp_path, say=said.append)
+    refused = [line for line in said if "focal" in line.partition(": ")[2].partition(": ")[2]]
+    assert refused and len(refused) + len(runs.rates) == len(said) == found["trials"] == 12
+    assert all('loss="threshold" extraction.focal=2.0: ' in line for line in refused)
+    states = [line.split("\t")[1] for line in (tmp_path / "trials.tsv").read_text().splitlines()]
+    assert states.count("pruned") == len(refused)
+    # what was given up has ended: the same call again tries nothing
+    again = fake(monkeypatch)
+    search.search(CONFIG, (), space, 12, tmp_path)
+    assert again.rates == []
+
+
 def test_integers_stay_integers() -> None:
     trial = optuna.create_study().ask()
     drawn = Range(2, 9).draw(trial, "extraction.epochs")

@@ -28,8 +28,11 @@ class WriterConfig(Section):
         default_factory=dict,
         description="label: answer, which may name {head} and {tail}; by default the label's name",
     )
-    shots: int = Field(
-        1, ge=0, description="answered examples in the prompt: of each label, or the nearest in all"
+    shots: int | None = Field(
+        None,
+        ge=0,
+        description="answered examples in the prompt: of each label, or the nearest in all; null: "
+        "1 where prompted, 0 where tuned, as a model is tuned on prompts without examples",
     )
     selection: Literal["random", "nearest"] = Field(
         "random", description="which ones: drawn once, or nearest to the sentence for an encoder"
@@ -52,6 +55,20 @@ class WriterConfig(Section):
         for label, answer in self.verbalisers.items():
             require_fields(f"verbaliser of {label}", answer, ("head", "tail"))
         return self
+
+    @model_validator(mode="after")
+    def _tuned_on_what_is_asked(self) -> WriterConfig:
+        if self.mode == "tuned" and self.shots:
+            raise ValueError(
+                f"has shots={self.shots}, and mode 'tuned' trains on prompts without examples; set "
+                "shots=0, or mode=prompted"
+            )
+        return self
+
+    @property
+    def examples(self) -> int:
+        """`shots`, or what stands for null."""
+        return int(self.mode == "prompted") if self.shots is None else self.shots
 
 
 class GenerativeConfig(RunConfig):

@@ -13,7 +13,7 @@ import numpy as np
 
 from relgnn.data.cleaning import Marked, around_mentions, clean, drop_words
 from relgnn.data.passages import Passage, drawn, read_passages, signatures, split_files
-from relgnn.data.relations import NO_RELATION, SPLITS, Example, RelationData
+from relgnn.data.relations import NO_RELATION, SPLITS, Example, RelationData, negatives_clash
 from relgnn.data.sentences import split_sentences
 from relgnn.data.shares import stratified, stratified_rows
 from relgnn.data.tables import Problems, find_file, read_table, read_text
@@ -108,11 +108,16 @@ def to_data(name: str, parts: Mapping[str, Sequence[Passage]], how: Preparation)
         parts: passages of "train", and of "valid" and "test" where those are given; they are taken
             from train, relation by relation and passage by passage, where they are not.
         how: the options.
+
+    Raises:
+        InputError: two labels say that no relation holds.
     """
     everything = [one for part in parts.values() for one in part]
     labels = sorted({label for one in everything for _, _, label in one.relations})
     if how.negatives:
         labels = [*(label for label in labels if label != NA), NA]
+    if told := negatives_clash(labels):
+        raise InputError(f"{name}: {told}")
     allowed = signatures(parts["train"])
     splits: dict[str, Sequence[Example]] = {}
     for split, passages in parts.items():
@@ -180,7 +185,8 @@ def with_negatives(
         generator: of the draw.
 
     Raises:
-        InputError: there are no such files, or one is broken.
+        InputError: there are no such files, one is broken, or another label than `NA` says that
+            no relation holds.
     """
     files = split_files(folder, SENTENCE_FILES)
     if set(files) != set(SPLITS):
@@ -189,6 +195,8 @@ def with_negatives(
             "all mentions of a sentence; set data.negatives=null"
         )
     labels = data.labels if NA in data.labels else (*data.labels, NA)
+    if told := negatives_clash(labels):
+        raise InputError(f"{folder}: with data.negatives {told}")
     number = {label: i for i, label in enumerate(labels)}
     passages = {split: read_passages(path) or [] for split, path in files.items()}
     for split, part in passages.items():

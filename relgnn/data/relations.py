@@ -100,6 +100,17 @@ class RelationData:
         return [label.partition("(e")[0] for label in self.labels]
 
 
+def negatives_clash(labels: Collection[str]) -> str:
+    """What is wrong with labels of which several say "none of these"; "" where nothing is."""
+    found = [label for label in labels if label in NO_RELATION]
+    if len(found) < 2:
+        return ""
+    return (
+        f"{found[0]!r} and {found[1]!r} both say that no relation holds, and F1 leaves out one "
+        "label: rename one as the other, in relations.tsv and in all lines"
+    )
+
+
 def read_relations(
     folder: Path,
     name: str = "",
@@ -120,7 +131,7 @@ def read_relations(
 
     Raises:
         InputError: a file is missing or broken, a span is outside of its sentence, a label is not
-            in relations.tsv, or occurs in test alone.
+            in relations.tsv or occurs in test alone, or two labels say that no relation holds.
     """
     data, problems = _scan(folder, name or folder.name, required, known)
     raise_first(problems, folder)
@@ -188,6 +199,8 @@ def _scan(
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; check the path")
     labels, names, descriptions = read_labels(folder, problems, "relation extraction")
+    if told := negatives_clash(labels):
+        problems.error("no_relation", folder / "relations.tsv", None, told)
     number = {label: i for i, label in enumerate(labels)}
     found: dict[str, tuple[Example, ...]] = {split: () for split in SPLITS}
     for split in SPLITS:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from relgnn.data.relations import Example, RelationData
 from relgnn.data.tables import Problems, find_file, raise_first, read_json
 from relgnn.errors import InputError
+
+_NAME = re.compile(r"seed(\d+)_label(\d+)")
 
 
 def few_labels(data: RelationData, folder: Path, percent: int, draw: int) -> RelationData:
@@ -24,25 +28,50 @@ def few_labels(data: RelationData, folder: Path, percent: int, draw: int) -> Rel
         draw: which of the draws, from 0, in the order of S.
 
     Raises:
-        InputError: there is no such subset.
+        InputError: there is no such subset or draw, or it does not fit the data.
     """
     path = find_file(folder, "subsets_generated_here.json", "subsets.json")
     problems = Problems()
-    known = read_json(path, problems) or {} if path is not None else {}
+    known = read_json(path, problems) if path is not None else None
+    known = known if isinstance(known, dict) else {}
     raise_first(problems.all(), folder)
-    names = sorted(
-        (name for name in known if name.endswith(f"_label{percent}")),
-        key=lambda name: int(name.removeprefix("seed").split("_")[0]),
-    )
+    found = [match for match in map(_NAME.fullmatch, known) if match]
+    names = {int(match[1]): match[0] for match in found if int(match[2]) == percent}
     if not names:
-        shares = sorted({int(name.rsplit("_label", 1)[1]) for name in known})
+        shares = sorted({int(match[2]) for match in found})
         raise InputError(
             f"{folder}: no subset with {percent} % of the labels; there are {shares or 'none'}"
         )
-    subset = known[names[draw % len(names)]]
-    labelled = tuple(data.train[i] for i in subset["labelled"])
-    unlabelled = tuple(data.train[i]._replace(relation=-1) for i in subset["unlabelled"])
-    return replace(data, train=labelled, unlabelled=(*data.unlabelled, *unlabelled))
+    if draw >= len(names):
+        raise InputError(
+            f"{folder}: data.split_seed is {draw}, and {len(names)} draws of {percent} % of the "
+            f"labels are frozen; set it to one of 0 to {len(names) - 1}"
+        )
+    name = names[sorted(names)[draw]]
+    labelled, unlabelled = (
+        [data.train[i] for i in _rows(known[name], part, len(data.train), f"{path}: {name}")]
+        for part in ("labelled", "unlabelled")
+    )
+    return replace(
+        data, train=tuple(labelled),
+        unlabelled=(*data.unlabelled, *(one._replace(relation=-1) for one in unlabelled)),
+    )  # fmt: skip
+
+
+def _rows(subset: Any, part: str, count: int, place: str) -> list[int]:
+    rows = subset.get(part) if isinstance(subset, dict) else None
+    if not isinstance(rows, list):
+        raise InputError(
+            f"{place} has no list of rows '{part}', expected 'labelled' and 'unlabelled'; draw the "
+            "subsets anew"
+        )
+    wrong = next((i for i in rows if type(i) is not int or not 0 <= i < count), None)
+    if wrong is not None:
+        raise InputError(
+            f"{place} names the row {wrong!r}, and train has rows 0 to {count - 1}; draw the "
+            "subsets anew from this train"
+        )
+    return rows
 
 
 def stratified(

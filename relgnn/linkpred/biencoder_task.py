@@ -80,6 +80,7 @@ class BiEncoderTask(NumberedTask):
     """
 
     name = "bi-encoder"
+    rate_keys = ("biencoder.lr", "biencoder.clip")
 
     def __init__(
         self,

@@ -37,7 +37,7 @@ class CoteachingTask(Task[Chosen]):
     def __init__(
         self, first: LinkPredictionTask, second: LinkPredictor, settings: CoteachingConfig
     ) -> None:
-        self.name = first.name
+        self.name, self.rate_keys = first.name, first.rate_keys
         self.students = (first, first.twin(second))
         self.settings = settings
         self._both = nn.ModuleList([student.model for student in self.students])

@@ -126,6 +126,7 @@ class CrossEncoderTask(NumberedTask):
     """
 
     name = "cross-encoder"
+    rate_keys = ("crossencoder.lr", "crossencoder.clip")
 
     def __init__(
         self,

@@ -205,6 +205,7 @@ class _Fit:
         loop = self.config.loop
         assert loop is not None
         gold = self._task(model, self.supervision.given(), f"{name} polish")
+        gold.rate_keys = ("loop.polish_lr", "train.clip")
         settings = replace(settings, epochs=loop.polish_epochs, lr=loop.polish_lr, patience=None)
         before = module_tensors(model)
         mrr = gold.evaluate()["mrr"] if settings.metric else None

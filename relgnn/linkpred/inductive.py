@@ -85,6 +85,8 @@ class QueryTask(NumberedTask):
         name: shown in progress and log.
     """
 
+    rate_keys = ("inductive.lr",)
+
     def __init__(
         self,
         model: QueryEncoder,

@@ -47,6 +47,8 @@ class MemoryTask(NumberedTask):
         name: shown in progress and log.
     """
 
+    rate_keys = ("loop.memory.lr",)
+
     def __init__(
         self,
         model: LinkPredictor,

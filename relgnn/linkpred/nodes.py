@@ -48,6 +48,8 @@ class NodeTask(NumberedTask):
         name: shown in progress and log.
     """
 
+    rate_keys = ("nodes.lr", "nodes.clip")
+
     def __init__(
         self, model: NodeClassifier, data: OgbNodes, evaluator: OgbEvaluator, name: str
     ) -> None:

@@ -80,6 +80,8 @@ class PairTask(NumberedTask):
         name: shown in progress and log.
     """
 
+    rate_keys = ("pairs.lr", "pairs.clip")
+
     def __init__(
         self,
         model: PairPredictor,

@@ -70,6 +70,8 @@ class RerankTask(NumberedTask):
         name: in progress and log.
     """
 
+    rate_keys = ("rerank.lr",)
+
     def __init__(
         self,
         model: Reranker,

@@ -54,6 +54,8 @@ class LinkPredictionTask(NumberedTask):
         name: shown in progress and log.
     """
 
+    rate_keys = ("train.lr", "train.clip")
+
     def __init__(
         self,
         model: LinkPredictor,

@@ -19,7 +19,7 @@ from relgnn.posterior.calibration import (
 COLDEST, HOTTEST = -5.0, 5.0
 """Bounds of log T."""
 TINY = 1e-12
-"""No probability comes nearer to 1."""
+"""No probability comes nearer to 1, and no log odds nearer to those that would be a tie."""
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -49,12 +49,14 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 class LabelCalibrator:
     """One temperature for all labels, then a curve for the likeliest one.
 
-        p = softmax(z / T),  c = max p,  q = σ(a ln c - b ln(1 - c) + m)
+        p = softmax(z / T),  c = max p,  q = max(σ(a ln c - b ln(1 - c) + m), p₂ / (1 - c + p₂))
 
     q is the likeliest label's probability (beta calibration; Kull, Silva Filho and Flach, 2017),
     and the others share 1 - q in the proportions that they had. A temperature alone, which is
     fitted to the log-loss of all labels, leaves the likeliest label of an overfitted model too
-    sure or too unsure; the curve is monotone, so that the order by confidence stays.
+    sure or too unsure; the curve is monotone, so that the order by confidence stays. Its bound,
+    with p₂ of the second likeliest label, is what that one then gets, so that the likeliest label
+    stays so; between rows that are bounded the order may change.
 
     Attributes:
         temperature: T > 0.
@@ -94,10 +96,14 @@ class LabelCalibrator:
         """Log-probabilities [N, C] of logits [N, C]."""
         logits = np.asarray(logits, dtype=float)
         top, log_c, log_rest = self._top(logits)
-        s = self.a * log_c - self.b * log_rest + self.m
         found = log_softmax(logits / self.temperature, axis=1)
+        rows = np.arange(len(top))
+        found[rows, top] = -np.inf
+        # the log odds of p₂ / (1 - c + p₂); a little more, so that rounding turns no order round
+        least = found.max(axis=1) - log_rest + TINY
+        s = np.maximum(self.a * log_c - self.b * log_rest + self.m, least)
         found += (log_expit(-s) - log_rest)[:, None]
-        found[np.arange(len(top)), top] = log_expit(s)
+        found[rows, top] = log_expit(s)
         return found
 
     def to_json(self) -> dict[str, float]:

@@ -52,6 +52,7 @@ class ClassifierTask(Task[Tensor]):
     """
 
     name = "relation classifier"
+    rate_keys = ("extraction.lr", "extraction.clip")
 
     def __init__(
         self,

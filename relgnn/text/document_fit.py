@@ -49,6 +49,7 @@ class DocumentTask(Task[Tensor]):
     """
 
     name = "document relations"
+    rate_keys = ("document.tuning.lr", "document.tuning.clip")
 
     def __init__(
         self,

@@ -120,6 +120,7 @@ class ExtractorTask(Task[Tensor]):
     """
 
     name = "extractor"
+    rate_keys = ("loop.extractor.lr",)
 
     def __init__(
         self,

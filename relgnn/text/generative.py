@@ -111,7 +111,7 @@ class Asker:
         drawn = [
             i
             for label in range(len(data.labels))
-            for i in generator.permutation(np.flatnonzero(labels == label))[: settings.shots]
+            for i in generator.permutation(np.flatnonzero(labels == label))[: settings.examples]
         ]
         self._drawn = [data.train[i] for i in generator.permutation(drawn).astype(int)]
 
@@ -131,12 +131,12 @@ class Asker:
 
     def contexts(self, examples: Sequence[Example]) -> list[str]:
         """What stands before the question of each sentence: instruction and answered examples."""
-        if self.settings.selection == "random" or not self.settings.shots:
+        if self.settings.selection == "random" or not self.settings.examples:
             return [self._context(self._drawn)] * len(examples)
         encoder = TextEncoder(self.settings.encoder, cache=cache_home())
         train = encoder.encode([one.text for one in self.data.train])
         near = encoder.encode([one.text for one in examples]) @ train.T
-        rows = near.topk(min(self.settings.shots, len(train)), dim=1).indices.tolist()
+        rows = near.topk(min(self.settings.examples, len(train)), dim=1).indices.tolist()
         # the nearest last, where the model reads it last
         return [self._context([self.data.train[i] for i in reversed(own)]) for own in rows]
 

@@ -30,6 +30,7 @@ class AnswerTask(Task[Tensor]):
     """
 
     name = "relation writer"
+    rate_keys = ("generative.lr",)
 
     def __init__(
         self, network: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]], batch_size: int

@@ -53,6 +53,7 @@ class JointTask(Task[Tensor]):
     """
 
     name = "joint extraction"
+    rate_keys = ("joint.lr", "joint.clip")
 
     def __init__(
         self,
@@ -125,7 +126,7 @@ def joint_scores(
     """Strict scores of relations, and of mentions (`entity_...`).
 
     A mention is right where its span and its kind are, a relation where its label and both
-    mentions are.
+    mentions are. The mean over kinds of mentions is one over those that are true or said.
     """
     stated, said = [], []
     for right, own in zip(truth, found, strict=True):
@@ -136,10 +137,10 @@ def joint_scores(
             _item(own.mentions, head, tail, one)
             for (head, tail), one in zip(ends, label.tolist(), strict=True)
         })  # fmt: skip
-    kinds = sorted({one.kind for right in truth for one in right.mentions})
-    mentions = set_scores(
-        [set(one.mentions) for one in truth], [set(one.mentions) for one in found], kinds
-    )
+    true = [set(one.mentions) for one in truth]
+    named = [set(one.mentions) for one in found]
+    kinds = sorted({mention.kind for part in (*true, *named) for mention in part})
+    mentions = set_scores(true, named, kinds)
     relations = set_scores(stated, said, range(labels))
     return relations | {f"entity_{name}": mentions[name] for name in ("micro_f1", "macro_f1")}
 

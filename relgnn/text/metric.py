@@ -110,6 +110,7 @@ class MetricTask(Task[MetricBatch]):
     """
 
     name = "metric"
+    rate_keys = ("metric.lr",)
 
     def __init__(
         self,

@@ -118,6 +118,7 @@ class PretrainingTask(Task[Rows]):
         self._model, self.passages, self.reader = model, passages, reader
         self.settings, self.head_only = settings, head_only
         self.name = "pre-training's heads" if head_only else "pre-training"
+        self.rate_keys = (f"pretraining.{'head_' if head_only else ''}lr",)
         paired = model.follows is not None
         self.first = passages.following() if paired else torch.arange(len(passages))
         model.network.requires_grad_(not head_only)

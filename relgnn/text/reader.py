@@ -171,7 +171,7 @@ def open_reader(folder: Path, runtime: Runtime | None = None) -> Reader:
 
     Args:
         folder: of the run.
-        runtime: where it computes; by default as it did.
+        runtime: where it computes, under the run's own seed; by default as it did.
 
     Raises:
         InputError: it is no finished run of this kind, a file is missing or does not fit.
@@ -181,8 +181,11 @@ def open_reader(folder: Path, runtime: Runtime | None = None) -> Reader:
         raise InputError(f"{folder}: nothing was tuned in this run; give one with 'extraction:'")
     path = folder / "checkpoint.safetensors"
     config = as_saved(adapted(with_characters(config, folder), folder))
-    reader = make_reader(config, load_data(config), runtime or Runtime.from_config(config.runtime))
-    restore_module(reader.model, load_tensors(path)[0], path)
+    # what is frozen and not in the file, such as new markers' embeddings, is drawn as it was then
+    where = replace(runtime or Runtime.from_config(config.runtime), seed=config.runtime.seed)
+    reader = make_reader(config, load_data(config), where)
+    tensors, saved = load_tensors(path)
+    restore_module(reader.model, tensors, path, frozen=saved.get("frozen", False))
     reader.model.eval()
     told = load_json(folder / "calibration.json")
     return replace(

@@ -175,7 +175,11 @@ def _tune(fitter: Fitter, data: RelationData) -> dict[str, Any]:
     if config.extraction.efficient is not None and config.extraction.efficient.save == "merged":
         for member in reader.members:
             member.network = merge(member.network)
-    save_tensors(folder / "checkpoint.safetensors", module_tensors(reader.model))
+    # What a continued run freezes is what the run before has learnt, not what the language model
+    # came with; few parameters are tuned on the language model as it came.
+    frozen = bool(config.continued) and config.extraction.efficient is None
+    tensors = module_tensors(reader.model, frozen)
+    save_tensors(folder / "checkpoint.safetensors", tensors, {"frozen": frozen})
     logits = reader.logits(data.test)
     metrics["calibration"], probable = calibration(
         reader, calibrator, data.test, logits, fitter.runtime, folder

@@ -13,7 +13,7 @@ import torch
 
 from relgnn.config import RelationConfig, load_run_config
 from relgnn.config.continued import ContinuedConfig
-from relgnn.data.relations import Example, RelationData, Span, read_relations
+from relgnn.data.relations import Example, RelationData, Span, negatives_clash, read_relations
 from relgnn.data.shares import stratified
 from relgnn.errors import InputError
 from relgnn.ranking.classification import f1_scores
@@ -112,7 +112,7 @@ def new_data(old: RelationData, step: ContinuedConfig) -> RelationData:
     """The new sentences alone, under the union of labels.
 
     Raises:
-        InputError: the folder is broken.
+        InputError: the folder is broken, or says by another label that no relation holds.
     """
     new = read_relations(step.data, required=("train",), known=old.labels)
     if not new.valid:
@@ -120,6 +120,8 @@ def new_data(old: RelationData, step: ContinuedConfig) -> RelationData:
         new = replace(new, train=train, valid=valid)
     fresh = [i for i, label in enumerate(new.labels) if label not in old.labels]
     labels = (*old.labels, *(new.labels[i] for i in fresh))
+    if told := negatives_clash(labels):
+        raise InputError(f"{step.data}: beside the old labels, {told}")
     number = [labels.index(label) for label in new.labels]
     parts = {
         split: tuple(one._replace(relation=number[one.relation]) for one in getattr(new, split))

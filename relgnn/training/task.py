@@ -22,6 +22,8 @@ class Task(ABC, Generic[Batch]):
 
     name: str = "train"
     """What the progress bar and the log call it."""
+    rate_keys: tuple[str, ...] = ()
+    """Its keys in a configuration that tame a loss: the learning rate's, then the clip's."""
 
     @property
     @abstractmethod

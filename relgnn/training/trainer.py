@@ -233,10 +233,12 @@ class _Fit:
             path = self.files.folder / BAD_BATCH
             save_tensors(path, self.task.tensors(watched.batch), {"task": self.task.name})
             kept = f"; its batch is in {path}"
+        keys = self.task.rate_keys
+        advice = [f"{verb} {key}, " for verb, key in zip(("lower", "set"), keys, strict=False)]
         raise Diverged(
             f"the loss of {self.task.name} is {loss} in epoch {watched.epoch + 1}, step "
-            f"{watched.step + 1}, at train.lr={self.settings.lr}{kept}; lower train.lr, set "
-            "train.clip, or set runtime.precision=fp32"
+            f"{watched.step + 1}, at {keys[0] if keys else 'lr'}={self.settings.lr}{kept}; "
+            f"{''.join(advice)}{'or ' if advice else ''}set runtime.precision=fp32"
         )
 
     def _close_epoch(self) -> None:

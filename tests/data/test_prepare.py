@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,14 @@ def test_a_plain_text_becomes_a_corpus(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_negatives_stand_beside_no_other_label_that_says_so() -> None:
+    other = [one._replace(relations=((0, 1, "Other"),)) for one in passages(4)]
+    parts = {"train": [*passages(40), *other]}
+    assert "Other" in to_data("d", parts, Preparation()).labels
+    with pytest.raises(InputError, match="d: 'Other' and 'NA' both say that no relation holds"):
+        to_data("d", parts, Preparation(negatives=1.0))
+
+
 def test_sources_that_cannot_be_prepared(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no train file"):
         prepare(tmp_path, Preparation())
@@ -172,3 +181,6 @@ def test_negatives_of_a_configuration(tmp_path: Path) -> None:
         )  # fmt: skip
     with pytest.raises(InputError, match="data.negatives needs train, valid and test.sentences"):
         with_negatives(data, tmp_path, 1.0, np.random.default_rng(0))
+    named = replace(data, labels=("born", "Other"))
+    with pytest.raises(InputError, match="with data.negatives 'Other' and 'NA' both say"):
+        with_negatives(named, tmp_path / "d", 1.0, np.random.default_rng(0))

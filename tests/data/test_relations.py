@@ -161,6 +161,16 @@ def test_a_check_lists_everything(tmp_path: Path) -> None:
     assert not is_relations(tmp_path)
 
 
+def test_no_relation_is_said_by_one_label(tmp_path: Path) -> None:
+    folder = write(tmp_path / "d", valid=[LINE])
+    (folder / "relations.tsv").write_text("born\nOther\nunknown\n")
+    with pytest.raises(InputError, match=r"relations.tsv: 'Other' and 'unknown' both .* rename"):
+        read_relations(folder)
+    assert [(one.place, one.code) for one in check_relations(folder).errors] == [
+        ("relations.tsv", "no_relation")
+    ]
+
+
 def test_unlabelled_lines_need_no_relation(tmp_path: Path) -> None:
     folder = write(tmp_path / "d", valid=[LINE])
     bare = {key: value for key, value in LINE.items() if key != "relation"}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax, softmax
 
 from relgnn.errors import InputError
@@ -74,10 +77,34 @@ def test_calibrated_probabilities_sum_to_one_and_keep_the_order_of_confidence() 
     calibrator = LabelCalibrator.fit(logits, labels)
     p = np.exp(calibrator(logits))
     np.testing.assert_allclose(p.sum(1), 1)
-    top = logits.argmax(1)[:, None]
-    before = np.take_along_axis(log_softmax(logits / calibrator.temperature, axis=1), top, 1)
-    after = np.take_along_axis(p, top, 1)[np.argsort(before[:, 0], kind="stable")]
-    assert (np.diff(after[:, 0]) >= -1e-12).all()
+    second, top = np.sort(p, axis=1)[:, -2:].T
+    free = top > second + 1e-9  # the others are bounded by the second
+    assert 0.5 < free.mean() < 1
+    before = log_softmax(logits / calibrator.temperature, axis=1).max(1)[free]
+    assert (np.diff(top[free][np.argsort(before, kind="stable")]) >= -1e-12).all()
+
+
+FEW_VALUES = arrays(
+    float, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.integers(-40, 40)
+)
+
+
+@given(FEW_VALUES, st.floats(0.05, 20), st.floats(0.05, 20), st.floats(0.05, 20), st.floats(-9, 9))
+def test_the_likeliest_label_stays_so(
+    logits: np.ndarray, temperature: float, a: float, b: float, m: float
+) -> None:
+    found = LabelCalibrator(temperature, a, b, m)(logits)
+    assert (found.argmax(1) == logits.argmax(1)).all()
+    assert (np.exp(found).argmax(1) == logits.argmax(1)).all()
+
+
+def test_the_curve_is_bounded_only_where_the_second_would_pass() -> None:
+    logits = np.log([[0.5, 0.4, 0.1], [0.9, 0.06, 0.04]])
+    found = np.exp(LabelCalibrator(1.0, m=-1.0)(logits))
+    # σ(-1) = .27 would leave the second 4/5 of .73; so both get .4 / (1 - .5 + .4)
+    np.testing.assert_allclose(found[0], [4 / 9, 4 / 9, 1 / 9], atol=1e-9)
+    q = 1 / (1 + np.exp(1 - np.log(9)))
+    np.testing.assert_allclose(found[1], [q, 0.6 * (1 - q), 0.4 * (1 - q)], atol=1e-9)
 
 
 def test_the_idle_curve_is_the_temperature_alone() -> None:

@@ -93,6 +93,16 @@ def test_prompts_hold_examples_of_every_label(data: Path) -> None:
     assert answer == " Ada was born in Lund"
 
 
+def test_a_tuned_model_is_asked_as_it_was_taught(data: Path) -> None:
+    found = read_relations(data)
+    for settings, shots in (({}, 1), ({"shots": 0}, 0), ({"mode": "tuned"}, 0)):
+        asker = few(found, **settings)
+        assert asker.contexts(found.test[:1])[0].count("Relation:") == shots * len(found.labels)
+    tuned = few(found, mode="tuned")
+    one = found.test[0]
+    assert tuned.contexts([one])[0] + tuned.question(one) == tuned.answered([one])[0][0]
+
+
 def test_the_nearest_examples_stand_last(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Letters:
         """Counts of three names."""
@@ -188,6 +198,7 @@ def test_only_answers_are_learned(tiny_causal: str) -> None:
     ("generative.verbalisers={born: '{who}'}", "verbaliser of born"),
     ("generative.template='{sentence}'", "braces go around {text}, {head}, {tail}"),
     ("generative.shots=50", "lower generative.shots"),
+    ("generative={mode: tuned, shots: 1}", "set shots=0, or mode=prompted"),
     ("generative.mode=asked", "'prompted' or 'tuned'"),
 ])  # fmt: skip
 def test_what_cannot_be(

@@ -191,6 +191,14 @@ def test_scores_of_a_worked_example() -> None:
     assert best_threshold(truth, found, 2) == pytest.approx(0.25)
 
 
+def test_a_mention_of_a_kind_that_the_truth_lacks_is_false() -> None:
+    truth = [Annotated(("Ada", "saw"), (Mention(0, 1, 0),), ())]
+    said = Found((Mention(0, 1, 0), Mention(1, 2, 1)), np.empty((0, 2), int), np.empty((0, 1)))
+    scores = joint_scores(truth, [said], 0.5, 1)
+    assert scores["entity_micro_f1"] == pytest.approx(2 / 3)
+    assert scores["entity_macro_f1"] == pytest.approx(1 / 2)
+
+
 def config(data: Path, model: str, *changes: str) -> JointConfig:
     path = data.parent / "toy.yaml"
     path.write_text(

@@ -15,6 +15,7 @@ from relgnn.config import RelationConfig, load_run_config
 from relgnn.config.continued import ContinuedConfig
 from relgnn.data.relations import Example, RelationData
 from relgnn.errors import InputError
+from relgnn.posterior.softmax import softmax_report
 from relgnn.runtime import Runtime
 from relgnn.text.reader import Reader, load_data, make_reader, open_reader
 from relgnn.text.relation_run import evaluate_run, run_relations
@@ -249,6 +250,74 @@ def test_a_continued_run_learns_the_new_and_opens(
     assert isinstance(config, RelationConfig)
     assert config.continued[0].run == old_run.resolve() and not config.expected
     assert load_data(config).labels == reader.data.labels
+
+
+def assert_says_what_it_said(run: Path) -> None:
+    told = load_json(run / "metrics.json")["test"]
+    again = evaluate_run(run, "test")
+    assert again == pytest.approx({name: told[name] for name in again})
+    reader = open_reader(run)
+    truth = np.array([one.relation for one in reader.data.test])
+    logits = reader.logits(reader.data.test)
+    found = softmax_report(logits, truth, np.random.default_rng(0), draws=1)
+    assert found["log_loss"] == pytest.approx(told["log_loss_before"], rel=1e-5)
+
+
+def test_fewer_layers_go_on_from_what_all_have_learnt(
+    old_run: Path, world: tuple[Path, Path], tmp_path: Path
+) -> None:
+    fewer = ["extraction.layers=1", "extraction.epochs=1"]
+    run_relations(continued(old_run, world, 0.5, *fewer), tmp_path / "run")
+    assert_says_what_it_said(tmp_path / "run")
+    # once more, from layers that were frozen
+    run_relations(continued(tmp_path / "run", world, 0.5, *fewer), tmp_path / "again")
+    assert_says_what_it_said(tmp_path / "again")
+
+
+def test_frozen_markers_stay_under_another_seed_and_with_new_types(
+    world: tuple[Path, Path], old_run: Path, tmp_path: Path
+) -> None:
+    changes = ["extraction.layers=1", "extraction.epochs=1", "extraction.marking=typed"]
+    config = load_run_config(old_run / "config.yaml", changes)
+    assert isinstance(config, RelationConfig)
+    run_relations(config, tmp_path / "old")
+    new = write(tmp_path / "new_data", NEW, "DAY", valid=False)
+    seed = "runtime.seed=3"
+    found = run_relations(continued(tmp_path / "old", (world[0], new), 0.5, seed), tmp_path / "new")
+    told = load_json(tmp_path / "old" / "metrics.json")["test"]
+    before = found["continued"]["before"]["old_test"]
+    assert before == pytest.approx({name: told[name] for name in before})
+    logits = [
+        open_reader(tmp_path / "old", runtime) for runtime in (None, Runtime.from_config(
+            continued(tmp_path / "old", world, 0.5, seed).runtime
+        ))
+    ]  # fmt: skip
+    first, second = (one.logits(one.data.test) for one in logits)
+    np.testing.assert_allclose(first, second, atol=1e-6)
+    assert_says_what_it_said(tmp_path / "new")
+
+
+def test_few_tuned_parameters_alone_are_kept(
+    world: tuple[Path, Path], old_run: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("peft")
+    changes = ["extraction.efficient={}", "extraction.epochs=1"]
+    config = load_run_config(old_run / "config.yaml", changes)
+    assert isinstance(config, RelationConfig)
+    run_relations(config, tmp_path / "old")
+    run_relations(continued(tmp_path / "old", world, 0.5), tmp_path / "new")
+    kept = load_tensors(tmp_path / "new" / "checkpoint.safetensors")[0]
+    assert not any(name.endswith("position_embeddings.weight") for name in kept)
+    assert_says_what_it_said(tmp_path / "new")
+
+
+def test_a_continuation_cannot_say_no_relation_in_two_ways(
+    world: tuple[Path, Path], tmp_path: Path
+) -> None:
+    old, new = load_old(world[0]), write(tmp_path / "new", {"left": "far from", "NA": "saw"}, "LOC")
+    with pytest.raises(InputError, match="'Other' and 'NA' both say that no relation") as caught:
+        new_data(old, ContinuedConfig(run=world[0], data=new, replay=0.5))
+    assert str(new) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_an_interrupted_continuation_goes_on_to_the_same_numbers(

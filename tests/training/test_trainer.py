@@ -231,7 +231,15 @@ def test_an_unknown_metric_names_the_known_ones() -> None:
 def test_a_loss_that_is_not_finite_says_what_to_lower() -> None:
     task = ToyTask()
     task.y[0] = float("inf")
-    with pytest.raises(InputError, match=r"is inf in epoch 1, step \d+, .*; lower train\.lr"):
+    place = r"is inf in epoch 1, step \d+, at "
+    with pytest.raises(InputError, match=place + r"lr=0.05; set runtime\.precision=fp32"):
+        Trainer(SETTINGS).fit(task)
+    task.rate_keys = ("pretraining.lr",)
+    with pytest.raises(InputError, match=r"05; lower pretraining\.lr, or set runtime\.precision"):
+        Trainer(SETTINGS).fit(task)
+    task.rate_keys = ("joint.lr", "joint.clip")
+    known = r"joint\.lr=0.05; lower joint\.lr, set joint\.clip, or set runtime"
+    with pytest.raises(InputError, match=place + known):
         Trainer(SETTINGS).fit(task)
 
 

@@ -33,8 +33,8 @@ class Step:
         vectors: [B, width], see `RelationClassifier.represent`.
         logits: [B, outputs].
         loss: scalar, the supervised loss of these logits.
-        supervised: mean supervised loss of logits under labels: of all rows, or of `members` (bool
-            [B]) alone.
+        supervised: mean supervised loss of logits under labels, each times its row's weight: of all
+            rows, or of `members` (bool [B], or int64 [M], whose weights count in that order) alone.
         generator: of an objective's draws, on the trainer's device.
     """
 

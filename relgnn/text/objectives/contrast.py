@@ -31,7 +31,8 @@ def contrast(similarity: Tensor, positive: Tensor, known: Tensor) -> Tensor:
     """
     among = similarity.masked_fill(~known, float("-inf")).logsumexp(1, keepdim=True)
     count = positive.sum(1)
-    each = ((among - similarity) * positive).sum(1) / count.clamp(min=1)
+    # filled, not multiplied by 0: what an anchor with nothing to compare with has is infinite
+    each = (among - similarity).masked_fill(~positive, 0.0).sum(1) / count.clamp(min=1)
     return each.sum() / (count > 0).sum().clamp(min=1)
 
 

@@ -14,8 +14,8 @@ class Mixup(Objective):
 
         z = classify(λ v_i + (1 - λ) v_j),  λ L(z, y_i) + (1 - λ) L(z, y_j),  λ ~ Beta(α, α)
 
-    with one λ and one pairing i → j a batch. It takes the supervised loss's place, so the term is
-    that minus L.
+    with one λ and one pairing i → j a batch; a loss under a row's label has that row's weight. It
+    takes the supervised loss's place, so the term is that minus L.
 
     Args:
         alpha: α; the larger, the nearer λ is to 1/2.
@@ -30,7 +30,7 @@ class Mixup(Objective):
         share, other = self.draw(len(step.labels), step.generator)
         logits = step.model.classify(share * step.vectors + (1 - share) * step.vectors[other])
         first = step.supervised(logits, step.labels)
-        second = step.supervised(logits, step.labels[other])
+        second = step.supervised(logits, step.labels[other], other)
         return share * first + (1 - share) * second - step.loss
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[float, Tensor]:

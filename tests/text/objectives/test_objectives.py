@@ -219,6 +219,17 @@ def test_contrast_is_the_published_sum() -> None:
     assert float(contrast(vectors @ vectors.T, torch.zeros(7, 7, dtype=torch.bool), others)) == 0
 
 
+def test_contrast_of_a_sentence_alone_is_nothing(tiny_bert: str) -> None:
+    world = World(tiny_bert, contrast={"kind": "batch", "dim": 8})
+    loss = world.task.loss(torch.arange(1), torch_rng("noise", 0))
+    plain = World(tiny_bert).task
+    assert float(world.objective(world.step(torch.arange(1))).detach()) == 0
+    loss.backward()
+    gradients = [p.grad for p in world.task.model.parameters() if p.grad is not None]
+    assert torch.isfinite(loss) and all(torch.isfinite(g).all() for g in gradients)
+    assert any(g.any() for g in gradients) and plain.objectives == []
+
+
 def test_rows_of_several_labels_match_where_they_share_one() -> None:
     stated = torch.tensor([[1.0, 1, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]])
     expected = torch.tensor([[1, 1, 0, 0], [1, 1, 0, 0], [0] * 4, [0] * 4], dtype=torch.bool)
@@ -293,6 +304,24 @@ def test_mixup_is_the_loss_between_two_sentences(tiny_bert: str) -> None:
     torch.testing.assert_close(objective(step) + step.loss, torch.stack(each).mean())
     shares = [objective.draw(2, torch_rng("share", i))[0] for i in range(200)]
     assert 0.4 < sum(shares) / 200 < 0.6 and min(shares) < 0.05 and max(shares) > 0.95
+
+
+def test_each_answer_of_a_mixed_sentence_has_the_weight_of_its_own(tiny_bert: str) -> None:
+    world = World(tiny_bert, dropout=0.0, mixup=0.4)
+    objective, step = world.objective, world.step()
+    assert isinstance(objective, Mixup)
+    world.task.weights[:8] = torch.tensor([1, 1, 1, 1, 0.2, 0.2, 0.2, 0.2])
+    weights = world.task.weights[:8]
+    share, other = objective.draw(8, torch_rng("noise", 0))
+    assert (weights[other] != weights).any()
+    logs = world.model.classify(share * step.vectors + (1 - share) * step.vectors[other])
+    of_own, of_other = (
+        nn.functional.cross_entropy(logs, labels, reduction="none")
+        for labels in (step.labels, step.labels[other])
+    )
+    expected = (share * weights * of_own + (1 - share) * weights[other] * of_other).mean()
+    found = world.task.loss(torch.arange(8), torch_rng("noise", 0))
+    torch.testing.assert_close(found, expected)
 
 
 def test_counterfactual_sentences_hide_the_entities(tiny_bert: str) -> None:
