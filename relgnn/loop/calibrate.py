@@ -25,9 +25,10 @@ def score_calibration(
 ) -> dict[str, Any] | None:
     """Platt scaling of log P(t | h, r) + log P(h | r, t), fitted on what the model was not taught.
 
-    That are valid triples: given, and in no training but where the loop read them in text and
-    accepted them; those, `taught`, are left out, and so are corruptions that it accepted. Valid has
-    selected the model, so that its triples are a little likelier to it than others.
+    These are the valid triples, but for those that the loop accepted from text (`taught`), which
+    are left out, as are corruptions that it accepted. Where it accepted every valid triple, they
+    are all that there is: the calibrator is fitted on them, is too sure, and nothing is reported.
+    Valid has selected the model, which makes its triples a little likelier than others.
 
     Every valid triple stands against `NEGATIVES` corruptions of its tail and of its head, drawn
     from the entities seen in that place of the relation. So the probability answers "true, or a
@@ -39,24 +40,27 @@ def score_calibration(
         taught: int64 [A, 3], what the predictor was taught besides the given triples, if anything.
 
     Returns:
-        `calibrator`, fitted on all of them; `report` of each valid triple and its corruptions by
-        one that is fitted on four fifths of the others, None where there are too few; `triples`,
-        how many of valid that are. All as JSON; None where there is no such valid triple, or no
-        false one.
+        `calibrator`; `report` of each part of these triples, with its corruptions, by one that the
+        other parts fit, None where there are too few; `triples`, how many of valid they are. All
+        as JSON; None where there is no valid triple, or no false one.
     """
     wrong, source = _corrupted(graph, "valid", rng("score calibration", 0), (0, 2), NEGATIVES)
     triples = np.concatenate([graph.valid, wrong])
     source = np.concatenate([np.arange(len(graph.valid)), source])
     learned = is_in(triples, np.zeros((0, 3)) if taught is None else taught)
     kept = ~learned & ~learned[source]
-    true = (np.arange(len(triples)) < len(graph.valid))[kept]
+    true = np.arange(len(triples)) < len(graph.valid)
+    untaught = int((true & kept).sum())
+    if not untaught or not (kept & ~true).any():
+        kept, untaught = np.ones(len(triples), dtype=bool), 0
+    triples, true, source = triples[kept], true[kept], source[kept]
     if true.all() or not true.any():
         return None
-    scores = raw_scores(fitted, triples[kept])
+    scores = raw_scores(fitted, triples)
     return {
         "calibrator": _platt(scores, true).to_json(),
-        "report": _out_of_fold(scores, true, source[kept]),
-        "triples": int(true.sum()),
+        "report": _out_of_fold(scores, true, source) if untaught else None,
+        "triples": untaught,
     }
 
 
