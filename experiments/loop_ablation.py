@@ -130,7 +130,7 @@ def measure(replay: Replay, variant: Variant, folder: Path) -> dict[str, float]:
     metrics |= {"accepted": float(len(accepted)), "rounds": float(last.number)}
     if len(accepted):
         metrics |= {
-            "promised_precision": float(accepted.weight.mean()),
+            "promised_precision": float(accepted.p.mean()),
             "real_precision": float(right.mean()),
         }
     shutil.rmtree(folder)

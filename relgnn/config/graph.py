@@ -169,7 +169,7 @@ class LoopConfig(Section):
         "precision", "budget", "fixed", "flex", "free", "soft", "class_top", "agreement",
         "curriculum", "conformal",
     ] = Field("precision", description="what bounds the accepted triples")  # fmt: skip
-    precision: Probability = Field(0.7, description="mean precision that the accepted must reach")
+    precision: Fraction = Field(0.7, description="mean precision that the accepted must reach")
     precision_start: Fraction = Field(
         0.95, description="that of round 1 of selector curriculum, falling to it in the last round"
     )
@@ -186,7 +186,7 @@ class LoopConfig(Section):
     cap: Rate | None = Field(
         None, description="accepted triples per gold one at most, of any selector; null: no cap"
     )
-    min_probability: Probability = Field(0.3, description="nothing below is accepted")
+    min_probability: Fraction = Field(0.3, description="nothing below is accepted")
     connect: Probability = Field(
         0.3, description="pairs that some relation connects this surely join without a type"
     )
@@ -198,14 +198,16 @@ class LoopConfig(Section):
     target_weight: Weight = Field(0.3, description="weight of an accepted target; gold weighs 1")
     target_weighting: Literal["posterior", "logit", "uniform"] = Field(
         "posterior",
-        description="what an accepted target's weight is proportional to: its posterior, the log "
-        "odds of it (0 up to even odds), or nothing",
+        description="what an accepted target's weight is proportional to: its posterior (of "
+        "selector soft its weight), the log odds of it (0 up to even odds), or nothing",
     )
     target_floor: Probability = Field(
         0.0, description="accepted triples below this posterior are no targets"
     )
     context_weight: Weight = Field(
-        1.0, description="factor of an accepted triple's messages, beside its posterior"
+        1.0,
+        description="factor of an accepted triple's messages, beside its posterior (of selector "
+        "soft its weight)",
     )
     pseudo_loss: Literal["plain", "gce", "bootstrap"] = Field(
         "plain",
@@ -277,6 +279,12 @@ class LoopConfig(Section):
             raise ValueError(
                 "selector conformal with label_frequency_by_relation weighs labels by relation, "
                 "and bound 'binomial' counts them; set loop.bound=hoeffding_bentkus"
+            )
+        if self.selector == "conformal" and self.weighing == "em":
+            raise ValueError(
+                "selector conformal is calibrated on given triples as though they were not given, "
+                "and weighing em makes them certain; set loop.weighing=fused or another "
+                "loop.selector"
             )
         return self
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from relgnn.data.relations import Example, place_tokens, read_labels
+from relgnn.data.relations import Example, content_checksum, place_tokens, read_labels
 from relgnn.data.tables import Problems, find_file, raise_first, read_json
 from relgnn.errors import InputError
 
@@ -79,6 +80,11 @@ class DocumentData:
     train: tuple[Document, ...]
     valid: tuple[Document, ...]
     test: tuple[Document, ...]
+
+    @cached_property
+    def checksum(self) -> str:
+        """See `content_checksum`."""
+        return content_checksum(self)
 
 
 def read_documents(folder: Path, name: str = "") -> DocumentData:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from relgnn.data.marked import Marked
-from relgnn.data.relations import read_labels
+from relgnn.data.relations import content_checksum, read_labels
 from relgnn.data.tables import (
     Problems,
     find_file,
@@ -68,6 +69,11 @@ class JointData:
     train: tuple[Annotated, ...]
     valid: tuple[Annotated, ...]
     test: tuple[Annotated, ...]
+
+    @cached_property
+    def checksum(self) -> str:
+        """See `content_checksum`."""
+        return content_checksum(self)
 
 
 def read_joint(folder: Path, name: str = "") -> JointData:

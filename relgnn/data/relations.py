@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -84,6 +86,11 @@ class RelationData:
     test: tuple[Example, ...]
     unlabelled: tuple[Example, ...] = field(default=(), repr=False)
 
+    @cached_property
+    def checksum(self) -> str:
+        """See `content_checksum`."""
+        return content_checksum(self)
+
     @property
     def negative(self) -> int | None:
         """The label that says "none of these"; None where every sentence states a relation."""
@@ -109,6 +116,21 @@ def negatives_clash(labels: Collection[str]) -> str:
         f"{found[0]!r} and {found[1]!r} both say that no relation holds, and F1 leaves out one "
         "label: rename one as the other, in relations.tsv and in all lines"
     )
+
+
+def content_checksum(data: Any) -> str:
+    """sha256 over all content of a data set of sentences or documents; the name is not content.
+
+    Args:
+        data: a dataclass of tuples, however deep, of texts and numbers.
+    """
+    digest = hashlib.sha256()
+    for part in fields(data):
+        if part.name != "name":
+            digest.update(f"{part.name}\0".encode())
+            for item in getattr(data, part.name):
+                digest.update(f"{item!r}\0".encode())
+    return digest.hexdigest()
 
 
 def read_relations(

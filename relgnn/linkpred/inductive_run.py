@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -58,6 +59,17 @@ class InductiveData:
 
     trained: KnowledgeGraph
     unseen: KnowledgeGraph
+
+    @property
+    def name(self) -> str:
+        """Of the graph to train on."""
+        return self.trained.name
+
+    @property
+    def checksum(self) -> str:
+        """sha256 of those of both graphs."""
+        both = self.trained.checksum + self.unseen.checksum
+        return hashlib.sha256(both.encode()).hexdigest()
 
     def of(self, split: str) -> KnowledgeGraph:
         """Where a split is asked: valid of the training graph, test of the unseen one."""

@@ -44,7 +44,7 @@ def supervise(
     pseudo = pseudo.of(Role.ACCEPTED, Role.CONNECTED)
     of_memory = {
         "told": torch.from_numpy(np.array(told.triples)),
-        "told_p": torch.from_numpy(np.array(told.weight)),
+        "told_p": torch.from_numpy(np.array(told.p)),
     }
     gold = torch.from_numpy(np.array(given))
     extra = torch.from_numpy(np.array(pseudo.triples))
@@ -58,9 +58,10 @@ def supervise(
         evidence = None if evidence is None else evidence[: len(gold)]
     if not loop.targets:
         return Supervision(gold, ones, context, context_weight, evidence, **of_memory)
-    kept = pseudo.weight >= loop.target_floor
-    taught = torch.from_numpy(target_weights(pseudo.weight[kept], loop.target_weighting)).float()
-    text = None if pseudo.p_text is None else torch.from_numpy(pseudo.p_text[kept]).float()
+    kept = pseudo.p >= loop.target_floor
+    targets = pseudo.subset(kept)
+    taught = torch.from_numpy(target_weights(targets, loop.target_weighting)).float()
+    text = None if targets.p_text is None else torch.from_numpy(targets.p_text).float()
     return Supervision(
         torch.cat([gold, extra[torch.from_numpy(kept)]]),
         torch.cat([ones, loop.target_weight * taught]),
@@ -69,26 +70,27 @@ def supervise(
         evidence,
         torch.cat([torch.zeros(len(gold)), torch.ones(len(taught))]).bool(),
         None if text is None else torch.cat([torch.full((len(gold),), torch.nan), text]),
-        torch.cat([ones, weight[torch.from_numpy(kept)]]),
+        torch.cat([ones, torch.from_numpy(targets.p).float()]),
         **of_memory,
     )
 
 
-def target_weights(p: np.ndarray, weighting: str) -> np.ndarray:
-    """What accepted targets weigh by their posteriors p [A], [A] in [0, 1].
+def target_weights(pseudo: Pseudo, weighting: str) -> np.ndarray:
+    """What accepted targets weigh, [A] in [0, 1], by their posteriors p.
 
         posterior: p      logit: max(0, logit p) / logit .999, at most 1      uniform: 1
 
-    Log odds are what an independent vote weighs in the best weighted majority (Nitzan and Paroush,
-    Optimal Decision Rules in Uncertain Dichotomous Choice Situations, 1982); one that is right no
-    oftener than not has none.
+    Where the selector weighs its triples otherwise than by p, as soft does, `posterior` is its
+    weight. Log odds are what an independent vote weighs in the best weighted majority (Nitzan and
+    Paroush, Optimal Decision Rules in Uncertain Dichotomous Choice Situations, 1982); one that is
+    right no oftener than not has none.
     """
     if weighting == "uniform":
-        return np.ones(len(p))
+        return np.ones(len(pseudo))
     if weighting == "logit":
         certain = 1 - UNSEEN
-        return np.asarray(np.clip(logit(p) / logit(np.array(certain)), 0, 1))
-    return p
+        return np.asarray(np.clip(logit(pseudo.p) / logit(np.array(certain)), 0, 1))
+    return pseudo.weight
 
 
 def shuffled(pseudo: Pseudo, graph: KnowledgeGraph, rng: np.random.Generator) -> Pseudo:
@@ -130,10 +132,10 @@ def one_of_pairs(pseudo: Pseudo) -> np.ndarray:
     pairs that have no accepted triple.
     """
     sure = np.flatnonzero(pseudo.role != Role.TOLD)
-    sure = sure[surest_of_pairs(pseudo.triples[sure], pseudo.weight[sure])]
+    sure = sure[surest_of_pairs(pseudo.triples[sure], pseudo.p[sure])]
     accepted = pseudo.triples[pseudo.role == Role.ACCEPTED][:, [0, 2]]
     rest = np.flatnonzero((pseudo.role == Role.TOLD) & ~is_in(pseudo.triples[:, [0, 2]], accepted))
-    rest = rest[surest_of_pairs(pseudo.triples[rest], pseudo.weight[rest])]
+    rest = rest[surest_of_pairs(pseudo.triples[rest], pseudo.p[rest])]
     return np.concatenate([sure, rest])
 
 

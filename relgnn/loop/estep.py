@@ -128,7 +128,7 @@ class EStep:
         folds = pair_folds(evidence.pair_head, evidence.pair_tail, loop.folds)
         accepted = pseudo.of(Role.ACCEPTED)
         known = np.concatenate([graph.train, accepted.triples])
-        weight = np.concatenate([np.ones(len(graph.train)), accepted.weight])
+        weight = np.concatenate([np.ones(len(graph.train)), accepted.p])
         labels = PairLabels.match(features, known, weight, graph.num_relations)
         with lap("pair models", round_):
             logits = cross_fit_pairs(

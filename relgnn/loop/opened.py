@@ -32,6 +32,7 @@ from relgnn.ranking.admissible import Admissible
 from relgnn.ranking.ranks import Ranks
 from relgnn.runtime import Runtime
 from relgnn.training import load_json, load_tensors
+from relgnn.training.run_folder import require_finished, require_same_data
 
 ONE_END = "give exactly one of head and tail: the other one is asked for"
 
@@ -271,18 +272,6 @@ def open_run(folder: Path, vectors: Path | None = None) -> OpenRun:
     return opened
 
 
-def require_finished(folder: Path) -> None:
-    """Refuse the folder of a run that has not ended.
-
-    Raises:
-        InputError: it is one.
-    """
-    if not (folder / "metrics.json").is_file():
-        raise InputError(
-            f"{folder}: the run is not finished; go on with `relgnn run --resume {folder}`"
-        )
-
-
 def run_config(folder: Path) -> Config:
     """The configuration of a run of link prediction, finished or not.
 
@@ -310,13 +299,7 @@ def run_graph(config: Config, folder: Path) -> KnowledgeGraph:
             f"started, or correct data.path in {folder / 'config.yaml'}"
         )
     graph = load_graph(config.data)
-    trained = list(load_json(folder / "environment.json")["data"].values())
-    if trained != [graph.checksum]:
-        raise InputError(
-            f"{folder}: the data {graph.name} have changed since the run was trained (checksum "
-            f"{graph.checksum[:8]}, was {', '.join(c[:8] for c in trained)}); put the former data "
-            "back or train again"
-        )
+    require_same_data(folder, graph)
     return graph
 
 

@@ -26,21 +26,26 @@ class Pseudo:
 
     Args:
         triples: int64 [A, 3].
-        weight: float [A] in (0, 1], the posterior of each.
+        weight: float [A] in (0, 1], how much each counts in training.
         p_text: float [A], what the text alone says of each, nan where it is silent; None where it
             is silent everywhere.
         role: int8 [A], a `Role` each; all accepted where none is given.
+        p: float [A] in (0, 1], the probability that each is true; the weight where none is given,
+            as of every selector but soft.
     """
 
     triples: np.ndarray
     weight: np.ndarray
     p_text: np.ndarray | None = None
     role: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int8))
+    p: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
         if not len(self.role):
             roles = np.full(len(self.weight), Role.ACCEPTED, dtype=np.int8)
             object.__setattr__(self, "role", roles)
+        if not len(self.p):
+            object.__setattr__(self, "p", self.weight)
 
     @classmethod
     def none(cls) -> Pseudo:
@@ -53,7 +58,8 @@ class Pseudo:
     def subset(self, index: np.ndarray) -> Pseudo:
         """Those that `index` (bool mask or positions) picks."""
         text = None if self.p_text is None else self.p_text[index]
-        return Pseudo(self.triples[index], self.weight[index], text, self.role[index])
+        rows = (self.triples[index], self.weight[index], text, self.role[index], self.p[index])
+        return Pseudo(*rows)
 
     def of(self, *roles: Role) -> Pseudo:
         """Those of some roles."""
@@ -65,7 +71,7 @@ class Pseudo:
 
     def drawn(self, rng: np.random.Generator) -> np.ndarray:
         """Triples int64 [K, 3], each with the probability that it is true."""
-        return drawn(self.triples, self.weight, rng)
+        return drawn(self.triples, self.p, rng)
 
     def join(self, other: Pseudo) -> Pseudo:
         """These, then the others."""
@@ -81,10 +87,11 @@ class Pseudo:
             np.concatenate([self.weight, other.weight]),
             text,
             np.concatenate([self.role, other.role]),
+            np.concatenate([self.p, other.p]),
         )
 
     def with_column(self, column: int, values: np.ndarray) -> Pseudo:
-        """The same weights, roles and word of the text on other triples: one column replaced."""
+        """Other triples, of which all else is the same: one column replaced."""
         triples = self.triples.copy()
         triples[:, column] = values
         return replace(self, triples=triples)

@@ -47,9 +47,10 @@ class RoundTable:
 
     @property
     def pseudo(self) -> Pseudo:
-        """The accepted triples."""
+        """The accepted triples, as sure as the views are of each."""
         taken = self.accepted > 0
-        return Pseudo(self.triples[taken], self.accepted[taken], self.p_text[taken])
+        rows = self.triples[taken], self.accepted[taken], self.p_text[taken]
+        return Pseudo(*rows, p=self.p[taken])
 
 
 def evidence_id(sentence: Sentence) -> str:

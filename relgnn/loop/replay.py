@@ -21,7 +21,7 @@ from relgnn.loop.estep import EStep, Judgement
 from relgnn.loop.opened import open_run
 from relgnn.loop.pseudo import Pseudo, Role
 from relgnn.loop.records import RoundTable
-from relgnn.loop.rounds import Loop, Round
+from relgnn.loop.rounds import VERDICTS, Loop, Round
 from relgnn.loop.verdicts import Verdicts
 from relgnn.loop.views import Before, Fused
 from relgnn.loop.votes import Votes
@@ -88,7 +88,7 @@ class ReplayedLoop(Loop):
     """A loop over replayed votes: of its rounds only the last one's graph model is trained.
 
     So no round is dropped for being worse on valid. With a warm start all are trained, each from
-    the one before.
+    the one before. A round is under the verdicts that the source's began under.
 
     Args:
         world: with the variant's configuration and a folder of its own.
@@ -98,7 +98,7 @@ class ReplayedLoop(Loop):
 
     def __init__(self, world: World, e_step: ReplayedEStep, noise: float) -> None:
         super().__init__(world)
-        self._e_step, self.noise = e_step, noise
+        self._e_step, self.source, self.noise = e_step, e_step.source, noise
 
     def run(self) -> list[Round]:
         """The last round; all of them where each starts from the one before."""
@@ -108,6 +108,13 @@ class ReplayedLoop(Loop):
         for number in range(1, self.config.rounds + 1):
             pseudo, edge_text = self._judge(number, pseudo)
         return [self.m_step.run(self.config.rounds, pseudo, edge_text, None)]
+
+    def in_force(self, number: int) -> Verdicts:
+        """The verdicts that the source's round began under."""
+        return Verdicts.load(self.source / "rounds" / str(number) / VERDICTS)
+
+    def _hear(self, number: int) -> Verdicts:
+        return self.in_force(number)
 
     def _taught(
         self, table: RoundTable, connected: np.ndarray, told: np.ndarray, verdicts: Verdicts

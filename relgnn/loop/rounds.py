@@ -242,7 +242,7 @@ class Loop:
         its memory what fell short of being accepted."""
         graph = self.world.graph
         pairs = Pseudo(table.triples[connected], table.p[connected]).as_role(Role.CONNECTED)
-        accepted = table.pseudo.join(verdicts.beside(table.triples, graph))
+        accepted = verdicts.correct(table.pseudo, graph)
         short = Pseudo(table.triples[told], table.p[told], table.p_text[told]).as_role(Role.TOLD)
         return accepted.join(comention(pairs, graph.num_relations)).join(short)
 
@@ -331,12 +331,15 @@ class Loop:
     def _worse(self, current: Round, best: Round) -> bool:
         """Whether a round's valid ranks are worse than the best's, beyond chance.
 
-        Both are filtered by what either accepted, as surely as it is true (`Pseudo.drawn`).
+        Both are filtered by what either accepted, as surely as it is true (`Pseudo.drawn`): what
+        both did by one draw, as surely as the later round, `current`, finds it.
         """
         if not len(self.world.graph.valid):
             return False
         rng = self.world.runtime.rng("true answers")
-        believed = np.concatenate([r.pseudo.drawn(rng) for r in (current, best)])
+        either = current.pseudo.join(best.pseudo)
+        _, first = np.unique(either.triples, axis=0, return_index=True)
+        believed = either.subset(np.sort(first)).drawn(rng)
         ours, theirs = (
             valid_reciprocal(self.world, r.fitted, believed)[None] for r in (current, best)
         )

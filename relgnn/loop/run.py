@@ -36,10 +36,11 @@ from relgnn.loop.textmodel import publish_text_model
 from relgnn.loop.world import World, make_encoder
 from relgnn.posterior.calibration import calibration_report
 from relgnn.ranking.metrics import write_ranks
+from relgnn.rules.rule import read_rules
 from relgnn.runtime import Runtime, cache_home, environment
 from relgnn.training import Observer, module_tensors, save_json, save_tensors
 from relgnn.training.checkpoint import atomic_file
-from relgnn.training.run_folder import finish, require_new
+from relgnn.training.run_folder import ENVIRONMENT, finish, require_new, require_same_data
 from relgnn.training.tracking import tracked
 
 Row = tuple[Fitted, Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None]
@@ -72,7 +73,8 @@ def run(
         The content of metrics.json.
 
     Raises:
-        InputError: the folder holds a run already, or the data are not as they should be.
+        InputError: the folder holds a run already, the data are not as they should be, or not
+            those that the resumed run began with.
     """
     started = time.perf_counter()
     require_new(folder, resume)
@@ -80,6 +82,8 @@ def run(
     set_backend(config.runtime.backend)
     graph = load_graph(config.data)
     graph = graph if test else replace(graph, test=graph.test[:0])
+    if resume:
+        require_same_data(folder, graph)
     _require(config, graph)
     encoder = make_encoder(config, runtime, cache_folder(config))
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,8 +119,15 @@ def _train(world: World) -> dict[str, Any]:
     _write_model(world, final, rounds)
     with world.stages.lap("evaluation"):
         metrics = _metrics(world, rows, rounds, final)
-        metrics["calibration"]["score"] = score_calibration(final, graph)
+        metrics["calibration"]["score"] = score_calibration(final, graph, _taught(config, rounds))
     return metrics | {"stages": world.stages.laps}
+
+
+def _taught(config: Config, rounds: list[Round]) -> np.ndarray:
+    """Pseudo triples [A, 3] that the final model has learned, with a warm start in any round."""
+    warm = config.loop is not None and config.loop.warm_start
+    learned = [one.pseudo.triples for one in (rounds if warm else rounds[-1:])]
+    return np.concatenate([np.zeros((0, 3), dtype=np.int64), *learned])
 
 
 def flat(by_stratum: dict[str, Any]) -> dict[str, float]:
@@ -137,12 +148,15 @@ def _require(config: Config, graph: KnowledgeGraph) -> None:
         raise InputError(
             f"loop.controls: 'oracle' needs strata.tsv, which {graph.name} has not; leave it out"
         )
+    rules = config.loop.rules
+    if rules is not None and rules.file is not None:
+        read_rules(rules.file, graph.relations)  # they are needed after hours, and are told of now
 
 
 def _write_surroundings(config: Config, graph: KnowledgeGraph, folder: Path) -> None:
     with atomic_file(folder / "config.yaml") as path:
         path.write_text(config.to_yaml(), encoding="utf-8")
-    save_json(folder / "environment.json", environment() | {"data": {graph.name: graph.checksum}})
+    save_json(folder / ENVIRONMENT, environment() | {"data": {graph.name: graph.checksum}})
     sizes = {split: len(getattr(graph, split)) for split in ("train", "valid", "test", "hidden")}
     data = config.data
     save_json(
@@ -304,7 +318,7 @@ def _precision(graph: KnowledgeGraph, pseudo: Pseudo) -> dict[str, float]:
     if not len(pseudo):
         return {"accepted": 0}
     real = float(_truth(graph, pseudo.triples).mean())
-    return {"accepted": len(pseudo), "promised": float(pseudo.weight.mean()), "real": real}
+    return {"accepted": len(pseudo), "promised": float(pseudo.p.mean()), "real": real}
 
 
 def _promise(world: World, last: Round) -> dict[str, Any]:

@@ -30,12 +30,13 @@ from relgnn.linkpred.ensemble import Mix
 from relgnn.linkpred.evaluate import DenseScores, evaluate_scores
 from relgnn.linkpred.rerank import Reranker, reranked
 from relgnn.linkpred.rerank_features import CandidateFeatures
-from relgnn.loop.opened import open_run, require_finished
+from relgnn.loop.opened import open_run
 from relgnn.ranking.ranks import Ranks, ScoreTails
 from relgnn.rules.judge import LEAST
 from relgnn.rules.run import open_rules
 from relgnn.runtime import Runtime
 from relgnn.training import load_tensors, restore_module
+from relgnn.training.run_folder import require_finished
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -150,11 +151,14 @@ def open_scored(folder: Path) -> Scored:
     if not isinstance(config, Config):
         raise InputError(f"{folder}: is no run of link prediction; give the folder of one")
     opened = open_run(folder)
-    passed = opened.scorer
+    passed, asked = opened.scorer, opened.graph.num_relations
+    # a loop's model has one relation more, without a type, so that its inverses begin one later
+    beside = passed.num_relations - asked
 
     @torch.no_grad()
     def by_graph(heads: Tensor, relations: Tensor) -> Tensor:
-        return passed.score_tails(heads, relations).float().cpu()
+        own = torch.where(relations < asked, relations, relations + beside)
+        return passed.score_tails(heads, own).float().cpu()
 
     return Scored(opened.graph, by_graph, by_graph, config.sha256())
 

@@ -81,9 +81,9 @@ class Extraction:
 
 
 def pair_labels(graph: KnowledgeGraph, features: PairFeatures, pseudo: Pseudo) -> PairLabels:
-    """What is known of the pairs: given triples with weight 1, accepted ones with theirs."""
+    """What is known of the pairs: given triples with weight 1, accepted ones with their p."""
     known = np.concatenate([graph.train, pseudo.triples])
-    weight = np.concatenate([np.ones(len(graph.train)), pseudo.weight])
+    weight = np.concatenate([np.ones(len(graph.train)), pseudo.p])
     return PairLabels.match(features, known, weight, graph.num_relations)
 
 

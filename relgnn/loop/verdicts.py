@@ -94,16 +94,18 @@ class Verdicts:
         return kept | dict.fromkeys(sorted(self.accept), 1.0)
 
     def correct(self, pseudo: Pseudo, graph: KnowledgeGraph) -> Pseudo:
-        """The same for typed pseudo triples; those that nobody had spoken of come last."""
+        """The same for typed pseudo triples; those that nobody had spoken of come last.
+
+        What a person accepts is certain, whatever the views had said.
+        """
         if not self:
             return pseudo
         pseudo = pseudo.subset(~is_in(pseudo.triples, numbers(graph, self.reject)))
         said = is_in(pseudo.triples, numbers(graph, self.accept))
-        weight, role = (
-            np.where(said, 1.0, pseudo.weight),
-            np.where(said, Role.ACCEPTED, pseudo.role),
-        )
-        return replace(pseudo, weight=weight, role=role).join(self.beside(pseudo.triples, graph))
+        weight, p = (np.where(said, 1.0, values) for values in (pseudo.weight, pseudo.p))
+        role = np.where(said, Role.ACCEPTED, pseudo.role)
+        sure = replace(pseudo, weight=weight, role=role, p=p)
+        return sure.join(self.beside(pseudo.triples, graph))
 
     def beside(self, triples: np.ndarray, graph: KnowledgeGraph) -> Pseudo:
         """The accepted ones that are not among triples [C, 3]."""

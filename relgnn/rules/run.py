@@ -17,7 +17,7 @@ from relgnn.rules.judge import RuleJudge, correction
 from relgnn.rules.predictor import RulePredictor, make_predictor
 from relgnn.rules.rule import read_rules, write_rules
 from relgnn.runtime import Runtime
-from relgnn.training.run_folder import carry_out
+from relgnn.training.run_folder import carry_out, require_finished, require_same_data
 
 RULES = "rules.tsv"
 
@@ -70,12 +70,14 @@ def open_rules(folder: Path) -> tuple[KnowledgeGraph, RulePredictor]:
     """The graph and the predictor of a run.
 
     Raises:
-        InputError: it is no finished run of rules.
+        InputError: it is no finished run of rules, or its data are gone or have changed.
     """
     config = config_of_run(folder)
-    if not isinstance(config, RulesConfig) or not (folder / RULES).is_file():
+    if not isinstance(config, RulesConfig):
         raise InputError(f"{folder}: is no finished run of rules; give the folder of one")
+    require_finished(folder)
     graph = load_graph(config.data)
+    require_same_data(folder, graph)
     rules = read_rules(folder / RULES, graph.relations)
     return graph, make_predictor(_adjacency(graph), rules, config.rules, config.runtime.seed)
 

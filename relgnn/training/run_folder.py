@@ -6,16 +6,31 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from relgnn.config import RunConfig
 from relgnn.data.relations import Relations
 from relgnn.errors import InputError
 from relgnn.runtime import Runtime, environment, peak_memory_mb
-from relgnn.training.checkpoint import atomic_file, save_json
+from relgnn.training.checkpoint import atomic_file, load_json, save_json
+
+ENVIRONMENT = "environment.json"
+"""What a result depends on besides its configuration: machine, versions, and the data's checksum
+under their name."""
 
 C = TypeVar("C", bound=RunConfig)
 D = TypeVar("D")
+
+
+@runtime_checkable
+class Summed(Protocol):
+    """Data that tell whether they are the same."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def checksum(self) -> str: ...
 
 
 def carry_out(
@@ -38,13 +53,16 @@ def carry_out(
         The content of metrics.json.
 
     Raises:
-        InputError: the folder holds a run already, or the data are not as they should be.
+        InputError: the folder holds a run already, the data are not as they should be, or not
+            those that the resumed run began with.
     """
     started = time.perf_counter()
     require_new(folder, resume)
     runtime = Runtime.from_config(config.runtime)
     data = load(config)
-    begin(folder, config, data if isinstance(data, Relations) else None)
+    if resume and isinstance(data, Summed):
+        require_same_data(folder, data)
+    begin(folder, config, data)
     metrics = work(data, runtime)
     finish(folder, metrics, started)
     return metrics
@@ -63,18 +81,50 @@ def require_new(folder: Path, resume: bool) -> None:
         )
 
 
-def begin(folder: Path, config: RunConfig, data: Relations | None = None) -> None:
+def require_finished(folder: Path) -> None:
+    """Refuse the folder of a run that has not ended.
+
+    Raises:
+        InputError: it is one.
+    """
+    if not (folder / "metrics.json").is_file():
+        raise InputError(
+            f"{folder}: the run is not finished; go on with `relgnn run --resume {folder}`"
+        )
+
+
+def require_same_data(folder: Path, data: Summed) -> None:
+    """Refuse data that are not those that a run began with.
+
+    A folder without a run, or of a run that kept no checksum, is passed.
+
+    Raises:
+        InputError: the data have changed.
+    """
+    path = folder / ENVIRONMENT
+    began = load_json(path).get("data") if path.is_file() else None
+    if began is not None and list(began.values()) != [data.checksum]:
+        raise InputError(
+            f"{folder}: the data {data.name} have changed since the run began (checksum "
+            f"{data.checksum[:8]}, was {', '.join(c[:8] for c in began.values())}); put the former "
+            "data back, or start a new run in another folder"
+        )
+
+
+def begin(folder: Path, config: RunConfig, data: object) -> None:
     """Make the folder: the configuration, what a result depends on besides, the data's relations.
 
     Args:
         folder: may exist.
         config: of the run.
-        data: where the run tells relations apart.
+        data: their checksum is kept where they have one, and their relations where the run tells
+            these apart.
     """
     with atomic_file(folder / "config.yaml") as path:
         path.write_text(config.to_yaml(), encoding="utf-8")
-    save_json(folder / "environment.json", environment())
-    if data is None:
+    found = {data.name: data.checksum} if isinstance(data, Summed) else None
+    save_json(folder / ENVIRONMENT, environment() | ({"data": found} if found else {}))
+    if not isinstance(data, Relations):
         return
     rows = zip(data.labels, data.label_names, data.descriptions, strict=True)
     with atomic_file(folder / "vocab" / "relations.tsv") as path:

@@ -6,11 +6,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from relgnn.audit.cards import DATA, MODEL, write_cards
 from relgnn.audit.report import written_report
 from relgnn.loop.report import short
+from relgnn.posterior.calibration import calibration_report
 from tests.answers import Call, require_one_line
 
 
@@ -72,11 +74,32 @@ def test_the_cards_hold_the_figures_of_the_run(call: Call, run: Path, tmp_path: 
         if mrr is not None:
             [row] = [line for line in cards[MODEL].splitlines() if line.startswith(f"| {one} |")]
             assert f"| {short(mrr)} |" in row
-    report = json.loads((run / "calibration.json").read_text())["report"]
-    assert f"ECE {short(report['ece'])}, Brier {short(report['brier'])}" in cards[MODEL]
+    # its loop accepted all of valid
+    assert json.loads((run / "calibration.json").read_text())["report"] is None
+    assert "too few valid statements that it was not taught" in cards[MODEL]
     assert "Fairness was not audited" in cards[MODEL]
     assert "20 persons" in cards[MODEL] and "The data's folder has no PROVENANCE.txt" in cards[DATA]
     assert "30 entities" in cards[DATA] and "No licence is told" in cards[DATA]
+
+
+@pytest.mark.parametrize(
+    ("kept", "told"),
+    [
+        ({"triples": 1200}, "on 1,200 valid statements that it was not taught, each part by what"),
+        ({}, "on the valid part that it was fitted to: ECE"),  # a run of before
+    ],
+)
+def test_a_card_tells_on_what_calibration_was_measured(
+    run: Path, tmp_path: Path, kept: dict[str, int], told: str
+) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    report = calibration_report(np.array([0.2, 0.9]), np.array([0.0, 1.0]))
+    made = json.loads((folder / "calibration.json").read_text())
+    made = {"calibrator": made["calibrator"], "report": report} | kept
+    (folder / "calibration.json").write_text(json.dumps(made))
+    card = write_cards(folder, tmp_path / "cards")[0].read_text()
+    assert told in card
+    assert f"ECE {short(report['ece'])}, Brier {short(report['brier'])}" in card
 
 
 def test_the_cards_tell_of_the_audit_and_quote_the_provenance(

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from relgnn.data.registry import find
-from relgnn.data.relations import check_relations, is_relations, read_relations
+from relgnn.data.relations import (
+    Example,
+    RelationData,
+    check_relations,
+    is_relations,
+    read_relations,
+)
 from relgnn.data.shares import few_labels
 from relgnn.errors import InputError
 
@@ -186,3 +193,18 @@ def test_unlabelled_lines_need_no_relation(tmp_path: Path) -> None:
     assert (first.place, second.place) == ("unlabelled.jsonl:1", "unlabelled.jsonl:2")
     assert "head span [0, 9) is outside" in first.message
     assert second.message.endswith("with a span [start, end)")
+
+
+def test_a_checksum_is_of_all_content_but_the_name() -> None:
+    def data(**changes: Any) -> RelationData:
+        one = Example("Ann met Bo", (0, 3), (8, 10), 0)
+        content = dict.fromkeys(("train", "valid", "test"), (one,)) | changes
+        return RelationData("name", ("met",), ("",), ("",), **content)
+
+    whole = data().checksum
+    assert replace(data(), name="other").checksum == whole
+    other = data().train[0]._replace(head=(0, 2))
+    changed = [data(train=(other,)), data(test=()), data(unlabelled=(other,))]
+    # what moves from one split to another is no longer the same data
+    moved = data(train=(*data().train, *data().valid), valid=())
+    assert len({whole, moved.checksum, *(one.checksum for one in changed)}) == 5

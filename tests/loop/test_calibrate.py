@@ -11,9 +11,22 @@ from relgnn.data import KnowledgeGraph
 from relgnn.linkpred.features import encode_features
 from relgnn.linkpred.fit import Fitted, fit_predictor
 from relgnn.linkpred.supervision import Supervision
-from relgnn.loop.calibrate import raw_scores, score_calibration
+from relgnn.loop.calibrate import (
+    FOLDS,
+    NEGATIVES,
+    _corrupted,
+    _out_of_fold,
+    raw_scores,
+    score_calibration,
+)
 from relgnn.loop.candidates import graph_log_probabilities
-from relgnn.posterior.calibration import calibrator_from_json
+from relgnn.loop.pseudo import is_in
+from relgnn.posterior.calibration import (
+    PlattCalibrator,
+    calibration_report,
+    calibrator_from_json,
+)
+from relgnn.runtime import rng
 from tests.linkpred.toy import RUNTIME, HashEncoder, toy_config, toy_facts, toy_graph
 
 
@@ -71,3 +84,44 @@ def test_without_a_false_triple_there_is_none(fitted: Fitted, graph: KnowledgeGr
     """One entity in each place of the relation: every corruption is the triple itself."""
     lone = np.array([[0, 2, 1]])
     assert score_calibration(fitted, replace(graph, train=lone, valid=lone, strata=None)) is None
+
+
+def test_what_the_model_was_taught_is_left_out(fitted: Fitted, graph: KnowledgeGraph) -> None:
+    whole = score_calibration(fitted, graph)
+    assert whole is not None and whole["triples"] == len(graph.valid)
+    assert score_calibration(fitted, graph, graph.test) == whole
+    part = score_calibration(fitted, graph, np.concatenate([graph.test, graph.valid[:2]]))
+    assert part is not None and part["triples"] == len(graph.valid) - 2
+    assert part["calibrator"] != whole["calibrator"]
+    # neither the corruptions of what was learned nor a corruption that was learned is false
+    wrong, source = _corrupted(graph, "valid", rng("score calibration", 0), (0, 2), NEGATIVES)
+    taught = np.concatenate([graph.valid[:2], wrong[:40]])
+    found = score_calibration(fitted, graph, taught)
+    wrong = wrong[(source >= 2) & ~is_in(wrong, taught)]
+    true = np.repeat([True, False], [len(graph.valid) - 2, len(wrong)])
+    scores = raw_scores(fitted, np.concatenate([graph.valid[2:], wrong]))
+    weight = np.where(true, 1, true.sum() / (~true).sum())
+    assert found is not None
+    again = PlattCalibrator().fit(scores, true.astype(float), weight)
+    np.testing.assert_allclose(calibrator_from_json(found["calibrator"])(scores), again(scores))
+    # of a model that was taught all there is nothing to report
+    everything = score_calibration(fitted, graph, graph.valid)
+    assert everything == whole | {"report": None, "triples": 0}
+
+
+def test_the_report_is_out_of_fold() -> None:
+    """Labels that scores do not tell: one's own fold would seem to be told."""
+    generator = rng("labels by chance", 0)
+    scores, true = generator.normal(size=60), np.arange(60) < 20
+    source = np.arange(60) % 20
+    report = _out_of_fold(scores, true, source)
+    p = np.empty(60)
+    for k in range(FOLDS):
+        own = source % FOLDS == k
+        weight = np.where(true[~own], 1, true[~own].sum() / (~true[~own]).sum())
+        p[own] = PlattCalibrator().fit(scores[~own], true[~own].astype(float), weight)(scores[own])
+    even = np.repeat(np.arange(60), np.where(true, 2, 1))
+    assert report == calibration_report(p[even], true[even].astype(float))
+    # what is left of two is one class; of one there is nothing
+    assert _out_of_fold(scores[:3], true[18:21], np.array([0, 1, 1])) is None
+    assert _out_of_fold(scores[:2], true[19:21], np.zeros(2, dtype=int)) is None

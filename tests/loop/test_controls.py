@@ -11,11 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relgnn.config import LoopConfig
+from relgnn.config import LoopConfig, MemoryConfig
 from relgnn.data import KnowledgeGraph
 from relgnn.loop.controls import (
     comention,
     entity_kinds,
+    one_of_pairs,
     oracle,
     random_pairs,
     shuffled,
@@ -148,9 +149,12 @@ POSTERIORS = st.lists(st.floats(0.001, 1), min_size=1, max_size=9)
 @given(POSTERIORS)
 def test_target_weights_by_their_definitions(p: list[float]) -> None:
     row = np.array(p)
-    assert target_weights(row, "posterior") is row
-    assert (target_weights(row, "uniform") == 1).all()
-    found = target_weights(row, "logit")
+    half = np.full(len(row), 0.5)
+    soft = Pseudo(np.zeros((len(row), 3), dtype=np.int64), half, p=row)
+    assert target_weights(replace(soft, weight=row), "posterior") is row
+    assert target_weights(soft, "posterior") is half
+    assert (target_weights(soft, "uniform") == 1).all()
+    found = target_weights(soft, "logit")
     for one, weight in zip(p, found.tolist(), strict=True):
         odds = np.log(one / (1 - one)) if one < 1 else np.inf
         assert weight == pytest.approx(min(max(odds, 0) / np.log(0.999 / 0.001), 1))
@@ -173,6 +177,25 @@ def test_a_target_below_the_floor_goes_and_its_context_stays(p: list[float], flo
     torch.testing.assert_close(made.target_weight[2:], torch.tensor(p)[kept] / 2)
     assert len(made.context) == 2 + len(p)
     torch.testing.assert_close(made.context_weight[2:], 2 * torch.tensor(p))
+
+
+def test_weights_weigh_and_probabilities_are_believed(
+    graph: KnowledgeGraph, pseudo: Pseudo
+) -> None:
+    """Of selector soft they differ: what it finds likelier than most weighs 1."""
+    size, gold = len(pseudo), len(graph.train)
+    soft = replace(pseudo, weight=np.ones(size))
+    loop = LoopConfig(target_weight=0.5, target_floor=0.5, memory=MemoryConfig())
+    made, p = supervise(graph.train, soft, loop), torch.from_numpy(pseudo.p)
+    kept = p >= 0.5
+    assert 0 < kept.sum() < size
+    assert made.p is not None and made.told_p is not None
+    torch.testing.assert_close(made.p[gold:], p[kept].float())
+    torch.testing.assert_close(made.told_p, p)
+    assert (made.target_weight[gold:] == 0.5).all() and (made.context_weight == 1).all()
+    first = [pseudo.triples[0, 0], 9, pseudo.triples[0, 2]]
+    surer = soft.join(Pseudo(np.array([first]), np.ones(1), p=np.array([0.4])))
+    assert size in one_of_pairs(surer) and 0 not in one_of_pairs(surer)
 
 
 def test_context_without_weight_sends_nothing(graph: KnowledgeGraph, pseudo: Pseudo) -> None:

@@ -245,7 +245,7 @@ def test_changed_or_moved_data_are_told(plain: Path) -> None:
     test = data / "test.tsv"
     before = test.read_text()
     test.write_text(before.split("\n", 1)[1])
-    with pytest.raises(InputError, match="have changed since the run was trained"):
+    with pytest.raises(InputError, match="have changed since the run began"):
         open_run(plain)
     test.write_text(before)
     open_run(plain)

@@ -10,12 +10,16 @@ import pytest
 
 from relgnn.config import load_config
 from relgnn.errors import InputError
+from relgnn.loop.extend import extend
+from relgnn.loop.ledger import Ledger
+from relgnn.loop.pseudo import Role, is_in
 from relgnn.loop.records import RoundTable, read_round
 from relgnn.loop.replay import Replay, Variant
 from relgnn.loop.rounds import Round
 from relgnn.loop.run import run
 from relgnn.posterior.pu import unlabelled_probability
 from relgnn.training import load_tensors, module_tensors
+from tests.loop.test_verdicts import line
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +93,47 @@ def test_noise_moves_tails(replay: Replay, tmp_path: Path) -> None:
     moved = one[:, 2] != other[:, 2]
     assert not moved[~typed].any()
     assert 0.3 < moved[typed].mean() <= 0.5
+
+
+@pytest.fixture(scope="module")
+def heard(own_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """The run with a second round, and triples that a person said something of before it: accepted
+    without having been, and rejected where round 1 had accepted it."""
+    folder = Path(shutil.copytree(own_run, tmp_path_factory.mktemp("heard") / "run"))
+    graph = Replay(own_run).world.graph
+    table = read_round(folder / "rounds" / "1", graph)
+    new = ~is_in(table.triples, graph.filter_triples("test"))
+    rows = [np.flatnonzero(new & where)[0] for where in (table.accepted == 0, table.accepted > 0)]
+    Ledger(folder / "ledger").add_verdicts(
+        [
+            line(triple, verdict)
+            for verdict, row in zip(("accept", "reject"), rows, strict=True)
+            for triple in [
+                (graph.entities[h], graph.relations[r], graph.entities[t])
+                for h, r, t in table.triples[[row]].tolist()
+            ]
+        ]
+    )
+    run(extend(folder, ["loop.rounds=2"]), folder, resume=True)
+    return folder, table.triples[rows]
+
+
+def test_a_replayed_round_hears_what_people_said_to_the_run(
+    heard: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    source, said = heard
+    replay = Replay(source)
+    found = replay.run(Variant(("loop.rounds=2",)), tmp_path)[-1]
+    own, other = (
+        read_round(folder / "rounds" / "2", replay.world.graph) for folder in (source, tmp_path)
+    )
+    for name in ("triples", "p", "accepted"):
+        np.testing.assert_array_equal(getattr(own, name), getattr(other, name))
+    taught = found.pseudo.of(Role.ACCEPTED).triples
+    assert is_in(said, taught).tolist() == [True, False]
+    kept = load_tensors(source / "rounds/2/checkpoint.safetensors")[0]
+    for name, tensor in module_tensors(found.fitted.model).items():
+        np.testing.assert_array_equal(tensor, kept[name])
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,31 @@ def test_what_was_accepted_is_no_wrong_answer_on_valid(finished: tuple[Path, lis
     assert (kind[: len(world.graph.valid)] == 1).all() and (kind >= plain).all()
 
 
+def test_what_both_rounds_accepted_is_drawn_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = np.arange(40000)
+    triples = np.stack([ends // 200, ends * 0, ends % 200], 1)
+    rounds = [
+        Round(n, n, Pseudo(triples[part], np.full(20000, p)))  # type: ignore[arg-type]
+        for n, part, p in ((1, slice(0, 20000), 0.2), (2, slice(10000, 30000), 0.6))
+    ]
+    drawn: list[np.ndarray] = []
+
+    def valid(world: World, fitted: Any, believed: np.ndarray) -> np.ndarray:
+        drawn.append(believed)
+        return np.ones(12)
+
+    monkeypatch.setattr(module, "valid_reciprocal", valid)
+    Loop(toy_world(folder=tmp_path))._worse(rounds[1], rounds[0])
+    np.testing.assert_array_equal(*drawn)
+    number = drawn[0][:, 0] * 200 + drawn[0][:, 2]
+    assert len(np.unique(number)) == len(number)
+    # the earlier round's alone, both, and the later round's alone
+    share = np.bincount(number // 10000, minlength=4)[:3] / 10000
+    np.testing.assert_allclose(share, [0.2, 0.6, 0.6], atol=0.02)
+
+
 def test_without_valid_no_round_is_worse(tmp_path: Path) -> None:
     graph = toy_graph()
     blind = replace(graph, valid=graph.valid[:0], strata=None)

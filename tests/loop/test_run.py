@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -174,6 +175,26 @@ def _require_same(one: Path, other: Path) -> None:
     assert files(one) == files(other)
 
 
+def test_a_stopped_run_does_not_go_on_with_other_data(
+    own_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, folder = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(own_config.parent / "data", data)
+    config = _changed(own_config, f"data.path={data}", "loop=null")
+    with monkeypatch.context() as patch:
+        patch.setattr(_Fit, "_close_epoch", _stop_epoch("link prediction", 3, _ctrl_c))
+        with pytest.raises(Interrupted):
+            run(config, folder)
+    before = (folder / "environment.json").read_bytes()
+    former = (data / "train.tsv").read_text(encoding="utf-8")
+    (data / "train.tsv").write_text(former.split("\n", 1)[1], encoding="utf-8")
+    with pytest.raises(InputError, match="data have changed since the run began .*put the former"):
+        run(config, folder, resume=True)
+    assert (folder / "environment.json").read_bytes() == before
+    (data / "train.tsv").write_text(former, encoding="utf-8")
+    assert "test" in run(config, folder, resume=True)
+
+
 def test_a_run_without_a_loop(own_config: Path, tmp_path: Path) -> None:
     config = load_config(own_config, ["loop=null", "gnn.kind=compgcn", "train.epochs=2"])
     metrics = run(config, tmp_path / "run")
@@ -198,6 +219,7 @@ def test_what_cannot_run_leaves_no_folder(own_config: Path, tmp_path: Path) -> N
         ("loop.controls=[oracle]", "needs strata.tsv"),
         ("text.model=/nowhere", "cannot be loaded"),
         ("data.path=/nowhere", "neither a named data set nor a folder"),
+        ("loop.rules={file: /nowhere.txt}", "/nowhere.txt"),
     ]:
         with pytest.raises(InputError, match=message):
             run(_changed(own_config, change), folder)

@@ -13,6 +13,7 @@ import torch
 
 from relgnn.config import AnyConfig, load_run_config
 from relgnn.errors import InputError
+from relgnn.loop.opened import open_run
 from relgnn.loop.runs import run_any
 from relgnn.loop.scored import find_member, open_scored
 from relgnn.ranking.metrics import read_ranks
@@ -94,6 +95,22 @@ def test_a_finished_run_ranks_again_as_it_did(row: str, runs: Path) -> None:
     written = read_ranks(folder / "ranks" / "final.tsv")
     for side in ("head", "tail"):
         np.testing.assert_array_equal(written[side][1].realistic, ranks[side].realistic)
+
+
+def test_a_finished_loop_ranks_again_as_it_did(own_run: Path) -> None:
+    """Its model has a relation more than its graph, which no question asks for."""
+    opened, scored = open_run(own_run), open_scored(own_run)
+    graph = scored.graph
+    assert opened.scorer.num_relations == graph.num_relations + 1
+    assert scored.evaluate("test")[1] == load_json(own_run / "metrics.json")["test"]
+    ranks, own = (one.evaluate("test")[0] for one in (scored, opened))
+    for side in ("head", "tail"):
+        np.testing.assert_array_equal(ranks[side].realistic, own[side].realistic)
+    for backward, ends in ((False, {"head": 21}), (True, {"tail": 21})):
+        answers = opened.predict(1, **ends, k=3)
+        best = scored.best(1, 21, backward, 3)
+        assert [graph.entities[number] for number, _ in best] == [one.entity for one in answers]
+        np.testing.assert_allclose([p for _, p in best], [one.score for one in answers], rtol=1e-5)
 
 
 def test_rules_say_least_where_none_fires(runs: Path) -> None:

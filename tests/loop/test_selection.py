@@ -12,6 +12,7 @@ import pytest
 from relgnn.data import KnowledgeGraph
 from relgnn.loop.candidates import Candidates
 from relgnn.loop.estep import Judgement
+from relgnn.loop.pseudo import Role
 from relgnn.loop.rounds import CERTIFICATE, GIVEN, Loop
 from relgnn.loop.selection import certify_round, loop_selector
 from relgnn.loop.verdicts import Verdicts
@@ -23,6 +24,7 @@ from relgnn.posterior.selectors import (
     CurriculumSelector,
     PrecisionSelector,
 )
+from relgnn.text.pairs import PairLabels
 from relgnn.training import load_json, load_tensors
 from tests.linkpred.toy import toy_config, toy_graph
 from tests.loop.test_verdicts import named
@@ -43,6 +45,18 @@ def test_every_selector_can_be_chosen(name: str) -> None:
     assert type(made) is SELECTORS[name]
     capped = loop_selector(settings(f"loop.selector={name}", "loop.cap=0.5"), graph, 1, certificate)
     assert capped == CappedSelector(made, 0.5, len(graph.train))
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+@pytest.mark.parametrize("number", [1e-9, 1.0])
+def test_a_legal_configuration_makes_a_selector(name: str, number: float) -> None:
+    """So that none ends a round after its judges were trained."""
+    numbers = ("precision", "precision_start", "threshold", "min_probability", "budget", "cap")
+    config = settings(f"loop.selector={name}", *(f"loop.{key}={number}" for key in numbers))
+    p = np.array([0.2, 1.0])
+    every = posteriors(toy_graph().train[:2], p, np.zeros(2, dtype=np.int64))
+    certificate = Certificate(0.5, 0.7, 0.1)
+    loop_selector(config, toy_graph(), 1, certificate).select(every)
 
 
 def test_selectors_have_the_configured_numbers() -> None:
@@ -71,6 +85,34 @@ def test_a_round_is_accepted_by_the_chosen_selector_under_its_cap(
     free, capped = (int((one > 0).sum()) for one in accepted)
     assert capped == len(toy_graph().train) // 5 < free
     assert (accepted[1][accepted[1] > 0] == accepted[0][accepted[1] > 0]).all()
+
+
+def test_soft_weighs_training_and_promises_no_more_than_the_posterior(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels: list[tuple[np.ndarray, np.ndarray]] = []
+    match = PairLabels.match
+
+    def watched(features: Any, triples: np.ndarray, weight: np.ndarray, *rest: Any) -> PairLabels:
+        labels.append((triples, weight))
+        return match(features, triples, weight, *rest)
+
+    monkeypatch.setattr(PairLabels, "match", watched)
+    options = ("loop.selector=soft", "loop.min_probability=0.001", "loop.connect=1")
+    loop = Loop(toy_world(*options, folder=tmp_path))
+    monkeypatch.setattr(Loop, "_worse", lambda *_: False)
+    pseudo = loop.run()[1].pseudo.of(Role.ACCEPTED)
+    table = loop.table(1)
+    taken = table.accepted > 0
+    np.testing.assert_array_equal(pseudo.weight, table.accepted[taken])
+    np.testing.assert_array_equal(pseudo.p, table.p[taken])
+    assert (pseudo.weight > pseudo.p).any()
+    taught = [
+        weight[len(loop.world.graph.train) :]
+        for triples, weight in labels
+        if len(triples) > len(loop.world.graph.train)
+    ]
+    assert taught and all((own == pseudo.p).all() for own in taught)
 
 
 def judged(graph: KnowledgeGraph, p: np.ndarray, given: int, c: Any) -> Judgement:

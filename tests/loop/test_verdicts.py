@@ -76,11 +76,12 @@ def test_a_verdict_on_what_is_given_changes_nothing() -> None:
 
 def test_pseudo_triples_are_corrected() -> None:
     graph = toy_graph()
-    pseudo = Pseudo(numbers(graph, [A, B]), np.array([0.5, 0.6]))
+    pseudo = Pseudo(numbers(graph, [A, B]), np.array([0.5, 0.6]), p=np.array([0.3, 0.4]))
     assert Verdicts().correct(pseudo, graph) is pseudo
     verdicts = Verdicts.of([line(A, "accept"), line(A), line(B, "accept"), line(C, "accept")])
     found = verdicts.correct(pseudo, graph)
     assert named(found.triples) == [B, C] and found.weight.tolist() == [1, 1]
+    assert found.p.tolist() == [1, 1]
     assert dict.fromkeys([B, C], 1.0) == verdicts.replay({A: 0.5, B: 0.6})
     none = Verdicts.of([line(A)]).correct(Pseudo.none(), graph)
     assert len(none) == 0 and none.triples.shape == (0, 3)

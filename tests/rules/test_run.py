@@ -13,6 +13,7 @@ from relgnn.loop.runs import run_any
 from relgnn.rules.predictor import RulePredictor
 from relgnn.rules.run import evaluate_rules, open_rules
 from relgnn.training import load_json
+from tests.own import write_data
 
 CONFIG = "data: {name: umls}\nrules: {length: 1}\n"
 
@@ -69,3 +70,19 @@ def test_a_folder_that_is_no_run_of_rules_is_refused(tmp_path: Path) -> None:
     path.write_text("data: {name: umls}\n", encoding="utf-8")
     with pytest.raises(InputError, match="is no finished run of rules"):
         open_rules(tmp_path)
+
+
+def test_a_run_that_is_not_finished_or_of_other_data_is_not_opened(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    settings = config(tmp_path, "data.name=null", f"data.path={data}", "rules.min_support=1")
+    folder = tmp_path / "run"
+    run_any(settings, folder)
+    train = (data / "train.tsv").read_text("utf-8")
+    (data / "train.tsv").write_text(train.split("\n", 1)[1], "utf-8")
+    with pytest.raises(InputError, match="have changed since the run began"):
+        open_rules(folder)
+    (data / "train.tsv").write_text(train, "utf-8")
+    open_rules(folder)
+    (folder / "metrics.json").unlink()
+    with pytest.raises(InputError, match="the run is not finished"):
+        open_rules(folder)
