@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,8 +10,9 @@ from typing import Any, TypeVar
 from relgnn.config import RunConfig
 from relgnn.data.relations import Relations
 from relgnn.errors import InputError
-from relgnn.runtime import Runtime, environment, peak_memory_mb
+from relgnn.runtime import Runtime, environment
 from relgnn.training.checkpoint import atomic_file, save_json
+from relgnn.training.spent import Spent
 
 C = TypeVar("C", bound=RunConfig)
 D = TypeVar("D")
@@ -40,13 +40,14 @@ def carry_out(
     Raises:
         InputError: the folder holds a run already, or the data are not as they should be.
     """
-    started = time.perf_counter()
+    spent = Spent(folder, resume)
     require_new(folder, resume)
     runtime = Runtime.from_config(config.runtime)
     data = load(config)
     begin(folder, config, data if isinstance(data, Relations) else None)
-    metrics = work(data, runtime)
-    finish(folder, metrics, started)
+    with spent:
+        metrics = work(data, runtime)
+    finish(folder, metrics, spent)
     return metrics
 
 
@@ -81,15 +82,14 @@ def begin(folder: Path, config: RunConfig, data: Relations | None = None) -> Non
         path.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def finish(folder: Path, metrics: dict[str, Any], started: float) -> None:
-    """Add time since `started` and peak memory to the metrics, write them, drop what resumes.
+def finish(folder: Path, metrics: dict[str, Any], spent: Spent) -> None:
+    """Add time and peak memory to the metrics, write them, drop what resumes.
 
     Args:
         folder: of the run.
         metrics: completed in place.
-        started: of `time.perf_counter`.
+        spent: on the run.
     """
-    metrics["seconds"] = time.perf_counter() - started
-    metrics["peak_memory_mb"] = peak_memory_mb()
+    metrics |= spent.total()
     save_json(folder / "metrics.json", metrics)
     shutil.rmtree(folder / "resume", ignore_errors=True)
