@@ -13,8 +13,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
@@ -23,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from experiments.command import make_parser
-from experiments.commit import provenance
+from experiments.command import make_parser, tells_errors
+from experiments.commit import at_end, provenance
 from experiments.results import Line, append
 from relgnn.config import RuntimeConfig
 from relgnn.data.registry import find
@@ -172,9 +173,14 @@ def run(
     }
 
 
-def record(layers: int, found: list[dict[str, float]], given: argparse.Namespace) -> None:
-    """Append a line a seed to the results."""
-    machine, made = environment(), provenance()
+def record(
+    layers: int,
+    found: list[dict[str, float]],
+    given: argparse.Namespace,
+    began: Mapping[str, Any],
+) -> None:
+    """Append a line a seed to the results; `began` is the `provenance` before anything was run."""
+    machine, made = environment(), at_end(began)
     settings = {name: getattr(given, name) for name in ("sentences", "epochs", "batch", "threads")}
     sha = hashlib.sha256(json.dumps([layers, RATES, settings], sort_keys=True).encode())
     lines = [
@@ -200,7 +206,8 @@ def record(layers: int, found: list[dict[str, float]], given: argparse.Namespace
     append(TABLE, lines)
 
 
-def main() -> None:
+@tells_errors
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = make_parser("benchmarks.extractor", __doc__)
     parser.add_argument("--sentences", type=int, default=2000)
@@ -209,7 +216,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--record", action="store_true", help="append to the results")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
+    began = provenance()
     runtime = Runtime.from_config(RuntimeConfig(threads=given.threads))
     data = semeval(given.sentences)
     print("trained layers  reading s  training s  sentences/s      macro-F1")
@@ -229,8 +237,9 @@ def main() -> None:
             flush=True,
         )
         if given.record:
-            record(layers, found, given)
+            record(layers, found, given, began)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -26,6 +26,7 @@ from rich.table import Table
 from benchmarks.measure import apart, peak_since, reset_peak
 from benchmarks.speed import Row, record
 from experiments.command import make_parser
+from experiments.commit import provenance
 from relgnn.data import KnowledgeGraph, Sentence, Text, load, sentences_of
 from relgnn.errors import RelgnnError
 from relgnn.runtime import rng
@@ -236,6 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if min(given.chunk, *given.sizes) < 1:
         parser.error("--sizes and --chunk: expected numbers from 1")
+    began = provenance()
     try:
         reached = recall(given.coreference, given.data)
         scales = []
@@ -251,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings: dict[str, Any] = {"coreference": given.coreference, "chunk": given.chunk}
         words = " --coreference" if given.coreference else ""
         settings["data"] = given.data
-        record("linking", rows, settings, f"python -m benchmarks.linking{words}")
+        record("linking", rows, settings, began, f"python -m benchmarks.linking{words}")
     if given.json:
         print(json.dumps({"rows": rows}, indent=2))
         return 0

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import torch
 
-from relgnn.errors import InputError
+from relgnn.errors import InputError, MachineError, RelgnnError
 
 Call = Callable[[], object]
 Side = Callable[[], Call]
@@ -171,7 +171,7 @@ def peak_memory(module: str, side: str) -> float | str:
     """
     try:
         found: float | str = apart(_peak, module, side)
-    except EOFError as error:
+    except MachineError as error:
         found = str(error)
     return found
 
@@ -180,7 +180,8 @@ def apart(function: Callable[..., Any], *arguments: object) -> Any:
     """What a function returns in a fresh process with as many threads, whose memory is its own.
 
     Raises:
-        EOFError: the process ended without an answer.
+        RelgnnError: the function did.
+        MachineError: the process ended without an answer.
     """
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
@@ -189,19 +190,30 @@ def apart(function: Callable[..., Any], *arguments: object) -> Any:
     process.start()
     send.close()
     try:
-        return receive.recv()
+        found = receive.recv()
     except EOFError:
         process.join()
-        raise EOFError(f"ended with code {process.exitcode}") from None
+        code = process.exitcode or 0
+        why = (
+            f"was killed by signal {-code}; free memory" if code < 0 else f"ended with code {code}"
+        )
+        raise MachineError(f"{function.__name__}: its process {why}") from None
     finally:
         process.join()
+    if isinstance(found, RelgnnError):
+        raise found
+    return found
 
 
 def _answer(
     send: Connection, threads: int, function: Callable[..., Any], arguments: Sequence[object]
 ) -> None:
     torch.set_num_threads(threads)
-    send.send(function(*arguments))
+    try:
+        found = function(*arguments)
+    except RelgnnError as error:
+        found = error
+    send.send(found)
 
 
 def _peak(module: str, side: str) -> float | str:
@@ -222,7 +234,7 @@ def _peak(module: str, side: str) -> float | str:
 def _out_of_memory(error: Exception) -> str:
     asked = re.search(r"tried to allocate (\d+) bytes", str(error))
     if asked:
-        return f"out of memory (asks for {int(asked[1]) / 1e9:.0f} GB)"
+        return f"out of memory (an allocation of {int(asked[1]) / 1e9:,.1f} GB failed)"
     if isinstance(error, MemoryError):
         return "out of memory"
     raise error

@@ -16,8 +16,9 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from rich.table import Table
 from benchmarks.measure import apart
 from benchmarks.scale import power_law_triples
 from experiments.command import make_parser
-from experiments.commit import provenance, warn_if_dirty
+from experiments.commit import at_end, provenance, warn_if_dirty
 from experiments.jobs import jobs, missing
 from experiments.reproduce import execute
 from experiments.results import Line, append, latest, read_lines
@@ -241,9 +242,11 @@ def run_seeds(row: str, seeds: Sequence[int], resume: bool) -> str:
     return submission(benchmark_of(config), found, command)
 
 
-def record(row: str, config: AnyOgbConfig, found: Scale, settings: dict[str, int]) -> None:
-    """Append what was measured to the table of sizes."""
-    machine, made = environment(), provenance()
+def record(
+    row: str, config: AnyOgbConfig, found: Scale, settings: dict[str, int], began: Mapping[str, Any]
+) -> None:
+    """Append what was measured to the table of sizes; `began` is the `provenance` before it."""
+    machine, made = environment(), at_end(began)
     told = json.dumps([config.sha256(), settings], sort_keys=True)
     line = Line(
         table=SCALE, row=row, fraction=1.0, seed=0, metrics=asdict(found), expected={},
@@ -276,12 +279,13 @@ def _sizes(given: argparse.Namespace) -> None:
     torch.set_num_threads(given.threads)
     found = {}
     for row in chosen:
-        config = configs[row]
+        config, began = configs[row], provenance()
         assert isinstance(config, AnyOgbConfig)
         found[row] = apart(measure_config, config, SIZES[benchmark_of(config)], given.steps)
         print(f"{row}: {found[row]}", file=sys.stderr, flush=True)
         if given.record:
-            record(row, config, found[row], {"steps": given.steps, "threads": given.threads})
+            settings = {"steps": given.steps, "threads": given.threads}
+            record(row, config, found[row], settings, began)
     Console().print(table(found))
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import Bench, Call, Pair
+from relgnn.data import KnowledgeGraph
 from relgnn.data.registry import load
 from relgnn.ranking.ranks import SIDES, FilterIndex, Ranks, evaluate_ranks
 from relgnn.ranking.scores import Candidates, Products
@@ -49,17 +50,22 @@ def ours(first_pass: Precision = "fp32") -> Call:
     return call
 
 
-def bare_products() -> Call:
-    """Every query's matrix product with all entities and nothing else: the limit."""
-    data, (entity, relation) = load("fb15k237"), vectors()
+def queries(data: KnowledgeGraph) -> Tensor:
+    """Entity and relation (its inverse where heads are asked for) of test's queries, [Q, 2]."""
     head, kind, tail = torch.from_numpy(data.test.copy()).unbind(1)
-    heads = torch.cat([head, tail])
-    kinds = torch.cat([kind, kind])
+    asked = torch.stack([torch.cat([head, tail]), torch.cat([kind, kind + data.num_relations])], 1)
+    return torch.unique(asked, dim=0)
+
+
+def bare_products() -> Call:
+    """Every distinct query's matrix product with all entities and nothing else: the limit."""
+    data, (entity, relation) = load("fb15k237"), vectors()
+    ends, kinds = queries(data).unbind(1)
     out = torch.empty(QUERIES, len(entity))
 
     def call() -> None:
-        for part in torch.arange(len(heads)).split(QUERIES):
-            query = entity[heads[part]] * relation[kinds[part]]
+        for part in torch.arange(len(ends)).split(QUERIES):
+            query = entity[ends[part]] * relation[kinds[part]]
             torch.mm(query, entity.t(), out=out[: len(part)])
 
     return call

@@ -22,6 +22,7 @@ from rich.table import Table
 
 from benchmarks.speed import Row, record
 from experiments.command import make_parser
+from experiments.commit import provenance
 from experiments.speed import ROUNDS
 from relgnn.errors import RelgnnError
 from relgnn.loop.demo import run_demo
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="JSON on standard output")
     parser.add_argument("--record", action="store_true", help="append to the results")
     given = parser.parse_args(arguments)
-    changes = [ALONE, *given.changes]
+    began, changes = provenance(), [ALONE, *given.changes]
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "run"
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = rows_of(metrics["stages"])
     if given.record:
         settings = {"fraction": given.fraction, "changes": changes}
-        record("rounds", rows, settings, "python -m benchmarks.rounds")
+        record("rounds", rows, settings, began, "python -m benchmarks.rounds")
     print(json.dumps(rows, indent=2)) if given.json else Console().print(table(rows))
     return 0
 

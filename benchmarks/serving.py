@@ -7,8 +7,9 @@ Starts `relgnn serve RUN` and asks it to predict. Arrivals are a Poisson process
 for answers (open loop), over a fixed number of connections; a latency counts from when a request
 was due, so that waiting for a free connection is part of it. After the rate itself comes four times
 as much, which may be answered 200 or 429 and nothing else. The load is made on the same machine.
-`--soak` keeps to the rate for so many minutes and tells the memory of each, and how much of their
-own the processes have gained. `--record` adds the figures to experiments/results/speed.jsonl.
+`--soak` keeps to the rate for so many minutes and tells of each, and of all together: every answer,
+the memory in the end, and how much of their own the processes have gained. `--record` adds the
+figures to experiments/results/speed.jsonl.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,6 +32,7 @@ import psutil
 
 from benchmarks.speed import Row, record
 from experiments.command import make_parser
+from experiments.commit import provenance
 from relgnn.errors import MachineError, RelgnnError
 from relgnn.loop.opened import run_config, run_graph
 from relgnn.runtime import rng
@@ -38,6 +40,7 @@ from relgnn.runtime import rng
 OVERLOAD = 4
 WARM_S = 5.0
 """Seconds of load before anything is measured."""
+MINUTE_S = 60.0
 QUERIES = 1000
 """Different bodies that are asked in turn."""
 QUANTILES = {"p50_s": 0.5, "p95_s": 0.95, "p99_s": 0.99}
@@ -64,6 +67,15 @@ class Outcome:
     def add(self, status: int, latency_s: float) -> None:
         """Count an answer."""
         self.latency_s.setdefault(status, []).append(latency_s)
+
+    def then(self, later: Outcome) -> Outcome:
+        """Both loads as one: all answers and times, and the memory after the later one."""
+        statuses = self.latency_s.keys() | later.latency_s.keys()
+        answers = {s: self.latency_s.get(s, []) + later.latency_s.get(s, []) for s in statuses}
+        return replace(
+            later, seconds=self.seconds + later.seconds, latency_s=answers,
+            cpu_s=self.cpu_s + later.cpu_s,
+        )  # fmt: skip
 
     @property
     def statuses(self) -> Counter[int]:
@@ -241,6 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="JSON on standard output")
     parser.add_argument("--record", action="store_true", help="append to the results")
     given = parser.parse_args(arguments)
+    began = provenance()
     try:
         rows = _measure(given)
     except RelgnnError as error:
@@ -251,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     if given.record:
         soak = f" --soak {given.soak}" if given.soak else ""
-        record("serving", rows, settings, f"python -m benchmarks.serving RUN{soak}")
+        record("serving", rows, settings, began, f"python -m benchmarks.serving RUN{soak}")
     if given.json:
         print(json.dumps({"rows": rows, **settings}, indent=2))
     return int(any(row["failed"] for row in rows))
@@ -261,21 +274,24 @@ def _measure(given: argparse.Namespace) -> list[Row]:
     bodies, rows = bodies_of(given.run), []
     with service(given.run, given.workers) as (port, process):
 
-        def measured(name: str, rate: float, seconds: float) -> Row:
-            outcome = run_load(port, process, bodies, rate, seconds, given.connections, name)
-            row = row_of(name, rate, outcome, before_mb)
-            print(told(row), file=sys.stderr, flush=True)
-            return row
+        def loaded(name: str, rate: float, seconds: float) -> Outcome:
+            return run_load(port, process, bodies, rate, seconds, given.connections, name)
 
-        before_mb = run_load(
-            port, process, bodies, given.rate, WARM_S, given.connections, "warm-up"
-        ).own_mb
-        rows.append(measured("predict", given.rate, given.seconds))
-        rows.append(measured("overload", OVERLOAD * given.rate, given.seconds))
+        def row(name: str, rate: float, outcome: Outcome) -> Row:
+            found = row_of(name, rate, outcome, before_mb)
+            print(told(found), file=sys.stderr, flush=True)
+            return found
+
+        before_mb = loaded("warm-up", given.rate, WARM_S).own_mb
+        for name, rate in (("predict", given.rate), ("overload", OVERLOAD * given.rate)):
+            rows.append(row(name, rate, loaded(name, rate, given.seconds)))
+        whole: Outcome | None = None
         for minute in range(1, given.soak + 1):
-            row = measured(f"soak_{minute}", given.rate, 60.0)
-        if given.soak:
-            rows.append(row | {"row": "serving_soak"})
+            one = loaded(f"soak_{minute}", given.rate, MINUTE_S)
+            row(f"soak_{minute}", given.rate, one)
+            whole = whole.then(one) if whole else one
+        if whole:
+            rows.append(row("soak", given.rate, whole))
     return rows
 
 

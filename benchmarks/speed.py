@@ -16,7 +16,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ from rich.table import Table
 from benchmarks import scale
 from benchmarks.measure import Bench, Limits, Measured, Pair, apart, machine_limits, measure
 from experiments.command import make_parser
-from experiments.commit import provenance
+from experiments.commit import at_end, provenance
 from experiments.results import Line, append
 from relgnn.errors import RelgnnError
 from relgnn.runtime import environment
@@ -87,10 +87,22 @@ def scale_rows(scales: Sequence[scale.Scale]) -> list[Row]:
 
 
 def record(
-    part: str, rows: Sequence[Row], settings: dict[str, Any], command: str | None = None
+    part: str,
+    rows: Sequence[Row],
+    settings: dict[str, Any],
+    began: Mapping[str, Any],
+    command: str | None = None,
 ) -> None:
-    """Append rows to experiments/results/speed.jsonl; `command` where it is another module's."""
-    machine, made = environment(), provenance()
+    """Append rows to experiments/results/speed.jsonl.
+
+    Args:
+        part: what was measured.
+        rows: of it.
+        settings: what they depend on besides.
+        began: `provenance` before anything was measured.
+        command: where it is another module's.
+    """
+    machine, made = environment(), at_end(began)
     words = ("row", "ours", "peer", "failure")
     sha = hashlib.sha256(json.dumps([part, settings], sort_keys=True).encode()).hexdigest()
     lines = [
@@ -175,7 +187,7 @@ def _run(part: str, given: argparse.Namespace) -> dict[str, Any]:
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    limits = machine_limits()
+    began, limits = provenance(), machine_limits()
     if part == "scale":
         scales = []
         for size in given.sizes:
@@ -194,7 +206,7 @@ def _run(part: str, given: argparse.Namespace) -> dict[str, Any]:
         settings = {"repeats": repeats}
     settings["threads"] = given.threads
     if given.record:
-        record(part, rows, settings)
+        record(part, rows, settings, began)
     if not given.json:
         console = Console()
         console.print(table(part, rows))

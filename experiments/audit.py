@@ -26,7 +26,7 @@ import torch
 from sklearn.metrics import cohen_kappa_score
 
 from experiments.command import make_parser, tells_errors
-from experiments.commit import provenance
+from experiments.commit import at_end, provenance
 from experiments.results import RESULTS, ROOT, append, make_line
 from relgnn.config import make_config
 from relgnn.errors import InputError
@@ -142,7 +142,7 @@ def draw(folder: Path, out: Path = FOLDER, sheets: Path = SHEETS) -> None:
     about = {
         "config": config.model_dump(mode="json"), "seed": config.runtime.seed,
         "promised": float(table.p[table.accepted > 0].mean()),
-        "accepted": int((table.accepted > 0).sum()), "code": provenance(),
+        "accepted": int((table.accepted > 0).sum()), "code": provenance(folder),
         "cost": {name: metrics[name] for name in ("seconds", "peak_memory_mb")},
         "environment": load_json(folder / "environment.json"),
     }  # fmt: skip
@@ -226,7 +226,7 @@ def score(folder: Path = FOLDER, results: Path = RESULTS) -> None:
         config = make_config(about["config"])
         command = "python -m experiments.audit score"
         line = make_line(
-            TABLE, name, about["seed"], config, metrics, {}, command, provenance(),
+            TABLE, name, about["seed"], config, metrics, {}, command, at_end(about["code"]),
             about["cost"], about["environment"],
         )  # fmt: skip
         append(TABLE, [line], results)

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from experiments.command import tells_errors
+from experiments.current import rendered
 from experiments.jobs import PLAIN
 from experiments.results import (
     RESULTS,
     load_ranks,
     ranks_path,
     read_lines,
-    rendered,
     save_strata,
     strata_path,
     tables,

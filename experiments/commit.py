@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.results import ROOT, Line, counted, read_lines
+from relgnn.training import load_json, save_json
 
 CODE = (
     "relgnn",
@@ -20,11 +21,19 @@ CODE = (
 )
 """What can change a number: uncommitted changes here make a line dirty."""
 
+FILE = "provenance.json"
+"""In a run folder: the code that made it."""
 
-def provenance() -> dict[str, Any]:
-    """The commit that a run begins with, `git_commit`, and whether the code differs, `dirty`."""
+
+def provenance(*runs: Path) -> dict[str, Any]:
+    """The commit that a run begins with, `git_commit`, and whether the code differs, `dirty`.
+
+    Args:
+        runs: folders of runs that are read; it is dirty, too, where one of them is or may be.
+    """
     commit = _git("rev-parse", "HEAD")
-    return {"git_commit": commit or "unknown", "dirty": tree_is_dirty()}
+    dirty = tree_is_dirty() or any(map(may_be_dirty, runs))
+    return {"git_commit": commit or "unknown", "dirty": dirty}
 
 
 def at_end(began: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,6 +43,25 @@ def at_end(began: Mapping[str, Any]) -> dict[str, Any]:
         began: `provenance` before it.
     """
     return {**began, "dirty": began["dirty"] or tree_is_dirty()}
+
+
+def may_be_dirty(run: Path) -> bool:
+    """Whether uncommitted code worked on a run, or nobody wrote down which code did."""
+    path = run / FILE
+    return not path.is_file() or bool(load_json(path)["dirty"])
+
+
+def stamp(run: Path) -> dict[str, Any]:
+    """Write down which code works on a run, when it begins, goes on, and has ended.
+
+    Returns:
+        Its provenance: dirty unless all of it ran on the code of the commit it began with.
+    """
+    path = run / FILE
+    began = load_json(path) if path.is_file() else provenance()
+    code = {**began, "dirty": began["dirty"] or differs(began["git_commit"])}
+    save_json(path, code)
+    return code
 
 
 def tree_is_dirty() -> bool:

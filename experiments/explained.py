@@ -64,7 +64,7 @@ def record(folder: Path, command: str, root: Path) -> Path:
     Raises:
         InputError: the run has no loop, or nothing to explain.
     """
-    code, run = provenance(), open_run(folder)
+    code, run = provenance(folder), open_run(folder)
     if run.round_folder is None:
         raise InputError(f"{folder}: nothing was read in this run; give one with 'loop:'")
     before, after = (

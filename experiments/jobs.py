@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.commit import may_be_dirty, tree_is_dirty
 from experiments.results import ROOT, Line, counted, latest, ranks_path
 from relgnn.config import (
     AnyConfig,
@@ -140,7 +141,19 @@ def members(job: Job) -> list[Job]:
     return list({one.name: one for one in (*before, *found)}.values())
 
 
+def is_kept(folder: Path, config: AnyConfig) -> bool:
+    """Whether a folder holds a run of this configuration that need not be made anew.
+
+    In a clean tree that is one whose code, too, is known to be committed.
+    """
+    return is_run_of(folder, config) and (tree_is_dirty() or not may_be_dirty(folder))
+
+
+def has_ended(folder: Path, config: AnyConfig) -> bool:
+    """Whether a folder holds a finished run of this configuration that need not be made anew."""
+    return (folder / "metrics.json").exists() and is_kept(folder, config)
+
+
 def is_finished(job: Job, runs: Path = RUNS) -> bool:
-    """Whether a job's run folder is there and ended."""
-    folder = run_folder(job, runs)
-    return is_run_of(folder, job.config) and (folder / "metrics.json").exists()
+    """Whether a job's run folder is there, ended, and need not be made anew."""
+    return has_ended(run_folder(job, runs), job.config)

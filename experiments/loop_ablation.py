@@ -22,16 +22,15 @@ from typing import Any
 from experiments.command import make_parser, require_known, tells_errors
 from experiments.commit import at_end, provenance, recorded
 from experiments.jobs import PLAIN, RUNS, SEEDS, Job, jobs
-from experiments.reproduce import made, run_apart
+from experiments.reproduce import made, run_apart, run_in
 from experiments.results import RESULTS, append, line_metrics, make_line
-from relgnn.config import make_config
+from relgnn.config import Config, make_config
 from relgnn.linkpred.evaluate import evaluate
 from relgnn.loop.pseudo import Role, is_in
 from relgnn.loop.replay import Replay, Variant
 from relgnn.ranking.metrics import metrics_by_stratum
 from relgnn.ranking.strata import degree_masks
-from relgnn.runtime import peak_memory_mb
-from relgnn.training import load_json
+from relgnn.runtime import environment, peak_memory_mb
 
 TABLE = "ablation_loop_codex_s"
 LOOP = "loop_codex_s"
@@ -95,17 +94,35 @@ def base_run(seed: int, runner: Runner = run_apart) -> Path:
 
 def replayed(row: str, seed: int, runner: Runner = run_apart) -> Path:
     """The folder of the run that a row replays, made where it is missing."""
-    job = base_job(seed)
-    name = row
-    if rounds_of(VARIANTS[row]) > job.config.loop.rounds:
-        name = "longer"
+    name, config = replayed_config(row, seed)
     if name not in APART:
         return base_run(seed, runner)
-    folder = RUNS / TABLE / f"{seed}-run-{name}"
-    if not (folder / "metrics.json").is_file():
-        changed = make_config(job.config.model_dump(mode="json"), APART[name])
-        runner(changed, folder, (folder / "config.yaml").is_file())
-    return folder
+    return run_in(RUNS / TABLE / f"{seed}-run-{name}", config, runner)
+
+
+def replayed_config(row: str, seed: int) -> tuple[str, Config]:
+    """Which run a row replays, a name in `APART` or another for the base run; its configuration."""
+    base = base_job(seed).config
+    assert isinstance(base, Config) and base.loop is not None
+    name = "longer" if rounds_of(VARIANTS[row]) > base.loop.rounds else row
+    return name, make_config(base.model_dump(mode="json"), APART.get(name, ()))
+
+
+def replay_hashes(config: Config, overrides: Sequence[str]) -> set[str]:
+    """Hashes that the configuration of a replay may have.
+
+    Args:
+        config: of the run that is replayed; the replay has the weight decay that valid chose there,
+            one of those tried.
+        overrides: what the replay changes.
+    """
+    decays = config.train.weight_decay
+    tried = decays if isinstance(decays, tuple) else (decays,)
+    content = config.model_dump(mode="json")
+    return {
+        make_config(content, [f"train.weight_decay={decay}", *overrides]).sha256()
+        for decay in tried
+    }
 
 
 def measure(replay: Replay, variant: Variant, folder: Path) -> dict[str, float]:
@@ -145,9 +162,8 @@ def record(rows: Sequence[str], seed: int) -> None:
         if folder not in replays:
             replays[folder] = Replay(folder)
         replay = replays[folder]
-        environment = load_json(folder / "environment.json")
         print(f"{TABLE}: {row}, seed {seed}", file=sys.stderr)
-        code, started = provenance(), time.perf_counter()
+        code, started = provenance(folder), time.perf_counter()
         config = replay.configured(VARIANTS[row].overrides)
         metrics = measure(replay, VARIANTS[row], RUNS / TABLE / f"{seed}-{row}")
         code = at_end(code)
@@ -155,7 +171,7 @@ def record(rows: Sequence[str], seed: int) -> None:
         command = f"python -m experiments.loop_ablation --rows {row} --seeds {seed}"
         append(
             TABLE,
-            [make_line(TABLE, row, seed, config, metrics, {}, command, code, cost, environment)],
+            [make_line(TABLE, row, seed, config, metrics, {}, command, code, cost, environment())],
             RESULTS,
         )
 
@@ -175,9 +191,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--again", action="store_true", help="replay what is recorded too")
     given = parser.parse_args(arguments)
     require_known("--rows", "row", given.rows, VARIANTS)
-    known = {(x.row, x.seed) for x in recorded(TABLE, RESULTS, given.again)}
+    known = {(x.row, x.seed, x.config_sha256) for x in recorded(TABLE, RESULTS, given.again)}
     for seed in given.seeds:
-        rows = [row for row in given.rows if (row, seed) not in known]
+        rows = []
+        for row in given.rows:
+            hashes = replay_hashes(replayed_config(row, seed)[1], VARIANTS[row].overrides)
+            if not known & {(row, seed, sha) for sha in hashes}:
+                rows.append(row)
         if rows:
             record(rows, seed)
     return 0

@@ -58,7 +58,7 @@ def record_rows(
         InputError: the run is of another data set.
     """
     run = open_run(folder)
-    config, code, started = run.world.config, provenance(), time.perf_counter()
+    config, code, started = run.world.config, provenance(folder), time.perf_counter()
     if config.data.name != data:
         raise InputError(
             f"{folder}: is a run of {run.graph.name}; the table {table} is of {data}, so give a "

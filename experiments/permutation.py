@@ -117,10 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--again", action="store_true", help="measure what is recorded too")
     given = parser.parse_args(arguments)
     require_known("--rows", "row", given.rows, ROWS)
-    known = {(x.row, x.seed) for x in recorded(TABLE, RESULTS, given.again)}
+    known = {(x.row, x.seed, x.config_sha256) for x in recorded(TABLE, RESULTS, given.again)}
     for seed in given.seeds:
         for row in given.rows:
-            if (row, seed) not in known:
+            if (row, seed, configuration(row.split("/")[0], seed).sha256()) not in known:
                 print(f"{TABLE}: {row}, seed {seed}", file=sys.stderr)
                 record(row, seed)
     return 0

@@ -29,7 +29,7 @@ from scipy.stats import binomtest
 from experiments.command import make_parser, require_known, tells_errors
 from experiments.commit import at_end, provenance, recorded
 from experiments.jobs import RUNS, SEEDS
-from experiments.loop_ablation import base_run
+from experiments.loop_ablation import base_job, base_run, replay_hashes
 from experiments.results import RESULTS, append, line_metrics, make_line
 from relgnn.config import Config
 from relgnn.data import KnowledgeGraph
@@ -113,8 +113,7 @@ def poisoned_loop(base: Path, arm: Arm, poison: Poison, folder: Path) -> Outcome
         folder: of the new run; emptied first.
     """
     replay = Replay(base)  # with the weight decay that valid chose there
-    defence = ("loop.defence={}",) if arm.defended else ()
-    config = replay.configured(("loop.controls=[]", *defence))
+    config = replay.configured(changes(arm))
     shutil.rmtree(folder, ignore_errors=True)
     zero = Path("rounds", "0", "checkpoint.safetensors")
     (folder / zero).parent.mkdir(parents=True)
@@ -123,6 +122,11 @@ def poisoned_loop(base: Path, arm: Arm, poison: Poison, folder: Path) -> Outcome
     world = replace(replay.world, config=config, graph=graph, folder=folder, resume=True)
     last = Loop(world).run()[-1]
     return Outcome(config, last.fitted, last.pseudo)
+
+
+def changes(arm: Arm) -> tuple[str, ...]:
+    """How an arm's loop is configured unlike the base run."""
+    return ("loop.controls=[]", *(("loop.defence={}",) if arm.defended else ()))
 
 
 def success(outcome: Outcome, graph: KnowledgeGraph, poison: Poison) -> dict[str, float]:
@@ -180,7 +184,7 @@ def record(row: str, seed: int, targets: int) -> None:
     """Run a row for a seed and append its line."""
     arm, base = ARMS[row], base_run(seed)
     print(f"{TABLE}: {row}, seed {seed}", file=sys.stderr)
-    code, started = provenance(), time.perf_counter()
+    code, started = provenance(base), time.perf_counter()
     run = open_run(base)
     graph, poison = run.graph, draw(run, targets)
     clean = finished(run)
@@ -207,10 +211,22 @@ def record(row: str, seed: int, targets: int) -> None:
         }  # fmt: skip
     code = at_end(code)
     cost = {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
-    command = f"python -m experiments.poisoning --rows {row} --seeds {seed} --targets {targets}"
+    command = command_of(row, seed, targets)
     append(TABLE, [
         make_line(TABLE, row, seed, outcome.config, metrics, {}, command, code, cost, environment())
     ], RESULTS)  # fmt: skip
+
+
+def command_of(row: str, seed: int, targets: int) -> str:
+    """What makes a line again."""
+    return f"python -m experiments.poisoning --rows {row} --seeds {seed} --targets {targets}"
+
+
+def hashes_of(row: str, seed: int) -> set[str]:
+    """Hashes that the configuration of a row's loop may have."""
+    config = base_job(seed).config
+    assert isinstance(config, Config)
+    return {config.sha256()} if row == CLEAN else replay_hashes(config, changes(ARMS[row]))
 
 
 @tells_errors
@@ -225,10 +241,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     require_known("--rows", "row", given.rows, ARMS)
     if given.targets < 1:
         raise InputError(f"--targets {given.targets}: give at least 1")
-    known = {(x.row, x.seed) for x in recorded(TABLE, RESULTS, given.again)}
+    known = {(x.command, x.config_sha256) for x in recorded(TABLE, RESULTS, given.again)}
     for seed in given.seeds:
         for row in given.rows:
-            if (row, seed) not in known:
+            command = command_of(row, seed, given.targets)
+            if not known & {(command, sha) for sha in hashes_of(row, seed)}:
                 record(row, seed, given.targets)
     return 0
 

@@ -24,13 +24,14 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.command import make_parser, tells_errors
-from experiments.commit import differs, provenance, warn_if_dirty
+from experiments.commit import FILE, differs, stamp, warn_if_dirty
 from experiments.jobs import (
     RUNS,
     SEEDS,
     Job,
+    has_ended,
     is_finished,
-    is_run_of,
+    is_kept,
     jobs,
     members,
     missing,
@@ -53,7 +54,7 @@ from relgnn.errors import InputError, MachineError, RelgnnError
 from relgnn.loop.runs import run_any
 from relgnn.ranking.sampled import HITS_10_OF_50
 from relgnn.ranking.statistics import mean_std
-from relgnn.training import load_json, save_json
+from relgnn.training import load_json
 
 SHOWN = {
     HITS_10_OF_50: "Hits@10 of 50", "hits@20": "Hits@20", "hits@50": "Hits@50", "mrr": "MRR",
@@ -75,7 +76,8 @@ def execute(
 
     Args:
         job: what to run.
-        runs: where run folders go; one of another configuration is replaced.
+        runs: where run folders go; one of another configuration is replaced, and in a clean tree
+            one of uncommitted code.
         results: where lines and ranks go.
         resume: go on with an interrupted run, and record one that had ended.
         runner: runs a configuration in a folder; by default in a process of its own.
@@ -85,23 +87,38 @@ def execute(
     """
     path = ranks_path(job.table, job.name, job.config.data.fraction, job.seed, results)
     folder = run_folder(job, runs)
-    begun = is_run_of(folder, job.config)
-    ended = begun and (folder / "metrics.json").exists()
-    if begun and not ended and not resume:
+    ended = has_ended(folder, job.config)
+    if is_kept(folder, job.config) and not ended and not resume:
         raise InputError(f"{folder}: holds an interrupted run; add --resume, or delete the folder")
-    if not (begun and resume):
+    if not resume:
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        save_json(folder / "provenance.json", provenance())
-    if not (ended and resume):
-        (runner or run_apart)(job.config, folder, begun and resume)
-    lines = _lines(job, folder)
+    lines = _lines(job, run_in(folder, job.config, runner))
     ranked = Config | AnyScoreConfig
     if isinstance(job.config, ranked) and not any(line.dirty for line in lines):
         rows = load_json(folder / "metrics.json")["rows"]
         save_ranks(folder, rows, path)
     append(job.table, lines, results)
     return lines
+
+
+def run_in(folder: Path, config: AnyConfig, runner: Runner | None = None) -> Path:
+    """A folder with a finished run of a configuration, made or gone on with where there is none.
+
+    Args:
+        folder: what else it holds is replaced.
+        config: what to run.
+        runner: runs a configuration in a folder; by default in a process of its own.
+    """
+    if has_ended(folder, config):
+        return folder
+    begun = is_kept(folder, config)
+    if not begun:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    stamp(folder)
+    (runner or run_apart)(config, folder, begun)
+    stamp(folder)
+    return folder
 
 
 def made(
@@ -160,8 +177,8 @@ def _stop_with_parent() -> None:
 def _lines(job: Job, folder: Path) -> list[Line]:
     metrics = load_json(folder / "metrics.json")
     environment = load_json(folder / "environment.json")
-    began = load_json(folder / "provenance.json")
-    # A resumed run is clean only if all of it ran on the code of the commit it began with.
+    began = load_json(folder / FILE)
+    # another commit may have come since, whose code is none of this run's
     code = {**began, "dirty": began["dirty"] or differs(began["git_commit"])}
     by_row = metrics["rows"]
     command = (

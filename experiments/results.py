@@ -100,12 +100,6 @@ def latest(lines: Iterable[Line]) -> dict[Key, Line]:
     return {line.key: line for line in lines}
 
 
-def rendered(lines: Iterable[Line]) -> list[Line]:
-    """What a table shows: of each row, fraction and seed the last line that is not dirty."""
-    clean = (line for line in lines if not line.dirty)
-    return list({(line.row, line.fraction, line.seed): line for line in clean}.values())
-
-
 def counted(lines: Iterable[Line], dirty: bool) -> list[Line]:
     """Lines that need not be made again.
 

@@ -21,9 +21,10 @@ from experiments import claims as claims_module
 from experiments.claims import LOOP, METRIC, Claim, read_claims, stale
 from experiments.columns import COLUMNS
 from experiments.command import make_parser, tells_errors
+from experiments.current import rendered
 from experiments.markdown import markdown_table
 from experiments.reproduce import verdict
-from experiments.results import RESULTS, ROOT, Line, read_lines, rendered, tables
+from experiments.results import RESULTS, ROOT, Line, read_lines, tables
 from experiments.speed import SPEED, render_speed
 from relgnn.loop import figures
 from relgnn.loop.report import ordered_rows, row_title, short, signed

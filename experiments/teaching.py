@@ -104,7 +104,7 @@ def _f1(counts: np.ndarray) -> np.ndarray:
 def record(seed: int) -> None:
     """Compare all rounds of a seed's run and append their lines."""
     folder = base_run(seed)
-    code, config = provenance(), base_job(seed).config
+    code, config = provenance(folder), base_job(seed).config
     graph = run_graph(run_config(folder), folder)
     environment, metrics = (
         load_json(folder / "environment.json"),

@@ -105,7 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warn_if_dirty()
     (job,) = jobs(TABLE, [ROW], [SEED])
     assert isinstance(job.config, RelationConfig)
-    after, code = open_reader(made(job, RUNS)), provenance()
+    folder = made(job, RUNS)
+    code, after = provenance(folder), open_reader(folder)
     before = make_reader(job.config, after.data, after.runtime)
     content = measure(before, after, given.sentences)
     command = f"python -m experiments.text_map --sentences {given.sentences}"

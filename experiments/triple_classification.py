@@ -21,8 +21,8 @@ import numpy as np
 
 from experiments.command import make_parser, tells_errors
 from experiments.commit import at_end, provenance, recorded
-from experiments.jobs import RUNS, SEEDS, Job, is_run_of, jobs, run_folder
-from experiments.reproduce import run_apart
+from experiments.jobs import RUNS, SEEDS, Job, has_ended, jobs, run_folder
+from experiments.reproduce import run_apart, run_in
 from experiments.results import RESULTS, append, make_line
 from relgnn.config import AnyConfig, RulesConfig
 from relgnn.data import KnowledgeGraph
@@ -54,10 +54,9 @@ def trained(job: Job, runner: Runner = run_apart) -> Path:
     """The folder of a finished run of a job, made where there is none."""
     own = RUNS / (TABLE + str(job.config.data.name)) / f"{job.name}-{job.seed}"
     for folder in (run_folder(job, RUNS), own):
-        if is_run_of(folder, job.config) and (folder / "metrics.json").is_file():
+        if has_ended(folder, job.config):
             return folder
-    runner(job.config, own, is_run_of(own, job.config))
-    return own
+    return run_in(own, job.config, runner)
 
 
 def measure(config: AnyConfig, folder: Path) -> dict[str, float]:
@@ -95,7 +94,7 @@ def record(job: Job) -> None:
     """Classify with a job's run and append its row."""
     folder = trained(job)
     data = str(job.config.data.name)
-    code, started = provenance(), time.perf_counter()
+    code, started = provenance(folder), time.perf_counter()
     metrics = measure(job.config, folder)
     code = at_end(code)
     ran = load_json(folder / "metrics.json")

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from experiments.results import tables
 from experiments.tables import grouped
 from paper_figures.drawing import ONE_COLUMN, ROW, Numbers, PaperFigure, command, name_rows, point
-from paper_figures.reading import lines_of, percent, rounded, summary_of
+from paper_figures.reading import lines_if_any, lines_of, percent, rounded, summary_of
 from relgnn.errors import InputError
 from relgnn.loop.figures import LIGHT, short_ticks
 from relgnn.loop.report import row_title
@@ -26,7 +26,7 @@ def numbers(root: Path) -> Numbers:
     """ECE of every row that has one, with the most that chance explains; precision by reading."""
     errors: Numbers = {}
     for table in (name for name in tables(root) if name.startswith(PREFIX)):
-        for row, part in grouped(lines_of(table, root)).items():
+        for row, part in grouped(lines_if_any(table, root)).items():
             ece, chance = (summary_of(part, metric) for metric in ("ece", "ece_chance"))
             if ece and chance:
                 name = f"{table.removeprefix(PREFIX)}: {row_title(row)}"

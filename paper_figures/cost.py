@@ -17,7 +17,7 @@ from experiments.results import Line, tables
 from experiments.tables import AFTER_MEMORY, grouped
 from paper_figures import drawing
 from paper_figures.drawing import Numbers, PaperFigure, command
-from paper_figures.reading import lines_of, rounded, summary_of
+from paper_figures.reading import lines_if_any, rounded, summary_of
 from relgnn.errors import InputError
 from relgnn.loop.figures import OKABE_ITO, short_ticks
 from relgnn.loop.report import row_title
@@ -47,7 +47,9 @@ def numbers(root: Path) -> Numbers:
     found: Numbers = {}
     machines: set[str] = set()
     for table in (name for name in tables(root) if name.startswith(PREFIX)):
-        groups = grouped([x for x in lines_of(table, root, 1.0) if _on_processors(x)])
+        groups = grouped([x for x in lines_if_any(table, root, 1.0) if _on_processors(x)])
+        if not groups:
+            continue
         seconds = {row: mean_std(x.seconds for x in part)[0] for row, part in groups.items()}
         for row in groups.keys() & table_configs(table).keys():
             read = [one.name for job in jobs(table, [row], [0]) for one in members(job)]

@@ -13,10 +13,9 @@ from statistics import fmean
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from experiments.results import read_lines, rendered
 from experiments.tables import grouped
 from paper_figures.drawing import TWO_COLUMNS, Numbers, PaperFigure, command, legend, point
-from paper_figures.reading import lines_of, summary_of
+from paper_figures.reading import lines_if_any, lines_of, summary_of
 from relgnn.loop.figures import OKABE_ITO, short_ticks
 from relgnn.loop.report import row_title
 
@@ -33,7 +32,7 @@ def numbers(root: Path) -> Numbers:
     machine = max(sorted(machines), key=lambda name: machines[name])
     if FULL not in groups:
         seeds = {line.seed for part in groups.values() for line in part}
-        same = grouped(rendered(read_lines(SAME[0], root))).get(SAME[1], [])
+        same = grouped(lines_if_any(SAME[0], root)).get(SAME[1], [])
         groups[FULL] = [line for line in same if line.seed in seeds]
     found: Numbers = {
         row: {

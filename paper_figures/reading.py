@@ -1,4 +1,4 @@
-"""What figures read: lines of experiments/results that are not dirty, as mean and spread."""
+"""What figures read: lines of experiments/results that tables show, as mean and spread."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, SupportsFloat
 
-from experiments.results import RESULTS, Line, read_lines, rendered
+from experiments.current import rendered
+from experiments.results import RESULTS, Line, read_lines
 from experiments.tables import by_family, grouped
 from relgnn.errors import InputError
 from relgnn.ranking.statistics import mean_std
@@ -19,19 +20,25 @@ DIGITS = 9
 """Significant digits that are kept: the last bits differ between machines."""
 
 
-def lines_of(table: str, root: Path = RESULTS, fraction: float | None = None) -> list[Line]:
-    """What a table shows: of each row, fraction and seed the last line that is not dirty.
+def lines_if_any(table: str, root: Path = RESULTS, fraction: float | None = None) -> list[Line]:
+    """What a table shows, see `experiments.current.rendered`; nothing where it has no such lines.
 
     Args:
         table: its name.
         root: folder of results.
         fraction: the only share of the data to keep; all where None.
+    """
+    lines = rendered(read_lines(table, root))
+    return [line for line in lines if fraction is None or line.fraction == fraction]
+
+
+def lines_of(table: str, root: Path = RESULTS, fraction: float | None = None) -> list[Line]:
+    """`lines_if_any`, of a table that a figure cannot do without.
 
     Raises:
         InputError: there is none.
     """
-    lines = rendered(read_lines(table, root))
-    lines = [line for line in lines if fraction is None or line.fraction == fraction]
+    lines = lines_if_any(table, root, fraction)
     if not lines:
         share = "" if fraction is None else f" at {percent(fraction)}"
         raise InputError(

@@ -12,11 +12,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter
 
-from experiments.results import read_lines, rendered
 from experiments.speed import SPEED
 from paper_figures import drawing
 from paper_figures.drawing import Numbers, PaperFigure, command
-from paper_figures.reading import lines_of, rounded
+from paper_figures.reading import lines_if_any, lines_of, rounded
 from relgnn.errors import InputError
 from relgnn.loop.figures import OKABE_ITO
 
@@ -63,7 +62,7 @@ def numbers(root: Path) -> Numbers:
         for name, value in line.metrics.items()
         if name.startswith("exponent_")
     }
-    ogb = rendered(read_lines(OGB, root))
+    ogb = lines_if_any(OGB, root)
     for line in ogb:
         kept = {m: rounded(line.metrics[m]) for m in LOOKS[OGB]}
         found[OGB][f"{line.metrics['edges']:.0f}"] = kept | {"row": line.row}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +40,7 @@ from relgnn.runtime import Runtime, cache_home, environment
 from relgnn.training import Observer, module_tensors, save_json, save_tensors
 from relgnn.training.checkpoint import atomic_file
 from relgnn.training.run_folder import ENVIRONMENT, finish, require_new, require_same_data
+from relgnn.training.spent import Spent
 from relgnn.training.tracking import tracked
 
 Row = tuple[Fitted, Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None]
@@ -76,7 +76,7 @@ def run(
         InputError: the folder holds a run already, the data are not as they should be, or not
             those that the resumed run began with.
     """
-    started = time.perf_counter()
+    spent = Spent(folder, resume)
     require_new(folder, resume)
     runtime = Runtime.from_config(config.runtime)
     set_backend(config.runtime.backend)
@@ -88,7 +88,7 @@ def run(
     encoder = make_encoder(config, runtime, cache_folder(config))
     folder.mkdir(parents=True, exist_ok=True)
     _write_surroundings(config, graph, folder)
-    with tracked(config, folder) as tracker:
+    with spent, tracked(config, folder) as tracker:
         world = World(
             config, runtime, graph, encoder, folder, resume, tracker.observer(observe)
         )  # fmt: skip
@@ -96,7 +96,7 @@ def run(
         for split in ("valid", "test"):
             tracker.result(split, flat(metrics.get(split, {})), config.train.epochs)
     save_json(folder / "calibration.json", metrics["calibration"]["score"])
-    finish(folder, metrics, started)
+    finish(folder, metrics, spent)
     return metrics
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -11,8 +10,9 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from relgnn.config import RunConfig
 from relgnn.data.relations import Relations
 from relgnn.errors import InputError
-from relgnn.runtime import Runtime, environment, peak_memory_mb
+from relgnn.runtime import Runtime, environment
 from relgnn.training.checkpoint import atomic_file, load_json, save_json
+from relgnn.training.spent import Spent
 
 ENVIRONMENT = "environment.json"
 """What a result depends on besides its configuration: machine, versions, and the data's checksum
@@ -56,15 +56,16 @@ def carry_out(
         InputError: the folder holds a run already, the data are not as they should be, or not
             those that the resumed run began with.
     """
-    started = time.perf_counter()
+    spent = Spent(folder, resume)
     require_new(folder, resume)
     runtime = Runtime.from_config(config.runtime)
     data = load(config)
     if resume and isinstance(data, Summed):
         require_same_data(folder, data)
     begin(folder, config, data)
-    metrics = work(data, runtime)
-    finish(folder, metrics, started)
+    with spent:
+        metrics = work(data, runtime)
+    finish(folder, metrics, spent)
     return metrics
 
 
@@ -131,15 +132,14 @@ def begin(folder: Path, config: RunConfig, data: object) -> None:
         path.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def finish(folder: Path, metrics: dict[str, Any], started: float) -> None:
-    """Add time since `started` and peak memory to the metrics, write them, drop what resumes.
+def finish(folder: Path, metrics: dict[str, Any], spent: Spent) -> None:
+    """Add time and peak memory to the metrics, write them, drop what resumes.
 
     Args:
         folder: of the run.
         metrics: completed in place.
-        started: of `time.perf_counter`.
+        spent: on the run.
     """
-    metrics["seconds"] = time.perf_counter() - started
-    metrics["peak_memory_mb"] = peak_memory_mb()
+    metrics |= spent.total()
     save_json(folder / "metrics.json", metrics)
     shutil.rmtree(folder / "resume", ignore_errors=True)

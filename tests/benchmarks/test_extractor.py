@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+
+import pytest
 import torch
 
+from benchmarks import extractor
 from benchmarks.extractor import Sentences, Whole, occurrence, prepare, run
+from experiments import commit
+from experiments.results import Line
 from relgnn.data.relations import Example
 from relgnn.runtime import Runtime
 
@@ -47,3 +53,22 @@ def test_it_learns_what_two_nouns_tell() -> None:
     row = run(1, DATA, 12, 6, RUNTIME)
     assert row["sentences_s"] > 0
     assert row["macro_f1"] == 1
+
+
+def test_absent_data_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(extractor, "find", lambda name: None)
+    assert extractor.main(["--threads", "1"]) == 2
+    assert capsys.readouterr().err.startswith("semeval2010 is in no data folder; set RELGNN_DATA")
+
+
+def test_a_line_is_dirty_where_the_code_was_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Line] = []
+    monkeypatch.setattr(extractor, "append", lambda table, lines: kept.extend(lines))
+    monkeypatch.setattr(commit, "_git", lambda *words: "")
+    given = argparse.Namespace(sentences=1, epochs=1, batch=1, threads=1)
+    found = [{"reading_s": 1.0, "training_s": 1.0, "macro_f1": 0.5}]
+    for dirty in (False, True):
+        extractor.record(1, found, given, {"git_commit": "c" * 40, "dirty": dirty})
+    assert [line.dirty for line in kept] == [False, True]

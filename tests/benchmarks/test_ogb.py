@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks import ogb
 from benchmarks.ogb import SIZES, Size, measure_config, submission, synthetic
+from experiments import commit, reproduce, results
 from experiments import jobs as table_jobs
-from experiments import reproduce, results
 from experiments.jobs import Job, jobs
 from experiments.results import Line
 from relgnn.config import AnyOgbConfig, load_run_config
@@ -125,8 +125,12 @@ def test_what_was_measured_is_recorded(tmp_path: Path, monkeypatch: pytest.Monke
     config = CONFIGS["ogbl_ddi"]
     assert isinstance(config, AnyOgbConfig)
     found = ogb.Scale(5, 6, 7, 0.5, 0.25, 3, 1.0, 99.6)
-    ogb.record("ogbl_ddi", config, found, {"steps": 1})
-    ogb.record("ogbl_ddi", config, replace(found, step_s=1.0), {"steps": 2})
+    monkeypatch.setattr(commit, "_git", lambda *words: "")
+    for steps, dirty in ((1, False), (2, True)):
+        began = {"git_commit": "c" * 40, "dirty": dirty}
+        one = replace(found, step_s=0.25 * steps**2)
+        ogb.record("ogbl_ddi", config, one, {"steps": steps}, began)
+    assert [(one.git_commit, one.dirty) for one in lines] == [("c" * 40, False), ("c" * 40, True)]
     assert [one.metrics["step_s"] for one in lines] == [0.25, 1.0]
     assert (lines[0].table, lines[0].row, lines[0].peak_memory_mb) == ("ogb_scale", "ogbl_ddi", 100)
     assert lines[0].config_sha256 != lines[1].config_sha256

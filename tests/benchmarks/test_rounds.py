@@ -38,7 +38,8 @@ def test_a_round_is_the_sum_of_its_stages() -> None:
 
 def test_rounds_are_recorded_and_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(speed, "append", lambda table, lines: append(table, lines, tmp_path))
-    speed.record("rounds", rounds.rows_of(LAPS), {}, "python -m benchmarks.rounds")
+    began = {"git_commit": "c" * 40, "dirty": False}
+    speed.record("rounds", rounds.rows_of(LAPS), {}, began, "python -m benchmarks.rounds")
     lines = [replace(line, dirty=False) for line in read_lines("speed", tmp_path)]
     shown = render_speed(lines)
     assert "| `round_1` | 5.000 |" in shown and "| `round_2` | 9.000 |" in shown

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks import serving, speed
-from experiments import results
+from experiments import commit, results
 from experiments.speed import render_speed
 from relgnn.runtime import rng
 
@@ -90,8 +93,42 @@ def test_rows_are_recorded_and_rendered(tmp_path: Path, monkeypatch: pytest.Monk
     assert "800/s" in serving.told(row) and "p99 29.8 ms" in serving.told(row)
     kept: list[results.Line] = []
     monkeypatch.setattr(speed, "append", lambda table, lines: kept.extend(lines))
-    speed.record("serving", [row], {"rate": 200}, "python -m benchmarks.serving RUN")
+    monkeypatch.setattr(commit, "_git", lambda *words: "")
+    began = {"git_commit": "c" * 40, "dirty": False}
+    speed.record("serving", [row], {"rate": 200}, began, "python -m benchmarks.serving RUN")
     results.append("speed", kept, tmp_path)
     text = render_speed(results.read_lines("speed", tmp_path))
     assert "| `serving_overload` | 800.0 | 1.000 | 0.020 |" in text
     assert "| 0.002 | 1 | 0 | 512 | 12 |" in text and "benchmarks.serving RUN" in text
+
+
+def test_a_soak_counts_every_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first minute's failure and slow answer are in the row of all, and in the exit status."""
+
+    @contextmanager
+    def service(run: Path, workers: int) -> Iterator[tuple[int, None]]:
+        yield 1, None
+
+    quick = {200: [0.01] * 98}
+    minutes = {
+        "soak_1": serving.Outcome(60.0, quick | {429: [0.001], 0: [9.0]}, 900.0, 500.0, 2.0),
+        "soak_2": serving.Outcome(60.5, {200: [0.5] * 2}, 910.0, 505.0, 0.5),
+    }
+
+    def run_load(*arguments: Any) -> serving.Outcome:
+        return minutes.get(arguments[-1], serving.Outcome(30.0, dict(quick), 800.0, 490.0, 1.0))
+
+    monkeypatch.setattr(serving, "service", service)
+    monkeypatch.setattr(serving, "run_load", run_load)
+    monkeypatch.setattr(serving, "bodies_of", lambda run: [b"{}"])
+    assert serving.main(["RUN", "--soak", "2", "--json"]) == 1
+    said = capsys.readouterr()
+    predict, overload, soak = json.loads(said.out)["rows"]
+    assert predict["failed"] == overload["failed"] == 0
+    assert (soak["requests"], soak["busy"], soak["failed"]) == (102, 1, 1)
+    assert soak["ours_s"] == 120.5 and soak["answered_s"] == 100 / 120.5
+    assert soak["p50_s"] == 0.01 and soak["p99_s"] > 0.4 and soak["cpu_s"] == 2.5 / 102
+    assert soak["ours_mb"] == 910 and soak["grown_mb"] == 15
+    assert said.err.count("serving_soak") == 3

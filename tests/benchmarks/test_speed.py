@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import measure, scale, speed
-from experiments import results
+from experiments import commit, results
 from experiments.speed import render_speed
-from relgnn.errors import InputError
+from relgnn.errors import InputError, MachineError
 from tests.benchmarks import toy
 
 LIMITS = measure.Limits(copy=1e9, matmul=1e9)
@@ -37,7 +37,7 @@ def test_memory_is_what_the_call_adds(found: tuple[dict[str, measure.Measured], 
 def test_what_does_not_fit_is_told(found: tuple[dict[str, measure.Measured], list[str]]) -> None:
     huge = found[0]["huge"]
     assert huge.seconds is None
-    assert huge.failure == f"out of memory (asks for {(1 << 47) / 1e9:.0f} GB)"
+    assert huge.failure == "out of memory (an allocation of 140,737.5 GB failed)"
 
 
 def test_a_mistake_is_no_lack_of_memory() -> None:
@@ -70,7 +70,8 @@ def test_rows_lines_and_table(
 
     kept: list[results.Line] = []
     monkeypatch.setattr(speed, "append", lambda table, lines: kept.extend(lines))
-    speed.record("layer", rows, {"repeats": 3})
+    monkeypatch.setattr(commit, "_git", lambda *words: "")
+    speed.record("layer", rows, {"repeats": 3}, {"git_commit": "c" * 40, "dirty": False})
     results.append("speed", kept, tmp_path)
     (first, second) = results.read_lines("speed", tmp_path)
     assert first.peer == "peer (torch)" and second.peer == f"huge: {failure['failure']}"
@@ -78,6 +79,46 @@ def test_rows_lines_and_table(
     assert "| `memory` | peer (torch) |" in text
     assert "| `failure` | huge: out of memory" in text
     assert "python -m benchmarks.speed layer" in text
+
+
+def test_a_line_is_dirty_where_the_code_was_before_or_is_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept: list[results.Line] = []
+    monkeypatch.setattr(speed, "append", lambda table, lines: kept.extend(lines))
+    row = {"row": "one", "peer": None, "ours_s": 1.0, "ours_mb": 1.0}
+    for before, after in ((False, ""), (True, ""), (False, " M benchmarks/speed.py")):
+        monkeypatch.setattr(commit, "_git", lambda *words, said=after: said)
+        speed.record("layer", [row], {}, {"git_commit": "c" * 40, "dirty": before})
+    assert [line.dirty for line in kept] == [False, True, True]
+    assert {line.git_commit for line in kept} == {"c" * 40}
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other processes begin as copies of this one, which takes no time."""
+    get = measure.multiprocessing.get_context
+    monkeypatch.setattr(measure.multiprocessing, "get_context", lambda kind: get("fork"))
+
+
+@pytest.mark.usefixtures("forked")
+def test_what_another_process_found_is_told_here() -> None:
+    assert measure.apart(max, 2, 3) == 3
+    with pytest.raises(InputError, match=r"^toy: is no size$"):
+        measure.apart(toy.refuse, "toy")
+    with pytest.raises(MachineError, match=r"^die: its process was killed by signal 9; free mem"):
+        measure.apart(toy.die, 9)
+    with pytest.raises(MachineError, match=r"^leave: its process ended with code 7"):
+        measure.apart(toy.leave, 7)
+
+
+@pytest.mark.usefixtures("forked")
+def test_a_side_that_cannot_run_here_has_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "_peak", lambda module, side: toy.die(9))
+    assert "killed by signal 9" in str(measure.peak_memory("tests.benchmarks.toy", "ours"))
+    monkeypatch.setattr(measure, "_peak", lambda module, side: toy.refuse(side))
+    with pytest.raises(InputError, match="mine: is no size"):
+        measure.peak_memory("tests.benchmarks.toy", "mine")
 
 
 def test_limits_are_the_best_of_two_measurements() -> None:

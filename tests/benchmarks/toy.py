@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from benchmarks.measure import Bench, Call, Pair
+from relgnn.errors import InputError
 
 
 def small() -> Call:
@@ -24,6 +27,18 @@ def broken() -> Call:
         raise RuntimeError("a mistake")
 
     return call
+
+
+def refuse(name: str) -> None:
+    raise InputError(f"{name}: is no size")
+
+
+def die(signal: int) -> None:
+    os.kill(os.getpid(), signal)
+
+
+def leave(code: int) -> None:
+    os._exit(code)
 
 
 BENCH = Bench(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from experiments import commit
+from relgnn.training import save_json
 
 COMMIT = "c" * 40
 
@@ -14,6 +18,15 @@ def clean_tree(monkeypatch: pytest.MonkeyPatch) -> str:
     """Git says so; returns the commit that it names."""
     monkeypatch.setattr(commit, "_git", lambda *words: COMMIT if words[0] == "rev-parse" else "")
     return COMMIT
+
+
+@pytest.fixture
+def known_run(own_run: Path, tmp_path: Path, clean_tree: str) -> Path:
+    """A copy of the user's own run, of which it is known that committed code made it."""
+    folder = tmp_path / "known" / own_run.name
+    shutil.copytree(own_run, folder)
+    save_json(folder / commit.FILE, commit.provenance())
+    return folder
 
 
 @pytest.fixture

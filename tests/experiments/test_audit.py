@@ -11,6 +11,7 @@ import pytest
 
 from experiments import audit
 from experiments.results import read_lines
+from relgnn.config import make_config
 from relgnn.errors import InputError
 from relgnn.training import load_json, save_json
 
@@ -117,6 +118,22 @@ def test_what_was_judged_is_recorded(drawn: tuple[Path, Path], tmp_path: Path) -
     lines = {line.row: line.metrics for line in read_lines(audit.TABLE, tmp_path / "results")}
     assert lines.keys() == {"accepted", "answers"}
     assert "promised" in lines["accepted"] and "promised" not in lines["answers"]
+
+
+@pytest.mark.usefixtures("clean_tree")
+def test_a_line_names_the_code_that_drew_what_was_judged(tmp_path: Path) -> None:
+    folder = judged(tmp_path / "audit", [True] * 4, [True] * 4)
+    about = load_json(folder / "accepted.json") | {
+        "config": make_config({"data": {"name": "nations"}}).model_dump(mode="json"), "seed": 0,
+        "cost": {"seconds": 1.0, "peak_memory_mb": 1.0},
+        "environment": {"hardware": "two cores", "versions": {}},
+    }  # fmt: skip
+    for dirty in (False, True):
+        code = {"git_commit": "d" * 40, "dirty": dirty}
+        save_json(folder / "accepted.json", about | {"code": code})
+        audit.score(folder, tmp_path / "results")
+    found = [(x.git_commit, x.dirty) for x in read_lines(audit.TABLE, tmp_path / "results")]
+    assert found == [("d" * 40, False), ("d" * 40, True)]
 
 
 def test_a_run_that_accepted_nothing_is_refused(own_run: Path, tmp_path: Path) -> None:

@@ -8,8 +8,19 @@ from pathlib import Path
 import pytest
 
 from experiments import commit
-from experiments.commit import CODE, at_end, differs, provenance, recorded, tree_is_dirty
+from experiments.commit import (
+    CODE,
+    FILE,
+    at_end,
+    differs,
+    may_be_dirty,
+    provenance,
+    recorded,
+    stamp,
+    tree_is_dirty,
+)
 from experiments.results import append
+from relgnn.training import load_json, save_json
 from tests.conftest import ROOT
 from tests.experiments.lines import LINE, TABLE
 
@@ -33,6 +44,27 @@ def test_a_tree_that_differs_spoils_what_began_clean(capsys: pytest.CaptureFixtu
 @pytest.mark.usefixtures("clean_tree")
 def test_what_began_dirty_stays_dirty() -> None:
     assert at_end({"git_commit": "b" * 40, "dirty": True})["dirty"]
+
+
+@pytest.mark.usefixtures("clean_tree")
+def test_what_is_measured_on_a_dirty_run_is_dirty(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    save_json(one / FILE, {"git_commit": "b" * 40, "dirty": False})
+    save_json(other / FILE, {"git_commit": "b" * 40, "dirty": True})
+    assert not may_be_dirty(one) and may_be_dirty(other)
+    assert provenance(one) == provenance() and provenance(one, other)["dirty"]
+    # nobody knows which code made it
+    assert provenance(tmp_path)["dirty"]
+
+
+def test_a_run_is_clean_only_if_all_of_it_was(
+    tmp_path: Path, clean_tree: str, request: pytest.FixtureRequest
+) -> None:
+    assert stamp(tmp_path) == stamp(tmp_path) == {"git_commit": clean_tree, "dirty": False}
+    request.getfixturevalue("dirty_tree")
+    assert stamp(tmp_path)["dirty"] and load_json(tmp_path / FILE)["dirty"]
+    request.getfixturevalue("monkeypatch").undo()
+    assert stamp(tmp_path) == {"git_commit": clean_tree, "dirty": True}
 
 
 def test_another_commit_differs_where_its_code_does(monkeypatch: pytest.MonkeyPatch) -> None:

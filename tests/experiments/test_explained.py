@@ -38,9 +38,9 @@ def test_the_first_that_rose_by_reading_is_chosen() -> None:
 
 
 @pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_run: Path) -> Path:
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known_run: Path) -> Path:
     monkeypatch.setattr(explained, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(explained, "base_run", lambda seed: own_run)
+    monkeypatch.setattr(explained, "base_run", lambda seed: known_run)
     return tmp_path / "results"
 
 

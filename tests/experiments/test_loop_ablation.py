@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments import loop_ablation
+from experiments.jobs import PLAIN, Job
 from experiments.loop_ablation import (
     APART,
     TABLE,
@@ -20,8 +21,10 @@ from experiments.loop_ablation import (
 from experiments.results import read_lines
 from experiments.tables import render_table
 from relgnn.config import Config, make_config
+from relgnn.loop.opened import run_config
 from relgnn.loop.replay import Replay
-from relgnn.training import load_json
+from relgnn.runtime import environment
+from relgnn.training import load_json, save_json
 
 
 @pytest.mark.parametrize("row", VARIANTS)
@@ -42,9 +45,8 @@ def test_every_row_changes_the_base_run(row: str) -> None:
     assert (changed.sha256() == base.sha256()) == (not variant.overrides)
 
 
-@pytest.mark.usefixtures("clean_tree")
 def test_a_row_is_replayed_and_recorded_once(
-    own_run: Path,
+    known_run: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -56,11 +58,16 @@ def test_a_row_is_replayed_and_recorded_once(
     monkeypatch.setattr(loop_ablation, "VARIANTS", some)
     monkeypatch.setattr(loop_ablation, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(loop_ablation, "RUNS", tmp_path / "runs")
-    monkeypatch.setattr(loop_ablation, "base_run", lambda *_: own_run)
+    monkeypatch.setattr(loop_ablation, "base_run", lambda *_: known_run)
+    config = run_config(known_run)
+    monkeypatch.setattr(loop_ablation, "base_job", lambda seed: Job(TABLE, PLAIN, seed, config))
+    # where and with what a row is measured, whatever the base run's was
+    there = load_json(known_run / "environment.json")
+    save_json(known_run / "environment.json", there | {"hardware": "another machine"})
     assert main(["--seeds", "0"]) == 0
     lines = {line.row: line for line in read_lines(TABLE, tmp_path / "results")}
     assert lines.keys() == some.keys()
-    expected = load_json(own_run / "metrics.json")["test"]["all"]["both"]["realistic"]["mrr"]
+    expected = load_json(known_run / "metrics.json")["test"]["all"]["both"]["realistic"]["mrr"]
     assert lines["loop"].metrics["mrr"] == pytest.approx(expected)
     assert lines["without_text"].metrics["accepted"] != lines["loop"].metrics["accepted"]
     assert not list((tmp_path / "runs" / TABLE).iterdir())
@@ -68,6 +75,12 @@ def test_a_row_is_replayed_and_recorded_once(
     capsys.readouterr()
     assert main(["--seeds", "0"]) == 0
     assert "loop, seed 0" not in capsys.readouterr().err
+    assert lines["loop"].hardware == environment()["hardware"]
+    asked: list[str] = []
+    monkeypatch.setattr(loop_ablation, "record", lambda rows, seed: asked.extend(rows))
+    changed = loop_ablation.Variant(("loop.cap=0.5",))
+    monkeypatch.setitem(some, "loop", changed)
+    assert main(["--seeds", "0"]) == 0 and asked == ["loop"]
     assert main(["--rows", "nothing"]) == 2
     assert "nothing: is no row; known are loop" in capsys.readouterr().err
 
@@ -80,14 +93,14 @@ def test_measures_say_what_was_accepted(own_run: Path, tmp_path: Path) -> None:
 
 
 def test_rows_that_need_other_judges_replay_runs_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_tree: str
 ) -> None:
     monkeypatch.setattr(loop_ablation, "RUNS", tmp_path)
     made = []
 
     def runner(config: Config, folder: Path, resume: bool) -> None:
         assert not resume
-        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(config.to_yaml())
         (folder / "metrics.json").write_text("{}")
         made.append((folder, config))
 
@@ -95,3 +108,7 @@ def test_rows_that_need_other_judges_replay_runs_of_their_own(
         assert replayed(row, 0, runner) == replayed(row, 0, runner)
     assert [folder.name for folder, _ in made] == ["0-run-longer", "0-run-not_cross_fitted"]
     assert made[0][1].loop.rounds == 5 and not made[1][1].loop.cross_fitted
+    # another configuration's is made anew
+    monkeypatch.setitem(APART, "longer", (*APART["longer"], "loop.cap=0.5"))
+    replayed("rounds_5", 0, runner)
+    assert len(made) == 3 and made[2][0] == made[0][0]

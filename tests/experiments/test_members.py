@@ -9,9 +9,10 @@ import pytest
 
 from experiments import jobs as table_of
 from experiments import reproduce
+from experiments.commit import stamp
 from experiments.jobs import Job, jobs, members, run_folder
 from relgnn.config import AnyConfig
-from relgnn.training import save_json
+from relgnn.training import load_json, save_json
 
 ROWS = {
     "complex": "gnn: {kind: none}",
@@ -58,6 +59,7 @@ def test_members_are_trained_once(
         folder.mkdir(parents=True)
         (folder / "config.yaml").write_text(one.config.to_yaml())
         save_json(folder / "metrics.json", {})
+        stamp(folder)
 
     monkeypatch.setattr(reproduce, "execute", train)
     monkeypatch.setattr(reproduce, "read_lines", lambda *_: [])
@@ -87,3 +89,30 @@ def test_a_run_is_made_once(table: str, tmp_path: Path, clean_tree: None) -> Non
     save_json(run_folder(one, runs) / "metrics.json", {})
     assert reproduce.made(one, runs, tmp_path, train) == run_folder(one, runs)
     assert begun == [False, True]
+
+
+def test_a_run_of_uncommitted_code_is_made_anew(
+    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    one, runs, began = job(table, "rules"), tmp_path / "runs", []
+    monkeypatch.setattr(reproduce, "save_ranks", lambda *_: None)
+
+    def train(config: AnyConfig, folder: Path, resume: bool) -> None:
+        began.append((sorted(path.name for path in folder.iterdir()), resume))
+        (folder / "config.yaml").write_text(config.to_yaml())
+        save_json(folder / "environment.json", {"hardware": "two cores", "versions": {}})
+        save_json(folder / "metrics.json", {"rows": {}, "seconds": 1.0, "peak_memory_mb": 1.0})
+
+    request.getfixturevalue("dirty_tree")
+    folder = reproduce.made(one, runs, tmp_path, train)
+    assert reproduce.made(one, runs, tmp_path, train) == folder
+    request.getfixturevalue("clean_tree")
+    assert not reproduce.is_finished(one, runs)
+    for _ in range(2):
+        assert reproduce.made(one, runs, tmp_path, train) == folder
+    # nothing of the former run is left
+    assert began == 2 * [(["provenance.json"], False)]
+    assert not load_json(folder / "provenance.json")["dirty"]
+    # nor is one taken of which nobody knows the code
+    (folder / "provenance.json").unlink()
+    assert not reproduce.is_finished(one, runs)

@@ -80,6 +80,12 @@ def test_a_row_is_recorded_once(
     for _ in range(2):
         assert main(["--seeds", "0"]) == 0
     assert [line.row for line in read_lines(TABLE, tmp_path)] == list(ROWS)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            permutation, "configuration", lambda data, seed: configuration(data, seed, QUICK)
+        )
+        assert main(["--seeds", "0", "--rows", "umls/given"]) == 0
+    assert [line.row for line in read_lines(TABLE, tmp_path)] == [*ROWS, "umls/given"]
     shown = render_table(TABLE, tmp_path)
     assert "MRR by chance" in shown and "`umls/renamed`" in shown and ".250" in shown
     assert main(["--rows", "umls"]) == 2

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from experiments import poisoning
+from experiments.jobs import PLAIN, Job
 from experiments.poisoning import ARMS, COPIES, TABLE, Outcome, gain_kept, main, success
 from experiments.results import read_lines
 from experiments.tables import COLUMNS, render_table
 from relgnn.data import KnowledgeGraph
-from relgnn.loop.opened import open_run
+from relgnn.loop.opened import open_run, run_config
 from relgnn.loop.poison import STYLES, Poison
 from relgnn.loop.pseudo import Pseudo, Role
 from relgnn.ranking.ranks import Ranks
@@ -20,19 +21,21 @@ from relgnn.training import load_json
 
 
 @pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_run: Path) -> Path:
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known_run: Path) -> Path:
     monkeypatch.setattr(poisoning, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(poisoning, "RUNS", tmp_path / "runs")
-    monkeypatch.setattr(poisoning, "base_run", lambda seed: own_run)
+    monkeypatch.setattr(poisoning, "base_run", lambda seed: known_run)
+    config = run_config(known_run)
+    monkeypatch.setattr(poisoning, "base_job", lambda seed: Job(TABLE, PLAIN, seed, config))
     # every page of the user's own data says it in the same words
     monkeypatch.setattr(poisoning, "COPIES", (1,))
     return tmp_path / "results"
 
 
-@pytest.mark.usefixtures("clean_tree")
 def test_every_row_is_measured_and_recorded_once(
-    results: Path, own_run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    results: Path, own_run: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     assert main(["--seeds", "0", "--targets", "3"]) == 0
     lines = {line.row: line for line in read_lines(TABLE, results)}
     assert lines.keys() == ARMS.keys()
@@ -55,9 +58,15 @@ def test_every_row_is_measured_and_recorded_once(
     capsys.readouterr()
     assert main(["--seeds", "0", "--targets", "3"]) == 0
     assert capsys.readouterr().err == ""
+    asked: list[str] = []
+    monkeypatch.setattr(poisoning, "record", lambda row, seed, targets: asked.append(row))
+    assert main(["--seeds", "0", "--targets", "2", "--rows", "clean"]) == 0 and asked == ["clean"]
+    unlike = ("loop.controls=[]", "loop.cap=0.5")
+    monkeypatch.setattr(poisoning, "changes", lambda arm: unlike)
+    assert main(["--seeds", "0", "--targets", "3"]) == 0
+    assert asked == ["clean", "clean_defended", "poisoned", "poisoned_defended"]
 
 
-@pytest.mark.usefixtures("clean_tree")
 def test_planted_texts_are_read_where_they_are_planted(
     results: Path, own_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

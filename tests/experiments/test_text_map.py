@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from experiments import text_map
+from experiments.commit import stamp
 from experiments.jobs import Job
 from experiments.text_map import FILE, NEAREST, encodings, main, neighbours, placed
 from relgnn.config import RelationConfig, load_run_config
@@ -64,6 +65,7 @@ def test_the_file_tells_both_maps(
     config: RelationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_tree: str
 ) -> None:
     run_relations(config, tmp_path / "run")
+    stamp(tmp_path / "run")
     job = Job("re_toy", "tuned", 0, config)
     monkeypatch.setattr(text_map, "jobs", lambda *_: [job])
     monkeypatch.setattr(text_map, "made", lambda *_: tmp_path / "run")

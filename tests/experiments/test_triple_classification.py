@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import triple_classification
+from experiments.commit import FILE
 from experiments.jobs import Job, jobs, run_folder
 from experiments.results import read_lines
 from experiments.tables import render_table
@@ -20,6 +21,7 @@ from relgnn.data import KnowledgeGraph
 from relgnn.data.registry import load
 from relgnn.loop.run import run
 from relgnn.loop.runs import run_any
+from relgnn.training import save_json
 from tests.own import write_config, write_data
 
 TABLE = "triple_classification_codex_s"
@@ -64,7 +66,7 @@ def test_a_predictor_and_rules_classify(own: Path, tmp_path: Path) -> None:
 def fake_runner(made: list[Path]) -> Callable[[Any, Path, bool], None]:
     def runner(config: Any, folder: Path, resume: bool) -> None:
         made.append(folder)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(config.to_yaml())
         (folder / "metrics.json").write_text('{"seconds": 8.0, "peak_memory_mb": 3.0}')
         (folder / "environment.json").write_text('{"hardware": "one core", "versions": {}}')
@@ -78,19 +80,23 @@ def job(seed: int) -> Job:
 
 
 def test_a_finished_run_of_the_table_is_taken_and_another_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_tree: str
 ) -> None:
     monkeypatch.setattr(triple_classification, "RUNS", tmp_path)
     made: list[Path] = []
     runner = fake_runner(made)
     there = run_folder(job(0), tmp_path)
     runner(job(0).config, there, False)
+    save_json(there / FILE, {"git_commit": clean_tree, "dirty": False})
     assert trained(job(0), runner) == there
     # a run of another configuration is none of ours
     shutil.copytree(there, run_folder(job(1), tmp_path))
     own = tmp_path / TABLE / "complex-1"
     assert trained(job(1), runner) == trained(job(1), runner) == own
     assert made == [there, own]
+    # nor is one of uncommitted code
+    save_json(there / FILE, {"git_commit": clean_tree, "dirty": True})
+    assert trained(job(0), runner) == own.with_name("complex-0")
 
 
 @pytest.mark.usefixtures("clean_tree")

@@ -20,7 +20,7 @@ from relgnn.loop.ledger import Ledger
 from relgnn.loop.run import run
 from relgnn.ranking.metrics import KINDS, metrics_by_stratum, read_ranks
 from relgnn.text.pairs import fit_pairs
-from relgnn.training import Interrupted, load_json, load_tensors
+from relgnn.training import Interrupted, load_json, load_tensors, save_json
 from relgnn.training.trainer import _Fit
 
 ROWS = ["round0", "loop", "round0+read", "loop+read"]
@@ -155,7 +155,10 @@ def test_a_stop_between_two_trainings_changes_nothing_either(
     monkeypatch.setattr("relgnn.loop.textmodel.fit_pairs", stopped)
     with pytest.raises(KeyboardInterrupt):
         run(config, folder)
-    run(config, folder, resume=True)
+    assert load_json(folder / "resume" / "spent.json")["seconds"] > 0
+    save_json(folder / "resume" / "spent.json", {"seconds": 1e6, "peak_memory_mb": 2e6})
+    metrics = run(config, folder, resume=True)
+    assert metrics["seconds"] > 1e6 and metrics["peak_memory_mb"] == 2e6
     assert len(calls) == 2
     _require_same(folder, own_run)
 

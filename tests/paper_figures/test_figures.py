@@ -15,7 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from experiments import current
 from experiments.claims import METRIC
+from experiments.current import rendered
 from experiments.jobs import PLAIN, table_configs
 from experiments.results import (
     append,
@@ -23,7 +25,6 @@ from experiments.results import (
     load_strata,
     ranks_path,
     read_lines,
-    rendered,
     strata_path,
 )
 from paper_figures import (
@@ -60,18 +61,34 @@ from tests.paper_figures.toy import MASKS, line, write_results
 each = pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
 
 
+@pytest.fixture
+def any_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made-up lines are of no configuration on file, and shown all the same."""
+    monkeypatch.setattr(current, "is_current", lambda line: True)
+
+
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def few_lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_results(tmp_path_factory.mktemp("results"))
 
 
 @pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def many_lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_results(tmp_path_factory.mktemp("many"), large=True)
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Path:
+def results(few_lines: Path, any_configuration: None) -> Path:
+    return few_lines
+
+
+@pytest.fixture
+def many(many_lines: Path, any_configuration: None) -> Path:
+    return many_lines
+
+
+@pytest.fixture
+def own(tmp_path: Path, any_configuration: None) -> Path:
     return write_results(tmp_path / "results")
 
 
@@ -275,6 +292,15 @@ def test_only_rows_with_a_calibration_error_are_shown(results: Path) -> None:
     assert "toy0: tuned" in shown["errors"] and "toy0: frequency" not in shown["errors"]
     assert shown["errors"]["semeval2010: tuned"]["chance"] == 0.03
     assert "promised" not in shown["read"]["answers, 10 % given"]
+
+
+def test_a_table_without_a_line_to_show_is_left_out(own: Path) -> None:
+    before = [figure.numbers(own) for figure in (calibration, cost)]
+    ece = {"ece": 0.02, "ece_chance": 0.03, "mrr": 0.5}
+    for table in (f"{calibration.PREFIX}new", f"{cost.PREFIX}new"):
+        append(table, [replace(line(table, "tuned", 1.0, **ece), dirty=True)], own)
+    append(f"{cost.PREFIX}codex_m", [line(f"{cost.PREFIX}codex_m", "complex", 0.1, **ece)], own)
+    assert [figure.numbers(own) for figure in (calibration, cost)] == before
 
 
 def test_our_own_forms_are_no_peers_and_what_ran_out_of_memory_is_told(results: Path) -> None:
