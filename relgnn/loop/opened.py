@@ -13,7 +13,7 @@ import torch
 
 from relgnn.config import Config, load_config
 from relgnn.data import KnowledgeGraph
-from relgnn.data.registry import load_graph
+from relgnn.data.registry import find, load_graph
 from relgnn.errors import InputError
 from relgnn.gnn.backends import set_backend
 from relgnn.linkpred.evaluate import evaluate
@@ -289,16 +289,23 @@ def run_config(folder: Path) -> Config:
 def run_graph(config: Config, folder: Path) -> KnowledgeGraph:
     """The graph that a run was trained on, cut to its fraction.
 
+    A folder of one's own that is not where it was, such as in a container, is looked for by its
+    name where named data sets are.
+
     Raises:
         InputError: the data are gone, or have changed since.
     """
-    path = config.data.path
+    data, path = config.data, config.data.path
     if path is not None and not path.is_dir():
-        raise InputError(
-            f"{folder}: its data were in {path}, which is no folder here; go to where the run was "
-            f"started, or correct data.path in {folder / 'config.yaml'}"
-        )
-    graph = load_graph(config.data)
+        moved = find(path.name)
+        if moved is None:
+            raise InputError(
+                f"{folder}: its data were in {path}, which is no folder here; go to where the run "
+                f"was started, set RELGNN_DATA to the folder that holds {path.name}, or correct "
+                f"data.path in {folder / 'config.yaml'}"
+            )
+        data = data.model_copy(update={"path": moved})
+    graph = load_graph(data)
     require_same_data(folder, graph)
     return graph
 

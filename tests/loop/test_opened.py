@@ -11,7 +11,7 @@ import pytest
 from relgnn.config import load_config
 from relgnn.data.lookup import find_entity, find_relation
 from relgnn.errors import InputError
-from relgnn.loop.opened import OpenRun, Query, open_run
+from relgnn.loop.opened import OpenRun, Query, open_run, run_graph
 from relgnn.loop.records import RoundTable
 from relgnn.loop.run import run
 from relgnn.loop.why import Explainer
@@ -252,3 +252,22 @@ def test_changed_or_moved_data_are_told(plain: Path) -> None:
     data.rename(plain.parent / "moved")
     with pytest.raises(InputError, match="go to where the run was started, or correct data.path"):
         open_run(plain)
+
+
+def test_data_that_are_elsewhere_are_found_by_their_folders_name(
+    own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = Path(shutil.copytree(own_run, tmp_path / "run"))
+    data = Path(str(load_config(own_run / "config.yaml").data.path))
+    path = moved / "config.yaml"
+    path.write_text(path.read_text().replace(str(data), "was/here/mine"))
+    monkeypatch.setenv("RELGNN_DATA", str(tmp_path / "there"))
+    config = load_config(path)
+    with pytest.raises(InputError, match="set RELGNN_DATA to the folder that holds mine"):
+        run_graph(config, moved)
+    shutil.copytree(data, tmp_path / "there" / "mine")
+    graph = run_graph(config, moved)
+    assert graph.checksum == run_graph(load_config(own_run / "config.yaml"), own_run).checksum
+    (tmp_path / "there" / "mine" / "valid.tsv").write_text("")
+    with pytest.raises(InputError, match="have changed since the run began"):
+        run_graph(config, moved)
