@@ -28,6 +28,7 @@ YOUNGER: dict[str, Any] = {
     "continued": [], "data.negatives": None,
     "loop.rules": None, "loop.weighing": "fused",
     "gnn.decomposition": "basis", "gnn.alpha": True, "gnn.heads": 4, "gnn.fan_out": None,
+    "gnn.evidence_mask": "edge",
     "semi": None,
     "extraction.loss": "cross_entropy", "extraction.multi_label": False, "extraction.attention": 0,
     "extraction.adversarial": None, "extraction.contrast": None, "extraction.mixup": 0.0,

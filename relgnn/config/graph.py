@@ -74,6 +74,11 @@ class GnnConfig(Section):
         0.5, description="share of a step's own target triples whose edges are left out"
     )
     evidence: bool = Field(True, description="edge coefficients read the edge's own evidence")
+    evidence_mask: Literal["edge", "pair"] = Field(
+        "edge",
+        description="whose evidence is hidden while an edge is a target: its own, or that of all "
+        "edges between the same two nodes, of which some hold the same sentences",
+    )
     fan_out: tuple[Count, ...] | None = Field(
         None,
         description="for each layer, messages drawn into a node in a training step; null: all of "

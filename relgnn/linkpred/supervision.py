@@ -91,6 +91,15 @@ class Supervision:
             self.context, num_entities, num_relations, self.context_weight, self.evidence
         )
 
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """Numbers from 0 of the pair of nodes that each edge of the context [E] and each target [T]
+        connects, in whichever direction."""
+        head, _, tail = torch.cat([self.context, self.targets]).unbind(1)
+        size = int(torch.cat([head, tail]).max()) + 1 if len(head) else 1
+        key = torch.minimum(head, tail) * size + torch.maximum(head, tail)
+        number = key.unique(return_inverse=True)[1]
+        return number[: len(self.context)], number[len(self.context) :]
+
     def context_rows(self) -> Tensor:
         """int64 [T]: each target's row in `context`, E where it is not there."""
         both = torch.cat([self.context, self.targets])

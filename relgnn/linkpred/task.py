@@ -83,6 +83,10 @@ class LinkPredictionTask(NumberedTask):
         self.p_text = None if text is None else text.to(device).float().repeat(2)
         self.pseudo_loss = _pseudo_loss(config.loop) if bool(self.pseudo.any()) else None
         self.context_row = supervision.context_rows().to(device).repeat(2)
+        self.pair_of = self.target_pair = None
+        if config.gnn.evidence_mask == "pair":
+            self.pair_of, target_pair = (one.to(device) for one in supervision.pairs())
+            self.target_pair = target_pair.repeat(2)
         self.graph = supervision.message_graph(model.entity.shape[0], relations).to(device)
         fan_out = config.gnn.fan_out if model.encoder is not None else None
         self.sampler = None if fan_out is None else NeighbourSampler(self.graph, fan_out)
@@ -261,8 +265,19 @@ class LinkPredictionTask(NumberedTask):
         rate = self.edge_dropout if edge_dropout is None else edge_dropout
         draws = torch.rand(3, graph.num_edges, generator=generator, device=device)
         dropped = (draws[0] < rate) | (target & (draws[1] < self.target_dropout))
-        silent = target | (draws[2] < rate)
+        told = target if self.pair_of is None else self._same_pairs(batch, part)
+        silent = told | (draws[2] < rate)
         return graph.drop(~dropped).mask_evidence(~silent)
+
+    def _same_pairs(self, batch: Tensor, part: Subgraph | None) -> Tensor:
+        """Which edges connect the ends of a target of the batch, bool [e]."""
+        assert self.pair_of is not None and self.target_pair is not None
+        pairs = self.pair_of if part is None else self.pair_of[part.edges]
+        asked = torch.zeros(
+            len(self.pair_of) + len(self.target_pair), dtype=torch.bool, device=pairs.device
+        )
+        asked[self.target_pair[batch]] = True
+        return asked[pairs]
 
     def evaluate(self) -> dict[str, float]:
         return rank_metrics(concatenate(list(self.rank(self.valid, self.filter).values())))

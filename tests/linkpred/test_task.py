@@ -136,6 +136,46 @@ def test_the_answer_cannot_be_read_from_the_targets_evidence(
     assert losses[0][1] != losses[1][1]
 
 
+@pytest.mark.parametrize("part", [False, True], ids=["whole", "drawn"])
+def test_evidence_is_masked_of_all_edges_of_a_pair(
+    part: bool, graph: KnowledgeGraph, features: TextFeatures
+) -> None:
+    """A connected pair has an edge beside the accepted one, in either direction, of the same
+    sentences; and an edge of others has not."""
+    gold = with_evidence(graph)
+    head, relation, tail = graph.train[4].tolist()
+    other = (relation + 1) % graph.num_relations
+    beside = torch.tensor([[head, other, tail], [tail, other, head]])
+    supervision = replace(
+        gold,
+        context=torch.cat([gold.context, beside]),
+        context_weight=torch.ones(len(gold.context) + 2),
+        evidence=torch.ones(len(gold.context) + 2, 16),
+    )
+    pairs = {tuple(sorted((h, t))) for h, _, t in graph.train[[4, 7]].tolist()}
+    own = [
+        row
+        for row, (h, _, t) in enumerate(supervision.context.tolist())
+        if tuple(sorted((h, t))) in pairs
+    ]
+    assert {4, 7, len(gold.context), len(gold.context) + 1} <= set(own)
+    changes = ["gnn.evidence_mask=pair", "gnn.target_dropout=0", "gnn.edge_dropout=0"]
+    if part:
+        changes += ["gnn.fan_out=[1000]", "train.loss=margin"]
+    task = make_task(graph, features, *changes, supervision=supervision)
+    batch, given = torch.tensor([4, len(graph.train) + 7]), torch.Generator().manual_seed(0)
+    if part:
+        assert task.sampler is not None
+        drawn = task.sampler.sample(task.head[batch].unique(), given)
+        seen = task._training_graph(batch, given, drawn)
+        assert seen is not None
+        shown = drawn.edges[torch.tensor(silent(seen))]
+        assert sorted(shown.tolist()) == sorted(set(own) & set(drawn.edges.tolist()))
+        assert {4, 7} <= set(shown.tolist())
+    else:
+        assert silent(training_graph(task, batch.tolist())) == own
+
+
 def gradients(task: LinkPredictionTask, batch: Tensor) -> Tensor:
     task.model.zero_grad()
     task.loss(batch, torch.Generator().manual_seed(0)).backward()
