@@ -250,7 +250,8 @@ def test_changed_or_moved_data_are_told(plain: Path) -> None:
     test.write_text(before)
     open_run(plain)
     data.rename(plain.parent / "moved")
-    with pytest.raises(InputError, match="go to where the run was started, or correct data.path"):
+    said = "go to where the run was started, set RELGNN_DATA .* or correct data.path"
+    with pytest.raises(InputError, match=said):
         open_run(plain)
 
 

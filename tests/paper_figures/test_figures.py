@@ -226,6 +226,7 @@ def test_a_row_of_the_ablation_is_paired_with_the_baseline_by_seed(results: Path
     assert list(shown) == ["addition_1", "addition_2", "addition_0"]
 
 
+@pytest.mark.usefixtures("any_configuration")
 def test_an_ablation_without_its_baseline_says_so(tmp_path: Path) -> None:
     append(ablation.TABLE, [line(ablation.TABLE, "fgm", macro_f1=0.7)], tmp_path)
     with pytest.raises(InputError, match="--rows baseline"):
