@@ -175,7 +175,9 @@ def test_a_run_is_continued_on_new_sentences(call: Call, tmp_path: Path, tiny_be
     require_one_line(call("run", "--continue", run), 2, "give --data NEW")
     require_one_line(call("run", "--data", data), 2, "--continue RUN --data NEW")
     require_one_line(call("run", config, "--out", tmp_path / "r", "--data", data), 2, "--continue")
-    require_one_line(call("run", config, "--out", tmp_path / "r", "--replace"), 2, "--continue RUN")
+    for word in (["--replace"], ["--replay", 0.1], ["--tolerance", 0.1]):
+        told = call("run", config, "--out", tmp_path / "r", *word)
+        require_one_line(told, 2, f"{word[0]}: give --continue RUN")
     assert not (tmp_path / "r").exists()
     require_one_line(call(*words, "--resume", run), 2, "no --resume")
     require_one_line(call(*words, "extraction.epoch=1"), 2, "'extraction.epochs'?")

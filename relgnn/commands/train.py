@@ -22,6 +22,9 @@ from relgnn.errors import InputError
 if TYPE_CHECKING:
     from relgnn.config import AnyConfig
 
+REPLAY, TOLERANCE = 0.3, 0.02
+"""Of a continued run, where nothing else is said."""
+
 
 class Gnn(StrEnum):
     """Graph encoders that the demo knows."""
@@ -95,11 +98,21 @@ def run(
         Path | None, typer.Option(help="With --continue: folder of new marked sentences.")
     ] = None,
     replay: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the old sentences that is learnt again.")
-    ] = 0.3,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help=f"With --continue: share of the old sentences that is learnt again; {REPLAY}.",
+        ),
+    ] = None,
     tolerance: Annotated[
-        float, typer.Option(min=0, max=1, help="How far F1 on the old valid set may fall.")
-    ] = 0.02,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help=f"With --continue: how far F1 on the old valid set may fall; {TOLERANCE}.",
+        ),
+    ] = None,
     replace: Annotated[
         bool,
         typer.Option(
@@ -119,6 +132,9 @@ def run(
     settings: AnyConfig
     # where a run stands in CONFIG's place, so may a change
     changes = [*([str(config)] if config is not None else []), *(overrides or ())]
+    for name, given in (("--replay", replay), ("--tolerance", tolerance)):
+        if given is not None and continue_ is None:
+            raise InputError(f"{name}: give --continue RUN --data NEW with it, or leave it away")
     if replace and continue_ is None and resume is None:
         raise InputError("--replace: give --continue RUN --data NEW with it, or leave it away")
     if continue_ is not None:
@@ -126,7 +142,9 @@ def run(
 
         if resume is not None or data is None:
             raise InputError(f"--continue {continue_}: give --data NEW with it, and no --resume")
-        settings = continued_config(continue_, data, replay, tolerance, changes)
+        share = REPLAY if replay is None else replay
+        least = TOLERANCE if tolerance is None else tolerance
+        settings = continued_config(continue_, data, share, least, changes)
         folder = out or default_folder(continue_, settings)
     elif resume is not None and data is None and all("=" in change for change in changes):
         if not (resume / "config.yaml").is_file():

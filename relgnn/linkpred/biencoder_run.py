@@ -23,7 +23,7 @@ from relgnn.training import (
     restore_module,
     save_tensors,
 )
-from relgnn.training.run_folder import carry_out
+from relgnn.training.run_folder import carry_out, require_same_data
 from relgnn.training.task import Task
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -82,7 +82,7 @@ def open_biencoder(folder: Path) -> tuple[KnowledgeGraph, BiEncoderScorer]:
     """The graph and the scores of a finished run.
 
     Raises:
-        InputError: it is no finished run of a bi-encoder, or its data are gone.
+        InputError: it is no finished run of a bi-encoder, or its data are gone or have changed.
     """
     config = config_of_run(folder)
     if not isinstance(config, BiEncoderConfig) or not (folder / "metrics.json").is_file():
@@ -91,6 +91,7 @@ def open_biencoder(folder: Path) -> tuple[KnowledgeGraph, BiEncoderScorer]:
             f"`relgnn run --resume {folder}`"
         )
     graph = load_trainable(config)
+    require_same_data(folder, graph)
     runtime = Runtime.from_config(config.runtime)
     model: BiEncoder = new_biencoder(config, runtime, graph)
     restore_module(model, load_tensors(folder / CHECKPOINT)[0], folder / CHECKPOINT)

@@ -178,7 +178,10 @@ def open_reader(folder: Path, runtime: Runtime | None = None) -> Reader:
     """
     config = load_run_config(folder / "config.yaml")
     if not isinstance(config, RelationConfig):
-        raise InputError(f"{folder}: nothing was tuned in this run; give one with 'extraction:'")
+        raise InputError(
+            f"{folder}: is no run with 'extraction:', whose classifier is opened here; what other "
+            "runs measured is in their metrics.json"
+        )
     path = folder / "checkpoint.safetensors"
     config = as_saved(adapted(with_characters(config, folder), folder))
     # what is frozen and not in the file, such as new markers' embeddings, is drawn as it was then

@@ -64,6 +64,16 @@ def test_it_is_evaluated_again_and_answers(run: Path, people: Path, call: Call) 
     assert len(shown.splitlines()) == 2
 
 
+def test_it_is_not_opened_on_other_data(run: Path, people: Path) -> None:
+    path = people / "train.tsv"
+    before = path.read_text()
+    path.write_text(before.split("\n", 1)[1])
+    with pytest.raises(InputError, match="have changed since the run began"):
+        open_biencoder(run)
+    path.write_text(before)
+    open_biencoder(run)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
