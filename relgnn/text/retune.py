@@ -181,8 +181,14 @@ def _carry_over(
     table = getattr(new.network.get_input_embeddings(), "weight", None)
     rows = {name: tokens for name, p in new.named_parameters() if p is table}
     rows |= {"head.weight": outputs, "head.bias": outputs}
-    given = old.state_dict()
-    for name, value in new.state_dict().items():
+    given, kept = old.state_dict(), new.state_dict()
+    lost = next((n for n in given if n.startswith("network.") and n not in kept), None)
+    if lost is not None:
+        raise InputError(
+            f"the run's {lost} has no place in the model; a continued run keeps what was tuned: "
+            "leave extraction.efficient as it was"
+        )
+    for name, value in kept.items():
         source = given.get(name)
         if source is not None and name in rows:
             to, of = torch.tensor(rows[name]).T

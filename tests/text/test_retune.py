@@ -191,14 +191,19 @@ def reader(
 
 
 def test_models_of_another_shape_are_not_carried_over(tiny_bert: str, tmp_path: Path) -> None:
-    shapes = ([], ["extraction.pooling=markers"], ["extraction.ensemble=2"])
-    plain, pooled, two = (
+    adapters = ["extraction.efficient={method: adapter}", "extraction.marking=none"]
+    shapes = (
+        [], ["extraction.pooling=markers"], ["extraction.ensemble=2"], adapters, adapters[1:]
+    )  # fmt: skip
+    plain, pooled, two, adapted, bare = (
         reader(tiny_bert, tmp_path, changes, ("a",), ["LOC"], 0)[0] for changes in shapes
     )
     with pytest.raises(InputError, match=r"hidden.weight does not fit .* keeps marking, pooling"):
         carry_over(pooled, plain)
     with pytest.raises(InputError, match="an ensemble of 2"):
         carry_over(two, plain)
+    with pytest.raises(InputError, match="has no place in the model.*extraction.efficient as it"):
+        carry_over(adapted, bare)
 
 
 def test_several_labels_a_sentence_are_compared(tiny_bert: str, tmp_path: Path) -> None:
