@@ -237,6 +237,7 @@ def test_younger_keys_leave_the_hash_of_recorded_results_alone() -> None:
         "gnn.heads": "2",
         "gnn.fan_out": "[5]",
         "gnn.evidence_mask": "pair",
+        "data.descriptions": "texts",
         "text.weights": "int8",
     }
     named = (others, RELATIONS_YOUNGER, FEW_SHOT_YOUNGER, LOOP_YOUNGER, INDUCTIVE_YOUNGER)

@@ -50,7 +50,7 @@ YOUNGER: dict[str, Any] = {
     "loop.cross_fitted": True,
     "inductive.asked": None, "text": None,
     "loop.coreference": False, "loop.pooling": "logsumexp",
-    "loop.defence": None,
+    "loop.defence": None, "data.descriptions": "known",
 }  # fmt: skip
 
 
@@ -67,6 +67,11 @@ class DataConfig(Section):
     path: Path | None = Field(None, description="a user's own folder (`relgnn data check`)")
     fraction: Fraction = Field(1.0, description="share of train and valid that is given")
     split_seed: int = Field(0, ge=0, description="which frozen draw of the fraction")
+    descriptions: Literal["known", "texts"] = Field(
+        "known",
+        description="of a knowledge graph's entities: known of them; or texts, each its entity's "
+        "page, that are read as unlabelled and known of nobody",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> DataConfig:

@@ -33,8 +33,10 @@ class TextConfig(Section):
     """The language model and what it reads of a node."""
 
     model: str = Field("minilm", description="'minilm' (packaged) or a Hugging Face name or path")
-    node_features: Literal["node", "page", "none"] = Field(
-        "node", description="node: name, description, first sentence; page: all text; none"
+    node_features: Literal["node", "page", "name", "none"] = Field(
+        "node",
+        description="node: name, description, first sentence; page: all text; name: that alone; "
+        "none",
     )
     weight: Rate = Field(
         1.0, description="factor of a node's encoding: small where much is given and text overfits"

@@ -18,6 +18,8 @@ class MarkedDataConfig(DataConfig):
 
     @model_validator(mode="after")
     def _whole(self) -> MarkedDataConfig:
+        if self.descriptions != "known":
+            raise ValueError("data.descriptions is of a knowledge graph: leave it away")
         if self.negatives is not None and self.fraction < 1:
             raise ValueError("data.negatives needs all labels: set data.fraction=1")
         return self

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from relgnn.config.base import DataConfig
+from relgnn.data.described import read_descriptions
 from relgnn.data.folder import read_folder
 from relgnn.data.formats import read_findkg, read_grail, read_lastfm
 from relgnn.data.graph import KnowledgeGraph
@@ -233,6 +234,8 @@ def load_graph(data: DataConfig) -> KnowledgeGraph:
         InputError: see `load`, or the fraction cannot be drawn.
     """
     graph = load(str(data.name if data.name is not None else data.path))
+    if data.descriptions == "texts":
+        graph = read_descriptions(graph)
     return graph.at_fraction(data.fraction, data.split_seed)
 
 

@@ -35,7 +35,8 @@ def encode_features(
         graph: where the texts are.
         encoder: the language model.
         node_features: "node" (name, description, first sentence), "page" (node text and the mean
-            over every sentence of the entity's own page, the row `alltext`) or "none".
+            over every sentence of the entity's own page, the row `alltext`), "name" (its name
+            alone, its id where it has none) or "none".
     """
     relations = encoder.encode(
         [
@@ -48,7 +49,11 @@ def encode_features(
     )
     if node_features == "none":
         return TextFeatures(None, relations)
-    nodes = encoder.encode(graph.node_texts(), "encoding nodes")
+    texts = graph.node_texts()
+    if node_features == "name":
+        names = zip(graph.entity_names, graph.entities, strict=True)
+        texts = [name or entity for name, entity in names]
+    nodes = encoder.encode(texts, "encoding nodes")
     if node_features == "page":
         nodes = nodes + _page_vectors(graph, encoder)
         nodes = torch.nn.functional.normalize(nodes, dim=1)
