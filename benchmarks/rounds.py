@@ -53,7 +53,7 @@ def table(rows: Sequence[Row]) -> Table:
     """What a person reads."""
     shown = Table()
     for title in ("round", *ROUNDS.values()):
-        shown.add_column(title, justify="right")
+        shown.add_column(title, justify="right", overflow="fold")
     for row in rows:
         shown.add_row(row["row"], *(f"{row.get(name, 0.0):,.1f}" for name in ROUNDS))
     return shown
