@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from relgnn.data.tables import Problems, find_file
+from relgnn.data.tables import Problems, encodable, find_file
 from relgnn.errors import InputError
 
 Row = tuple[str, str, str]
@@ -47,7 +47,7 @@ def check_ids(ids: Iterable[str], path: Path, line: int | None, problems: Proble
         if not one:
             problems.error("empty_cell", path, line, "an id is empty: fill it in")
             return False
-        if set(one) & set("\t\n\r") or one != _encodable(one):
+        if set(one) & set("\t\n\r") or one != encodable(one):
             problems.error(
                 "id", path, line,
                 f"id {one!r} has a tab, a line break or half a character in it: rename it",
@@ -58,8 +58,4 @@ def check_ids(ids: Iterable[str], path: Path, line: int | None, problems: Proble
 
 def one_line(text: str) -> str:
     """A name or description without tabs and line breaks."""
-    return _encodable(" ".join(text.split()))
-
-
-def _encodable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return encodable(" ".join(text.split()))

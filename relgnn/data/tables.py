@@ -248,10 +248,12 @@ def raise_alone(problems: Problems, folder: Path) -> None:
             raise InputError(f"{folder / problem.place}: {problem.message}")
 
 
+def encodable(text: str) -> str:
+    """The text with a question mark for each half of a character, which UTF-8 cannot hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def _encodes(value: Any) -> bool:
-    """Whether what a line of JSON held can be written as UTF-8: half a character cannot."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    """Whether what a line of JSON held has whole characters alone."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text == encodable(text)

@@ -49,10 +49,11 @@ def encode_features(
     )
     if node_features == "none":
         return TextFeatures(None, relations)
-    texts = graph.node_texts()
     if node_features == "name":
         names = zip(graph.entity_names, graph.entities, strict=True)
         texts = [name or entity for name, entity in names]
+    else:
+        texts = graph.node_texts()
     nodes = encoder.encode(texts, "encoding nodes")
     if node_features == "page":
         nodes = nodes + _page_vectors(graph, encoder)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,8 +15,9 @@ from relgnn.linkpred.biencoder_task import BiEncoderTask
 from relgnn.loop.runs import run_any
 from relgnn.ranking.metrics import chance_mrr, read_ranks
 from relgnn.ranking.ranks import concatenate
-from relgnn.training import Interrupted, load_json
+from relgnn.training import load_json
 from tests.answers import Call, require_one_line
+from tests.linkpred.interrupted import interrupt
 from tests.linkpred.people import BORN, biencoder_config, write_people
 
 
@@ -83,23 +82,12 @@ def test_it_is_not_opened_on_other_data(run: Path, people: Path) -> None:
     ],
 )
 def test_a_resumed_run_ends_as_an_uninterrupted_one(
-    changes: tuple[str, ...], people: Path, tiny_bert: str, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    changes: tuple[str, ...], people: Path, tiny_bert: str, tmp_path: Path
+) -> None:
     config = biencoder_config(people, tiny_bert, "biencoder.epochs=2", *changes)
     whole = run_any(config, tmp_path / "whole")
-    folder, loss, steps = tmp_path / "run", BiEncoderTask.loss, []
-
-    def stopping(self: BiEncoderTask, *args: Any) -> Any:
-        steps.append(1)
-        if len(steps) == 4:
-            signal.raise_signal(signal.SIGINT)
-        return loss(self, *args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(BiEncoderTask, "loss", stopping)
-        with pytest.raises(Interrupted):
-            run_any(config, folder)
+    folder = tmp_path / "run"
+    interrupt(config, folder, BiEncoderTask, 4)
     with pytest.raises(InputError, match="is no finished run of a bi-encoder"):
         open_biencoder(folder)
     again = run_any(config, folder, resume=True)

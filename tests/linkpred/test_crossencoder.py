@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from relgnn.linkpred.crossencoder import (
 )
 from relgnn.loop.runs import run_any
 from relgnn.runtime import Runtime
-from relgnn.training import Interrupted
+from tests.linkpred.interrupted import interrupt
 from tests.linkpred.people import write_people
 
 SETTINGS = """
@@ -254,7 +253,7 @@ def test_an_epoch_draws_some_queries_and_valid_some_triples(
 
 
 def test_a_resumed_run_ends_as_an_uninterrupted_one(
-    people: Path, tiny_bert: str, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    people: Path, tiny_bert: str, own_cache: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text(RULES % people)
@@ -262,18 +261,8 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(
     changes = ("crossencoder.epochs=2", "crossencoder.dropout=0.1", "crossencoder.queries=32")
     config = config_of(people, tiny_bert, *changes)
     whole = run_any(config, tmp_path / "whole")
-    folder, loss, steps = tmp_path / "run", CrossEncoderTask.loss, []
-
-    def stopping(self: CrossEncoderTask, *args: Any) -> Tensor:
-        steps.append(1)
-        if len(steps) == 3:
-            signal.raise_signal(signal.SIGINT)
-        return loss(self, *args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CrossEncoderTask, "loss", stopping)
-        with pytest.raises(Interrupted):
-            run_any(config, folder)
+    folder = tmp_path / "run"
+    interrupt(config, folder, CrossEncoderTask, 3)
     again = run_any(config, folder, resume=True)
     assert again["test"] == whole["test"] and again["valid"] == whole["valid"]
     left = (folder / "checkpoint.safetensors").read_bytes()

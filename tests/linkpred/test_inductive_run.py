@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,10 @@ from relgnn.loop.runs import run_any
 from relgnn.ranking.metrics import read_ranks
 from relgnn.ranking.ranks import concatenate
 from relgnn.ranking.sampled import HITS_10_OF_50
-from relgnn.training import Interrupted, load_json
+from relgnn.training import load_json
 from tests.answers import Call, require_one_line
 from tests.linkpred.families import GRANDPARENT, PARENT, write_families
+from tests.linkpred.interrupted import interrupt
 from tests.linkpred.toy import HashEncoder
 
 SETTINGS = """
@@ -105,21 +105,10 @@ def test_a_run_is_evaluated_again(
 
 
 def test_a_resumed_run_ends_as_an_uninterrupted_one(
-    families: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    families: Path, run: Path, tmp_path: Path
 ) -> None:
-    folder, loss, steps = tmp_path / "run", QueryTask.loss, []
-
-    def stopping(self: QueryTask, *args: Any) -> Any:
-        steps.append(1)
-        if len(steps) == 9:
-            signal.raise_signal(signal.SIGINT)
-        return loss(self, *args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(QueryTask, "loss", stopping)
-        with pytest.raises(Interrupted):
-            run_any(config_of(families), folder)
-    assert len(steps) == 9
+    folder = tmp_path / "run"
+    interrupt(config_of(families), folder, QueryTask, 9)
     with pytest.raises(InputError, match="no finished inductive run"):
         evaluate_inductive(folder, "test")
     again = run_any(config_of(families), folder, resume=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,10 @@ from relgnn.linkpred.ogb_run import evaluate_ogb
 from relgnn.linkpred.pairs import PairTask
 from relgnn.linkpred.task import LinkPredictionTask
 from relgnn.loop.runs import run_any
-from relgnn.training import Interrupted, load_tensors
+from relgnn.training import load_tensors
 from tests import ogb_sets
 from tests.answers import Call, require_one_line
+from tests.linkpred.interrupted import interrupt
 
 FIT = "dim: 16, epochs: 12, lr: 0.02, eval_every: 3, batch_size: 32, dropout: 0.1"
 SECTIONS = {
@@ -97,24 +97,11 @@ def test_a_run_ends_with_ogbs_metric_and_can_be_measured_again(
      ("ogbl-biokg", LinkPredictionTask)],
 )  # fmt: skip
 def test_a_resumed_run_ends_as_an_uninterrupted_one(
-    name: str, owner: Any, folders: dict[str, Path], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    config, loss, steps = config_of(folders[name], name), owner.loss, []
+    name: str, owner: Any, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    config, folder = config_of(folders[name], name), tmp_path / "run"
     whole = run_any(config, tmp_path / "whole")
-
-    def stopping(self: Any, *args: Any) -> Any:
-        steps.append(1)
-        if len(steps) == 5:
-            signal.raise_signal(signal.SIGINT)
-        return loss(self, *args)
-
-    folder = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, "loss", stopping)
-        with pytest.raises(Interrupted):
-            run_any(config, folder)
-    assert len(steps) == 5
+    interrupt(config, folder, owner, 5)
     with pytest.raises(InputError, match="is no finished run on a data set of OGB"):
         evaluate_ogb(folder, "test")
     again = run_any(config, folder, resume=True)
