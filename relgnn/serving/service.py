@@ -75,7 +75,7 @@ class Service:
         policy = load_policy(settings.policy or DEFAULT) if settings.withhold else None
         self.guard = Guard(policy, self.graph, queue, self.run.explainer.table)
         self.withholding = Withholding(
-            self.graph, queue, self.guard, lambda entries: self.writer.ask(Writing(entries))
+            self.guard, lambda entries: self.writer.ask(Writing(entries))
         )
         self.run.explainer.secrets = self.guard
         self.comparison = None

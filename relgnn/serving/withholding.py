@@ -8,8 +8,7 @@ from typing import Any
 
 from relgnn.audit.chain import Action
 from relgnn.audit.guard import Guard, Numbers, Private
-from relgnn.audit.queue import Item, Queue, Withheld
-from relgnn.data import KnowledgeGraph
+from relgnn.audit.queue import Item, Withheld
 from relgnn.data.lookup import find_triples
 from relgnn.errors import RelgnnError
 from relgnn.loop.why import named
@@ -22,20 +21,13 @@ class Withholding:
     """Private and harmful statements of a run, and those that wait for a person.
 
     Args:
-        graph: of the run.
-        queue: of statements that were withheld.
-        guard: says which are.
+        guard: says which they are; knows the graph, and the queue of those that were withheld.
         write: puts entries into the audit log; they are on disk when it returns.
     """
 
-    def __init__(
-        self,
-        graph: KnowledgeGraph,
-        queue: Queue,
-        guard: Guard,
-        write: Callable[[Sequence[Action]], Awaitable[None]],
-    ) -> None:
-        self.graph, self.queue, self.guard, self._write = graph, queue, guard, write
+    def __init__(self, guard: Guard, write: Callable[[Sequence[Action]], Awaitable[None]]) -> None:
+        self.guard, self.graph, self.queue = guard, guard.graph, guard.queue
+        self._write = write
 
     async def held(
         self, route: str, found: Iterable[tuple[Numbers, float | None]]
