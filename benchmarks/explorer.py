@@ -1,11 +1,11 @@
 """How soon the explorer shows its first answer, in a browser.
 
-    python -m benchmarks.explorer RUN [--repeats N] [--json]
+    python -m benchmarks.explorer RUN [--repeats N] [--json] [--record]
 
 `open`: from the request of the page, at the address of a question and with nothing in the browser's
 cache, to its first answer on the screen. `ask`: the same from pressing Ask, on an open page. Each
 question is another held-out triple's; the median and the range are told. Needs Chromium on the
-PATH and the extra `dev`.
+PATH and the extra `dev`. `--record` adds the figures to experiments/results/speed.jsonl.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import json
 import shutil
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlencode
 
 from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks.serving import bodies_of, service
+from benchmarks.speed import Row, record
 from experiments.command import make_parser
 from relgnn.errors import MachineError, RelgnnError
 
@@ -88,18 +89,34 @@ def measure(run: Path, repeats: int) -> dict[str, list[float]]:
     return {name: [one[name] for one in found[1:]] for name in ("open", "ask")}
 
 
+def rows_of(found: Mapping[str, Sequence[float]]) -> list[Row]:
+    """A row for `open` and one for `ask`, in seconds: the median and the range."""
+    return [
+        {
+            "row": f"explorer_{name}", "ours": name, "peer": None, "ours_mb": None,
+            "ours_s": statistics.median(times) / 1000, "repeats": len(times),
+            "least_s": min(times) / 1000, "most_s": max(times) / 1000,
+        }
+        for name, times in found.items()
+    ]  # fmt: skip
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = make_parser("benchmarks.explorer", __doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="a finished run folder")
     parser.add_argument("--repeats", type=int, default=15, help="15")
     parser.add_argument("--json", action="store_true", help="JSON on standard output")
+    parser.add_argument("--record", action="store_true", help="append to the results")
     given = parser.parse_args(arguments)
     try:
         found = measure(given.run, max(1, given.repeats))
     except RelgnnError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    if given.record:
+        settings = {"repeats": given.repeats}
+        record("explorer", rows_of(found), settings, "python -m benchmarks.explorer RUN")
     if given.json:
         print(json.dumps(found))
         return 0

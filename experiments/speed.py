@@ -50,6 +50,12 @@ ROUNDS = {
     "graph_model_s": "graph model",
     "ours_mb": "peak, MB",
 }
+EXPLORED = {
+    "ours_s": "first answer, s",
+    "least_s": "least",
+    "most_s": "most",
+    "repeats": "repeats",
+}
 EXPONENTS = {
     "exponent_build_s": "build",
     "exponent_forward_s": "full forward",
@@ -59,12 +65,13 @@ EXPONENTS = {
 
 
 def render_speed(lines: Sequence[Line]) -> str:
-    """Markdown of the table `speed`: comparisons, size, linking, rounds, serving."""
+    """Markdown of the table `speed`: comparisons, size, linking, rounds, serving, explorer."""
     compared = [line for line in lines if line.peer]
     linked = [line for line in lines if line.row.startswith("linking_")]
     served = [line for line in lines if line.row.startswith("serving_")]
     rounds = [line for line in lines if line.row.startswith("round_")]
-    own = (*linked, *served, *rounds)
+    explored = [line for line in lines if line.row.startswith("explorer_")]
+    own = (*linked, *served, *rounds, *explored)
     others = [line for line in lines if not line.peer and line not in own]
     scaled = sorted(others, key=_size)
     parts = []
@@ -94,6 +101,9 @@ def render_speed(lines: Sequence[Line]) -> str:
     if served:
         rows = [[f"`{x.row}`", *_cells(x.metrics, SERVED)] for x in served]
         parts.append(markdown_table(["row", *SERVED.values()], rows, words=1))
+    if explored:
+        rows = [[f"`{x.row}`", *_cells(x.metrics, EXPLORED)] for x in explored]
+        parts.append(markdown_table(["row", *EXPLORED.values()], rows, words=1))
     commands = sorted({f"`{line.command}`" for line in lines})
     commits = sorted({line.git_commit[:10] for line in lines})
     machines = sorted({line.hardware for line in lines})
@@ -112,7 +122,7 @@ def _cells(metrics: Mapping[str, float], columns: Mapping[str, str]) -> list[str
 def _cell(name: str, value: float | None) -> str:
     if value is None:
         return "–"
-    if name.endswith("_mb") or name in ("busy", "failed"):
+    if name.endswith("_mb") or name in ("busy", "failed", "repeats"):
         return f"{value:,.0f}"
     if name == "ratio":
         return f"{value:,.1f}×"

@@ -30,4 +30,8 @@ def test_every_repeat_is_told(own_run: Path, capsys: pytest.CaptureFixture[str])
     assert explorer.main([str(own_run), "--repeats", "2", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found.keys() == {"open", "ask"}
+    rows = {row["row"]: row for row in explorer.rows_of(found)}
+    assert rows.keys() == {"explorer_open", "explorer_ask"}
+    for row in rows.values():
+        assert row["least_s"] <= row["ours_s"] <= row["most_s"] and row["repeats"] == 2
     assert all(len(times) == 2 and min(times) > 0 for times in found.values())
