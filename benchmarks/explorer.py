@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, sync_playwright
 from benchmarks.serving import bodies_of, service
 from benchmarks.speed import Row, record
 from experiments.command import make_parser
+from experiments.commit import provenance
 from relgnn.errors import MachineError, RelgnnError
 
 BROWSERS = ("chromium", "chromium-browser")
@@ -109,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="JSON on standard output")
     parser.add_argument("--record", action="store_true", help="append to the results")
     given = parser.parse_args(arguments)
+    began = provenance()
     try:
         found = measure(given.run, max(1, given.repeats))
     except RelgnnError as error:
@@ -116,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     if given.record:
         settings = {"repeats": given.repeats}
-        record("explorer", rows_of(found), settings, "python -m benchmarks.explorer RUN")
+        record("explorer", rows_of(found), settings, began, "python -m benchmarks.explorer RUN")
     if given.json:
         print(json.dumps(found))
         return 0

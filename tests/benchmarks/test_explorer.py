@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks import explorer
+from benchmarks import explorer, speed
+from experiments.results import append, read_lines
+from experiments.speed import render_speed
 
 
 def test_without_a_browser_or_a_run_it_is_told_so(
@@ -26,8 +29,15 @@ def test_without_a_browser_or_a_run_it_is_told_so(
     not any(map(shutil.which, explorer.BROWSERS)),
     reason="needs Chromium on the PATH (Debian: apt-get install chromium)",
 )
-def test_every_repeat_is_told(own_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert explorer.main([str(own_run), "--repeats", "2", "--json"]) == 0
+def test_every_repeat_is_told(
+    own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(speed, "append", lambda table, lines: append(table, lines, tmp_path))
+    assert explorer.main([str(own_run), "--repeats", "2", "--json", "--record"]) == 0
+    assert [line.row for line in read_lines("speed", tmp_path)] == ["explorer_open", "explorer_ask"]
+    clean = [replace(line, dirty=False) for line in read_lines("speed", tmp_path)]
+    assert "| `explorer_open` |" in render_speed(clean)
     found = json.loads(capsys.readouterr().out)
     assert found.keys() == {"open", "ask"}
     rows = {row["row"]: row for row in explorer.rows_of(found)}
