@@ -32,7 +32,7 @@ from experiments.commit import at_end, provenance, warn_if_dirty
 from experiments.jobs import jobs, missing
 from experiments.reproduce import execute
 from experiments.results import Line, append, latest, read_lines
-from relgnn.config import AnyOgbConfig, NodeConfig, PairConfig
+from relgnn.config import AnyOgbConfig, AutoencoderConfig, NodeConfig, PairConfig
 from relgnn.data.ogb import OgbLinks, OgbNodes, OgbTriples
 from relgnn.errors import InputError, RelgnnError
 from relgnn.linkpred.ogb_run import OgbData, new_task
@@ -186,6 +186,8 @@ def benchmark_of(config: AnyOgbConfig) -> str:
     """OGB's name of a configuration's data set."""
     if isinstance(config, PairConfig):
         return config.pairs.benchmark
+    if isinstance(config, AutoencoderConfig):
+        return config.autoencoder.benchmark
     return config.nodes.benchmark if isinstance(config, NodeConfig) else config.triples.benchmark
 
 
@@ -275,7 +277,12 @@ def table(found: dict[str, Scale]) -> Table:
 
 def _sizes(given: argparse.Namespace) -> None:
     configs = {job.name: job.config for job in jobs(TABLE, given.rows, seeds=[0])}
-    chosen = given.rows or [row for row in configs if not row.endswith("_gpu")]
+    solved = [row for row, config in configs.items() if isinstance(config, AutoencoderConfig)]
+    if given.rows and solved:
+        raise InputError(f"{solved[0]}: is solved at once, and has no training step to measure")
+    chosen = given.rows or [
+        row for row in configs if row not in solved and not row.endswith("_gpu")
+    ]
     torch.set_num_threads(given.threads)
     found = {}
     for row in chosen:

@@ -1,6 +1,6 @@
 """Speed and memory beside the peers', from the same run.
 
-    python -m benchmarks.speed [layer|epoch|rank|encode|tuning|scale ...] [--repeats N]
+    python -m benchmarks.speed [layer|epoch|loss|rank|encode|tuning|scale ...] [--repeats N]
         [--threads N] [--json] [--record]
 
 Every side runs once to warm up and then in turns with the others; a time is the median. Memory is
@@ -31,7 +31,7 @@ from experiments.results import Line, append
 from relgnn.errors import RelgnnError
 from relgnn.runtime import environment
 
-BENCHES = ("layer", "epoch", "rank", "encode", "tuning")
+BENCHES = ("layer", "epoch", "loss", "rank", "encode", "tuning")
 PARTS = (*BENCHES, "scale")
 
 Row = dict[str, Any]

@@ -22,15 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.metrics import cohen_kappa_score
 
 from experiments.command import make_parser, tells_errors
 from experiments.commit import at_end, provenance
 from experiments.results import RESULTS, ROOT, append, make_line
+from relgnn.audit.guard import numbers_of
 from relgnn.config import make_config
+from relgnn.data.lookup import find_entity
 from relgnn.errors import InputError
-from relgnn.loop.opened import OpenRun, open_run
+from relgnn.loop.opened import OpenRun, Query, open_run
 from relgnn.loop.pseudo import is_in
 from relgnn.loop.records import RoundTable, evidence_id, read_round
 from relgnn.training import load_json, save_json
@@ -59,26 +60,21 @@ def accepted_items(run: OpenRun, table: RoundTable, seed: int) -> list[dict[str,
     return items
 
 
-@torch.inference_mode()
 def answer_items(run: OpenRun, table: RoundTable) -> list[dict[str, Any]]:
     """The surest answers to test queries that no split of the data set holds."""
-    graph, model = run.graph, run.fitted.model
-    heads, relations, tails = torch.from_numpy(graph.test.copy()).T
+    graph = run.graph
     known = {tuple(t) for t in graph.filter_triples("test").tolist()}
-    encoded = model.encode(run.fitted.graph)
+    queries = [
+        Query(relation, end, backward, k=ANSWERS, why=False)
+        for backward in (False, True)
+        for end, relation in np.unique(graph.test[:, [2 if backward else 0, 1]], axis=0).tolist()
+    ]
     found: dict[tuple[int, int, int], float] = {}
-    for backward in (False, True):
-        given = tails if backward else heads
-        asked = relations + model.num_relations * backward
-        queries = torch.unique(torch.stack([given, asked], 1), dim=0)
-        for end, relation in queries.tolist():
-            scores = model.score_tails(encoded, torch.tensor([end]), torch.tensor([relation]))
-            best = scores[0].log_softmax(0).topk(min(ANSWERS, graph.num_entities))
-            r = relation - model.num_relations * backward
-            for score, e in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-                triple = (e, r, end) if backward else (end, r, e)
-                if triple not in known:
-                    found[triple] = max(score, found.get(triple, score))
+    for query, answers in zip(queries, run.predict_all(queries), strict=True):
+        for answer in answers:
+            triple = query.triple(find_entity(graph, answer.entity))
+            if triple not in known:
+                found[triple] = max(answer.score, found.get(triple, answer.score))
     surest = sorted(found, key=lambda t: -found[t])[:ANSWERS]
     evidence = {
         tuple(t): ids for t, ids in zip(table.triples.tolist(), table.evidence, strict=True)
@@ -91,7 +87,7 @@ def answer_items(run: OpenRun, table: RoundTable) -> list[dict[str, Any]]:
 
 def _item(run: OpenRun, triple: np.ndarray, evidence: list[str]) -> dict[str, Any]:
     graph = run.graph
-    h, r, t = (int(x) for x in triple)
+    h, r, t = numbers_of(triple)
     held = bool(is_in(triple[None], graph.filter_triples("test"))[0])
     return {
         "head": graph.entities[h], "relation": graph.relations[r], "tail": graph.entities[t],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -17,6 +17,12 @@ STATED = 0.1
 """Probability by the text alone from which a sentence counts as stating a triple."""
 Numbers = tuple[int, int, int]
 """Head, relation, tail; the graph's numbers."""
+
+
+def numbers_of(row: Sequence[int] | np.ndarray) -> Numbers:
+    """A triple of numbers as one that can be looked up."""
+    head, relation, tail = (int(number) for number in row)
+    return head, relation, tail
 
 
 class Private(InputError):

@@ -28,7 +28,7 @@ from relgnn.config.generative import GenerativeConfig
 from relgnn.config.graph import Config, LoopConfig, Pooling, TrainConfig
 from relgnn.config.inductive import InductiveConfig
 from relgnn.config.joint import JointConfig
-from relgnn.config.ogb import NodeConfig, PairConfig, TripleConfig
+from relgnn.config.ogb import AutoencoderConfig, NodeConfig, PairConfig, TripleConfig
 from relgnn.config.pretraining import PretrainingConfig
 from relgnn.config.relations import (
     FewShotConfig,
@@ -47,13 +47,13 @@ from relgnn.errors import InputError
 Run = TypeVar("Run", bound=RunConfig)
 
 __all__ = [
-    "AnyConfig", "AnyOgbConfig", "AnyScoreConfig", "AnyTextConfig", "BiEncoderConfig", "Config",
-    "CrossEncoderConfig", "DefenceConfig", "DocumentConfig", "EfficientConfig",
-    "EnsembleConfig", "FewShotConfig", "GenerativeConfig", "InductiveConfig", "JointConfig",
-    "LoopConfig", "Marking", "MemoryConfig", "MiningConfig", "NodeConfig", "PairConfig",
-    "Pooling", "PretrainingConfig", "PretrainingRunConfig", "RelationConfig", "RerankConfig",
-    "RulesConfig", "RunConfig", "RuntimeConfig", "SemiConfig", "TrackingConfig", "TrainConfig",
-    "TripleConfig", "TuningConfig", "config_of_run", "known_keys", "load_config",
+    "AnyConfig", "AnyOgbConfig", "AnyScoreConfig", "AnyTextConfig", "AutoencoderConfig",
+    "BiEncoderConfig", "Config", "CrossEncoderConfig", "DefenceConfig", "DocumentConfig",
+    "EfficientConfig", "EnsembleConfig", "FewShotConfig", "GenerativeConfig", "InductiveConfig",
+    "JointConfig", "LoopConfig", "Marking", "MemoryConfig", "MiningConfig", "NodeConfig",
+    "PairConfig", "Pooling", "PretrainingConfig", "PretrainingRunConfig", "RelationConfig",
+    "RerankConfig", "RulesConfig", "RunConfig", "RuntimeConfig", "SemiConfig", "TrackingConfig",
+    "TrainConfig", "TripleConfig", "TuningConfig", "config_of_run", "known_keys", "load_config",
     "load_run_config", "make_config",
 ]  # fmt: skip
 
@@ -66,7 +66,7 @@ AnyTextConfig = (
     | PretrainingRunConfig
 )
 AnyScoreConfig = BiEncoderConfig | CrossEncoderConfig | EnsembleConfig | RerankConfig
-AnyOgbConfig = PairConfig | NodeConfig | TripleConfig
+AnyOgbConfig = PairConfig | AutoencoderConfig | NodeConfig | TripleConfig
 AnyConfig = Config | InductiveConfig | RulesConfig | AnyScoreConfig | AnyOgbConfig | AnyTextConfig
 
 # the section that makes a configuration one of another kind; of several the first one
@@ -77,7 +77,8 @@ _KINDS: dict[
     "document": DocumentConfig, "generative": GenerativeConfig, "pretraining": PretrainingRunConfig,
     "rules": RulesConfig, "inductive": InductiveConfig, "biencoder": BiEncoderConfig,
     "crossencoder": CrossEncoderConfig, "ensemble": EnsembleConfig, "rerank": RerankConfig,
-    "pairs": PairConfig, "nodes": NodeConfig, "triples": TripleConfig,
+    "pairs": PairConfig, "autoencoder": AutoencoderConfig, "nodes": NodeConfig,
+    "triples": TripleConfig,
 }  # fmt: skip
 
 _TOLD_APART: dict[type[RunConfig], str] = {
@@ -85,7 +86,8 @@ _TOLD_APART: dict[type[RunConfig], str] = {
     InductiveConfig: "inductive link prediction", BiEncoderConfig: "a bi-encoder",
     CrossEncoderConfig: "a cross-encoder",
     EnsembleConfig: "an ensemble", RerankConfig: "re-ranking",
-    PairConfig: "a data set of OGB", NodeConfig: "a data set of OGB",
+    PairConfig: "a data set of OGB", AutoencoderConfig: "a data set of OGB",
+    NodeConfig: "a data set of OGB",
     TripleConfig: "a data set of OGB",
 }  # fmt: skip
 

@@ -71,6 +71,25 @@ class PairSettings(OgbFitting):
         return self
 
 
+class AutoencoderSettings(Section):
+    """A linear autoencoder in closed form; of several values valid chooses."""
+
+    benchmark: Literal["ogbl-ddi"] = Field(
+        description="OGB's name of the data set, whose evaluator measures"
+    )
+    damping: tuple[Weight, ...] = Field(
+        (0.3, 0.4, 0.5), min_length=1, description="power of both degrees an edge is divided by"
+    )
+    shrinkage: tuple[Rate, ...] = Field(
+        (0.5, 1.0, 2.0),
+        min_length=1,
+        description="weight of the squared weights, in mean squared lengths of a row",
+    )
+    restored: tuple[Weight, ...] = Field(
+        (0.75, 1.0), min_length=1, description="share of the damping that is given back to a score"
+    )
+
+
 class NodeSettings(OgbFitting):
     """What tells the classes of nodes."""
 
@@ -104,6 +123,12 @@ class PairConfig(OgbConfig):
     """A run on edges of one kind."""
 
     pairs: PairSettings = Field(description="what is learned")
+
+
+class AutoencoderConfig(OgbConfig):
+    """A run of a linear autoencoder of edges."""
+
+    autoencoder: AutoencoderSettings = Field(description="what is solved")
 
 
 class NodeConfig(OgbConfig):

@@ -11,12 +11,12 @@ from relgnn.data import Sentence
 from relgnn.errors import InputError
 from relgnn.explain.shapley import Shapley, shapley
 from relgnn.loop.candidates import fusion_extra
-from relgnn.loop.estep import ROWS_PER_PAIR, EStep, edge_evidence
+from relgnn.loop.estep import ROWS_PER_PAIR, EStep
 from relgnn.loop.opened import OpenRun
 from relgnn.loop.records import evidence_id
 from relgnn.loop.views import bounded, probability
 from relgnn.loop.votes import Votes
-from relgnn.text.evidence import Evidence, pool_evidence
+from relgnn.text.evidence import Evidence, edge_evidence, pool_evidence
 from relgnn.text.extractor import extract_rows
 from relgnn.text.linking import IMPLIED
 from relgnn.text.marking import occurrences

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from relgnn.config import AnyOgbConfig, NodeConfig, PairConfig, TripleConfig, config_of_run
+from relgnn.config import (
+    AnyOgbConfig,
+    AutoencoderConfig,
+    NodeConfig,
+    PairConfig,
+    TripleConfig,
+    config_of_run,
+)
+from relgnn.config.ogb import AutoencoderSettings
 from relgnn.data.ogb import OgbLinks, OgbNodes, OgbTriples, read_links, read_nodes, read_triples
 from relgnn.data.registry import folder_of
 from relgnn.errors import InputError
+from relgnn.linkpred.autoencoder import (
+    Chosen,
+    autoencoder,
+    choose_autoencoder,
+    measure_autoencoder,
+)
 from relgnn.linkpred.fit import settings_of
 from relgnn.linkpred.given_negatives import GivenNegativesTask, as_link_prediction
 from relgnn.linkpred.model import build_predictor
@@ -21,6 +36,7 @@ from relgnn.runtime import Runtime
 from relgnn.training import (
     Keeping,
     TrainSettings,
+    load_json,
     load_tensors,
     module_tensors,
     restore_module,
@@ -52,6 +68,9 @@ def run_ogb(config: AnyOgbConfig, folder: Path, resume: bool = False) -> dict[st
     """
 
     def work(data: OgbData, runtime: Runtime) -> dict[str, Any]:
+        if isinstance(config, AutoencoderConfig):
+            assert isinstance(data, OgbLinks)
+            return _solve(config.autoencoder, data, runtime, folder)
         task = new_task(config, data, runtime)
         keeping = Keeping.of_run(folder, resume)
         metric = task.evaluator.metric
@@ -59,10 +78,27 @@ def run_ogb(config: AnyOgbConfig, folder: Path, resume: bool = False) -> dict[st
         save_tensors(folder / CHECKPOINT, module_tensors(task.model))
         found = {split: {metric: task.measure(split)} for split in ("valid", "test")}
         parameters = sum(value.numel() for value in task.model.parameters())
-        row = found["test"] | {f"valid_{metric}": found["valid"][metric], "parameters": parameters}
-        return {"epoch": epoch, **found, "rows": {"final": row}}
+        return {"epoch": epoch} | _rows(found, metric, parameters)
 
     return carry_out(config, folder, resume, load_ogb, work)
+
+
+def _solve(
+    settings: AutoencoderSettings, data: OgbLinks, runtime: Runtime, folder: Path
+) -> dict[str, Any]:
+    """The same for what is solved, not trained; no seed matters."""
+    evaluator = OgbEvaluator(settings.benchmark)
+    model, chosen = choose_autoencoder(data, settings, evaluator, runtime.device)
+    save_tensors(folder / CHECKPOINT, module_tensors(model))
+    share = (chosen.restored,)
+    test = measure_autoencoder(model, data, evaluator, "test", share)[chosen.restored]
+    found = {"valid": {evaluator.metric: chosen.valid}, "test": {evaluator.metric: test}}
+    return {"chosen": asdict(chosen)} | _rows(found, evaluator.metric, model.weight.numel())
+
+
+def _rows(found: dict[str, dict[str, float]], metric: str, parameters: int) -> dict[str, Any]:
+    row = found["test"] | {f"valid_{metric}": found["valid"][metric], "parameters": parameters}
+    return {**found, "rows": {"final": row}}
 
 
 def evaluate_ogb(folder: Path, split: str) -> dict[str, float]:
@@ -78,7 +114,16 @@ def evaluate_ogb(folder: Path, split: str) -> dict[str, float]:
             f"{folder}: is no finished run on a data set of OGB; give the folder of one, or end it "
             f"with `relgnn run --resume {folder}`"
         )
-    task = new_task(config, load_ogb(config), Runtime.from_config(config.runtime))
+    data, runtime = load_ogb(config), Runtime.from_config(config.runtime)
+    if isinstance(config, AutoencoderConfig):
+        assert isinstance(data, OgbLinks)
+        chosen = Chosen(**load_json(folder / "metrics.json")["chosen"])
+        model = autoencoder(data, chosen.damping, runtime.device)
+        restore_module(model, load_tensors(folder / CHECKPOINT)[0], folder / CHECKPOINT)
+        evaluator = OgbEvaluator(config.autoencoder.benchmark)
+        [found] = measure_autoencoder(model, data, evaluator, split, (chosen.restored,)).values()
+        return {evaluator.metric: found}
+    task = new_task(config, data, runtime)
     restore_module(task.model, load_tensors(folder / CHECKPOINT)[0], folder / CHECKPOINT)
     task.model.eval()
     return {task.evaluator.metric: task.measure(split)}
@@ -93,6 +138,8 @@ def load_ogb(config: AnyOgbConfig) -> OgbData:
     folder = folder_of(config.data)
     if isinstance(config, PairConfig):
         return read_links(config.pairs.benchmark, folder)
+    if isinstance(config, AutoencoderConfig):
+        return read_links(config.autoencoder.benchmark, folder)
     if isinstance(config, NodeConfig):
         return read_nodes(config.nodes.benchmark, folder)
     return read_triples(config.triples.benchmark, folder)
@@ -126,6 +173,7 @@ def _settings(config: AnyOgbConfig, metric: str) -> TrainSettings:
     """What the trainer is told."""
     if isinstance(config, TripleConfig):
         return settings_of(config.train, config.one_weight_decay, metric)
+    assert isinstance(config, PairConfig | NodeConfig)
     fitting = config.pairs if isinstance(config, PairConfig) else config.nodes
     return TrainSettings(
         epochs=fitting.epochs, lr=fitting.lr, schedule=fitting.schedule, warmup=fitting.warmup,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -159,25 +162,11 @@ class PairTask(NumberedTask):
             among: how many of the pairs, evenly spread, where each has its own negatives; all where
                 None.
         """
-        positive = torch.from_numpy(self.links.pairs[split])
-        negative = torch.from_numpy(self.links.negatives[split])
-        own = negative.shape[1] != 2 or self.evaluator.metric == "mrr"
-        if own and among is not None:
-            rows = torch.arange(0, len(positive), max(1, len(positive) // among))
-            positive, negative = positive[rows], negative[rows]
         with torch.no_grad():
             encoded = self._model.encode(self.graph)
-            true = self._scores(encoded, positive)
-            if not own:
-                return self.evaluator.links(true, self._scores(encoded, negative))
-            rows_at_once = max(1, SCORED // negative.shape[1])
-            false = [
-                self._scores(encoded, _with_targets(part, targets)).view(targets.shape)
-                for part, targets in zip(
-                    positive.split(rows_at_once), negative.split(rows_at_once), strict=True
-                )
-            ]
-            return self.evaluator.links(true, torch.cat(false))
+            return measure_links(
+                self.links, self.evaluator, split, partial(self._scores, encoded), among
+            )
 
     def _scores(self, encoded: Tensor, pairs: Tensor) -> Tensor:
         """Scores float32 [B] on the CPU."""
@@ -185,6 +174,41 @@ class PairTask(NumberedTask):
         return torch.cat(
             [self._model.score(encoded, x.to(self.device)).float().cpu() for x in parts]
         )
+
+
+def measure_links(
+    links: OgbLinks,
+    evaluator: OgbEvaluator,
+    split: str,
+    score: Callable[[Tensor], Tensor],
+    among: int | None = None,
+) -> float:
+    """OGB's metric of a split of edges.
+
+    Args:
+        links: held-out edges and their negatives.
+        evaluator: of the data set.
+        split: "valid" or "test".
+        score: pairs int64 [B, 2] -> scores float32 [B] on the CPU.
+        among: see `PairTask.measure`.
+    """
+    positive = torch.from_numpy(links.pairs[split])
+    negative = torch.from_numpy(links.negatives[split])
+    own = negative.shape[1] != 2 or evaluator.metric == "mrr"
+    if own and among is not None:
+        rows = torch.arange(0, len(positive), max(1, len(positive) // among))
+        positive, negative = positive[rows], negative[rows]
+    true = score(positive)
+    if not own:
+        return evaluator.links(true, score(negative))
+    rows_at_once = max(1, SCORED // negative.shape[1])
+    false = [
+        score(_with_targets(part, targets)).view(targets.shape)
+        for part, targets in zip(
+            positive.split(rows_at_once), negative.split(rows_at_once), strict=True
+        )
+    ]
+    return evaluator.links(true, torch.cat(false))
 
 
 def _with_targets(pairs: Tensor, targets: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -19,19 +20,34 @@ SUREST = 0.999
 
 @dataclass(frozen=True)
 class Scored:
-    """A batch of queries as a predictor scored it.
+    """A batch of queries as a predictor scores it.
 
     Args:
-        candidates: [B, N] scores of all tails, or [B, K] of wrong ones that were drawn.
-        answer: [B] scores of the right tails.
         tails: int64 [B], the right tails' columns; None where the candidates are wrong ones.
         vectors: h [B, d], r [B, d_r] and t [B, d].
+        make: makes `candidates` and `answer`, once they are asked for.
+        products: queries [B, d] and candidates [N, d] whose inner products the scores are; None
+            where they are something else.
     """
 
-    candidates: Tensor
-    answer: Tensor
     tails: Tensor | None
     vectors: tuple[Tensor, Tensor, Tensor]
+    make: Callable[[], tuple[Tensor, Tensor]]
+    products: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def candidates(self) -> Tensor:
+        """Scores of all tails [B, N], or [B, K] of wrong ones that were drawn."""
+        return self._made[0]
+
+    @property
+    def answer(self) -> Tensor:
+        """Scores [B] of the right tails."""
+        return self._made[1]
+
+    @cached_property
+    def _made(self) -> tuple[Tensor, Tensor]:
+        return self.make()
 
     def log_odds(self) -> Tensor:
         """log P/(1 − P) of the right tail among the candidates, [B]: s − log Σ_{others} exp s_k.

@@ -22,6 +22,7 @@ from relgnn.gnn.losses import (
     self_adversarial,
 )
 from relgnn.gnn.negatives import NEGATIVE_SAMPLERS
+from relgnn.gnn.one_vs_all import product_cross_entropy
 from relgnn.gnn.sampling import NeighbourSampler, Subgraph
 from relgnn.linkpred.model import LinkPredictor
 from relgnn.linkpred.signals import Scored, Seen, Step, make_signals
@@ -189,21 +190,34 @@ class LinkPredictionTask(NumberedTask):
         if place is None:
             tails = self.tail[batch]
             h, t = x[self.head[batch]], x[tails]
-            scores = decoder.score_all(h, r, x)
-            rows = torch.arange(count, device=scores.device)
-            return Scored(scores, scores[rows, tails], tails, (h, r, t))
+            products = (decoder.query(h, r), x) if decoder.bilinear else None
+
+            def of_all() -> tuple[Tensor, Tensor]:
+                if products is None:
+                    scores = decoder.score_all(h, r, x)
+                else:
+                    scores = products[0] @ products[1].t()
+                return scores, scores[torch.arange(count, device=scores.device), tails]
+
+            return Scored(tails, (h, r, t), of_all, products)
         h, t, false = x[place].split([count, count, len(place) - 2 * count])
         wrong = false.view(count, -1, false.shape[-1])
-        negative = decoder.score(h[:, None], r[:, None], wrong)
-        return Scored(negative, decoder.score(h, r, t), None, (h, r, t))
+
+        def of_drawn() -> tuple[Tensor, Tensor]:
+            return decoder.score(h[:, None], r[:, None], wrong), decoder.score(h, r, t)
+
+        return Scored(None, (h, r, t), of_drawn)
 
     def _supervised(self, scored: Scored, batch: Tensor, weight: Tensor) -> Tensor:
         """The loss of targets alone."""
-        scores, tails, smoothing = scored.candidates, scored.tails, self.train.label_smoothing
+        tails, smoothing = scored.tails, self.train.label_smoothing
         if tails is None:
             sampled = margin_ranking if self.train.loss == "margin" else self_adversarial
-            return sampled(scored.answer, scores, weights=weight)
-        rows = torch.arange(len(batch), device=scores.device)
+            return sampled(scored.answer, scored.candidates, weights=weight)
+        plain = self.train.loss == "cross_entropy" and self.pseudo_loss is None
+        if plain and scored.products is not None:
+            return product_cross_entropy(*scored.products, tails, weight, smoothing)
+        scores, rows = scored.candidates, torch.arange(len(batch), device=tails.device)
         if self.train.loss == "bce":
             return bce_one_vs_all(scores, rows, tails, weight, smoothing)
         if self.pseudo_loss is None:

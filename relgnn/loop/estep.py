@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from relgnn.linkpred.fit import Fitted
 from relgnn.loop.candidates import (
@@ -380,22 +378,3 @@ def rows_to_read(
     learned = np.flatnonzero(np.isin(pair, labels.pair) & ~kept)
     kept[learned[: max(0, limit - int(kept.sum()))]] = True
     return rows[kept], judged
-
-
-def edge_evidence(features: PairFeatures, triples: np.ndarray) -> Tensor:
-    """t_e [T, d_t]: mean vector of the sentences that name both ends; zero where none does.
-
-    A pair that one page and the other speak of takes the sentences of the head's page.
-    """
-    named = features.tail_mention.abs().sum(1) > 0
-    rows = {
-        pair: row
-        for row, pair in enumerate(zip(features.head.tolist(), features.tail.tolist(), strict=True))
-        if named[row]
-    }
-    out = torch.zeros(len(triples), features.sentence.shape[1])
-    for i, (h, _, t) in enumerate(triples.tolist()):
-        row = rows.get((h, t), rows.get((t, h)))
-        if row is not None:
-            out[i] = features.sentence[row]
-    return out

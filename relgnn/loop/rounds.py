@@ -12,7 +12,7 @@ import torch
 
 from relgnn.linkpred.fit import Fitted
 from relgnn.loop.controls import comention, supervise
-from relgnn.loop.estep import EStep, Judgement, edge_evidence
+from relgnn.loop.estep import EStep, Judgement
 from relgnn.loop.ledger import Ledger
 from relgnn.loop.pseudo import Pseudo, Role, is_in
 from relgnn.loop.records import RoundTable, ledger_events, read_round, write_round
@@ -24,6 +24,7 @@ from relgnn.loop.views import Before
 from relgnn.loop.world import World
 from relgnn.posterior.selectors import Accepted, surest_of_pairs
 from relgnn.ranking.statistics import paired_bootstrap
+from relgnn.text.evidence import edge_evidence
 from relgnn.text.pairs import save_pairs
 from relgnn.training import load_tensors, save_json, save_tensors
 

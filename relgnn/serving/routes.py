@@ -64,20 +64,24 @@ def routes(service: Service) -> APIRouter:
     @router.get("/neighbourhood", response_model=schemas.Neighbourhood, tags=["look"])
     async def neighbourhood(asked: Annotated[schemas.Around, Query()]) -> Response:
         """List the edges at an entity: given ones, and those that the loop accepted from text."""
-        return _sent(schemas.Neighbourhood.model_validate(await service.neighbourhood(asked)))
+        return _sent(schemas.Neighbourhood.model_validate(await service.surroundings.around(asked)))
 
     @router.get("/entities", response_model=schemas.Entities, tags=["look"])
     async def entities(asked: Annotated[schemas.Search, Query()]) -> Response:
         """Find entities by a part of their name or id."""
         found = service.names.find(asked.q, asked.limit)
         return _sent(
-            schemas.Entities.model_validate({"entities": [service.entity(i) for i in found]})
+            schemas.Entities.model_validate(
+                {"entities": [service.surroundings.entity(i) for i in found]}
+            )
         )
 
     @router.get("/relations", response_model=schemas.Relations, tags=["look"])
     async def relations() -> Response:
         """List all relations."""
-        return _sent(schemas.Relations.model_validate({"relations": service.relations}))
+        return _sent(
+            schemas.Relations.model_validate({"relations": service.surroundings.relations})
+        )
 
     @router.get("/ledger", response_model=schemas.Events, tags=["look"])
     async def ledger(asked: Annotated[schemas.Browse, Query()]) -> Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ import torch
 
 from relgnn import __version__
 from relgnn.audit.chain import Action
-from relgnn.audit.guard import Guard, Numbers
+from relgnn.audit.guard import Guard, numbers_of
 from relgnn.audit.policy import DEFAULT, load_policy
 from relgnn.audit.queue import Queue, audit_log
 from relgnn.data.lookup import find_entity, find_triples
@@ -26,7 +25,7 @@ from relgnn.loop.ledger import Ledger
 from relgnn.loop.opened import Answer, Query, open_run
 from relgnn.loop.textmodel import Extraction
 from relgnn.loop.verdicts import counts, given_in
-from relgnn.loop.why import label, named
+from relgnn.loop.why import named
 from relgnn.serving import schemas
 from relgnn.serving.batching import Lane
 from relgnn.serving.browse import LedgerPages
@@ -35,10 +34,10 @@ from relgnn.serving.metrics import Metrics
 from relgnn.serving.names import NameSearch
 from relgnn.serving.privacy import Masker
 from relgnn.serving.settings import Settings
+from relgnn.serving.surroundings import HINT, Surroundings
 from relgnn.serving.withholding import Withholding
 from relgnn.text.linking import forget
 
-HINT = "GET /v1/entities?q=… finds entities, GET /v1/relations lists relations"
 VERDICTS_AT_ONCE = 64
 Quick = Query | np.ndarray
 """A prediction, or triples to score."""
@@ -77,6 +76,7 @@ class Service:
         self.withholding = Withholding(
             self.guard, lambda entries: self.writer.ask(Writing(entries))
         )
+        self.surroundings = Surroundings(self.run, self.withholding)
         self.run.explainer.secrets = self.guard
         self.comparison = None
         if settings.compare is not None:
@@ -166,7 +166,7 @@ class Service:
         places = ((f"triples[{i}]", cells) for i, cells in enumerate(triples))
         numbers = find_triples(self.graph, places, HINT)
         scores = await self.quick.ask(numbers)
-        asked = [_numbers(row) for row in numbers]
+        asked = [numbers_of(row) for row in numbers]
         held = await self.withholding.held("score", zip(asked, (p for _, p in scores), strict=True))
         rows = score_rows(scores, triples)
         hidden = {"score": None, "probability": None, "withheld": True}
@@ -181,7 +181,7 @@ class Service:
         about = None if asked.about is None else find_entity(self.graph, asked.about, HINT)
         found: list[Extraction] = await self.slow.ask((asked.text, about, asked.at_least))
         cells = [("", (one.head, one.relation, one.tail)) for one in found]
-        triples = [_numbers(row) for row in find_triples(self.graph, cells)]
+        triples = [numbers_of(row) for row in find_triples(self.graph, cells)]
         sure = (one.probability for one in found)
         held = await self.withholding.held("extract", zip(triples, sure, strict=True))
         shown = [one for one, t in zip(found, triples, strict=True) if t not in held]
@@ -202,7 +202,7 @@ class Service:
         if self.ledger is None:
             raise InputError("the run was trained without a loop, so that it takes no feedback")
         numbers = find_triples(self.graph, [("triple", asked.cells)], HINT)
-        await self.withholding.require_open("feedback", _numbers(numbers[0]))
+        await self.withholding.require_open("feedback", numbers_of(numbers[0]))
         ids = named(self.graph, *numbers[0].tolist())
         line = {k: ids[k] for k in ("head", "relation", "tail")} | {
             "verdict": asked.verdict,
@@ -227,7 +227,7 @@ class Service:
             self.graph, [("triple", (asked.head, asked.relation, asked.tail))], HINT
         )
         [(score, probability)] = await self.quick.ask(numbers)
-        head, relation, tail = triple = _numbers(numbers[0])
+        head, relation, tail = triple = numbers_of(numbers[0])
         await self.withholding.require_open("explain", triple, probability)
         brief = await self.why.ask(partial(self.briefing.brief, triple, asked.limit))
         said = await self.look.ask(self.pages.said) if self.pages is not None else {}
@@ -279,62 +279,6 @@ class Service:
             )
         return self.comparison
 
-    async def neighbourhood(self, asked: schemas.Around) -> dict[str, Any]:
-        """Edges at an entity that are not withheld: those accepted from text, then given ones.
-
-        Raises:
-            InputError: the entity is unknown.
-        """
-        entity, size = find_entity(self.graph, asked.entity, HINT), self.graph.num_relations
-        accepted = self._accepted.get(entity, [])
-        given = [
-            (entity, r, other) if r < size else (other, r - size, entity)
-            for other, relations in self.run.explainer.links.get(entity, {}).items()
-            for r in relations
-        ]
-        given = list(dict.fromkeys(given))  # a loop is at both ends
-        found = [(_numbers(triple), p) for triple, p in accepted]
-        held = await self.withholding.held("neighbourhood", [*found, *((t, None) for t in given)])
-        accepted = [one for one in accepted if _numbers(one[0]) not in held]
-        given = [triple for triple in given if triple not in held]
-        edges = [
-            *(
-                named(self.graph, *triple) | {"source": "accepted", "p": p}
-                for triple, p in accepted
-            ),
-            *(named(self.graph, *triple) | {"source": "given"} for triple in given[: asked.limit]),
-        ]
-        return {
-            "entity": self.entity(entity),
-            "edges": edges[: asked.limit],
-            "total": len(accepted) + len(given),
-        }
-
-    def entity(self, number: int) -> dict[str, str]:
-        """Id, name and description, which is empty where it must not be shown."""
-        graph = self.graph
-        said = graph.entity_descriptions[number]
-        return {
-            "id": graph.entities[number],
-            "name": label(graph.entities, graph.entity_names, number),
-            "description": "" if self.guard.unfit(said) else said,
-        }
-
-    @cached_property
-    def relations(self) -> list[dict[str, Any]]:
-        """Id, name, description and number of given triples of each relation."""
-        graph = self.graph
-        often = np.bincount(graph.train[:, 1], minlength=graph.num_relations).tolist()
-        return [
-            {
-                "id": graph.relations[i],
-                "name": label(graph.relations, graph.relation_names, i),
-                "description": graph.relation_descriptions[i],
-                "triples": often[i],
-            }
-            for i in range(graph.num_relations)
-        ]
-
     @cached_property
     def facts(self) -> dict[str, Any]:
         """Facts of the run."""
@@ -351,18 +295,6 @@ class Service:
             "compared_with": other.resolve().name if other is not None else None,
             "version": __version__,
         }
-
-    @cached_property
-    def _accepted(self) -> dict[int, list[tuple[list[int], float]]]:
-        """For each entity the accepted triples that it is an end of, and their probabilities."""
-        found: dict[int, list[tuple[list[int], float]]] = defaultdict(list)
-        table = self.run.explainer.table
-        if table is not None:
-            for row in np.flatnonzero(table.accepted > 0).tolist():
-                triple = table.triples[row].tolist()
-                for end in {triple[0], triple[2]}:
-                    found[end].append((triple, float(table.p[row])))
-        return dict(found)
 
     def _lane(self, name: str, work: Any, depth: int, size: int) -> Lane[Any, Any]:
         seen = self.metrics.batch.labels(name).observe
@@ -392,11 +324,6 @@ class Service:
             assert self.ledger is not None
             self.ledger.add_verdicts(lines)
         return [None] * len(jobs)
-
-
-def _numbers(row: Sequence[int] | np.ndarray) -> Numbers:
-    head, relation, tail = (int(number) for number in row)
-    return head, relation, tail
 
 
 def _call(jobs: Sequence[Callable[[], Any]]) -> list[Any]:

@@ -308,3 +308,22 @@ def _shape(sentences: Sequence[Sentence], evidence: Evidence) -> Tensor:
         spoken_of = np.column_stack([heads, tails])
         counted += [spoken_of > 0, np.log1p(spoken_of)]
     return torch.from_numpy(np.concatenate(counted, axis=1)).float()
+
+
+def edge_evidence(features: PairFeatures, triples: np.ndarray) -> Tensor:
+    """t_e [T, d_t]: mean vector of the sentences that name both ends; zero where none does.
+
+    A pair that one page and the other speak of takes the sentences of the head's page.
+    """
+    named = features.tail_mention.abs().sum(1) > 0
+    rows = {
+        pair: row
+        for row, pair in enumerate(zip(features.head.tolist(), features.tail.tolist(), strict=True))
+        if named[row]
+    }
+    out = torch.zeros(len(triples), features.sentence.shape[1])
+    for i, (h, _, t) in enumerate(triples.tolist()):
+        row = rows.get((h, t), rows.get((t, h)))
+        if row is not None:
+            out[i] = features.sentence[row]
+    return out

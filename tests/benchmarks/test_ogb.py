@@ -15,7 +15,7 @@ from experiments import commit, reproduce, results
 from experiments import jobs as table_jobs
 from experiments.jobs import Job, jobs
 from experiments.results import Line
-from relgnn.config import AnyOgbConfig, load_run_config
+from relgnn.config import AnyOgbConfig, AutoencoderConfig, load_run_config
 from relgnn.data import ogb as reader
 from relgnn.data.ogb import OgbLinks, OgbNodes, OgbTriples
 from tests import ogb_sets
@@ -38,7 +38,10 @@ def test_every_row_has_a_size() -> None:
         assert ogb.benchmark_of(config) in SIZES
 
 
-@pytest.mark.parametrize("row", [row for row in CONFIGS if not row.endswith("_gpu")])
+TRAINED = [row for row, config in CONFIGS.items() if not isinstance(config, AutoencoderConfig)]
+
+
+@pytest.mark.parametrize("row", [row for row in TRAINED if not row.endswith("_gpu")])
 def test_a_configuration_is_measured_at_a_size(row: str) -> None:
     section = next(s for s in ("pairs", "nodes", "triples") if hasattr(CONFIGS[row], s))
     small = ["decoder.dim=8"] if section == "triples" else [f"{section}.dim=8"]

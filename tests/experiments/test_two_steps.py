@@ -19,6 +19,7 @@ from experiments.results import expected_of, line_metrics
 from relgnn.config import (
     AnyConfig,
     AnyScoreConfig,
+    AutoencoderConfig,
     BiEncoderConfig,
     Config,
     CrossEncoderConfig,
@@ -64,6 +65,7 @@ SHORT: dict[type[AnyConfig], tuple[str, ...]] = {
     EnsembleConfig: (),
     RerankConfig: ("rerank.epochs=2",),
     PairConfig: ("pairs.dim=8", "pairs.epochs=2"),
+    AutoencoderConfig: (),
     NodeConfig: ("nodes.dim=8", "nodes.epochs=2"),
     TripleConfig: ("decoder.dim=8", "train.epochs=2", "train.batch_size=16"),
 }
@@ -91,7 +93,7 @@ RESULTS: dict[type[AnyConfig], set[str]] = {
         (BiEncoderConfig, CrossEncoderConfig, EnsembleConfig, RerankConfig),
         {"mrr", "hits@1", "hits@3", "hits@10"},
     ),
-    **dict.fromkeys((PairConfig, NodeConfig, TripleConfig), {"parameters"}),
+    **dict.fromkeys((PairConfig, AutoencoderConfig, NodeConfig, TripleConfig), {"parameters"}),
 }
 """Kind of run: what a row of its results has at least."""
 
@@ -143,7 +145,7 @@ def shortened(path: Path, toys: Path) -> AnyConfig:
 def trains(config: AnyConfig) -> bool:
     """Whether a run of this kind makes steps at all."""
     return not (
-        isinstance(config, RulesConfig | EnsembleConfig)
+        isinstance(config, RulesConfig | EnsembleConfig | AutoencoderConfig)
         or (isinstance(config, InductiveConfig) and config.inductive.method == "pagerank")
         or (isinstance(config, FewShotConfig) and config.metric is None)
         or (isinstance(config, DocumentConfig) and config.document.method != "tuned")

@@ -8,12 +8,11 @@ import pytest
 from relgnn.errors import InputError
 from relgnn.explain.reading import Rereading, Triple
 from relgnn.loop.candidates import fusion_extra
-from relgnn.loop.estep import edge_evidence
 from relgnn.loop.opened import OpenRun
 from relgnn.loop.records import evidence_id
 from relgnn.loop.views import UNSEEN, bounded, probability
 from relgnn.posterior.fusion import logit
-from relgnn.text.evidence import pool_evidence
+from relgnn.text.evidence import edge_evidence, pool_evidence
 from relgnn.text.pairs import score_pairs
 
 

@@ -91,6 +91,29 @@ def test_a_run_ends_with_ogbs_metric_and_can_be_measured_again(
         assert metrics["epoch"] == 1 + valid.index(max(valid))
 
 
+def test_what_is_solved_can_be_measured_again(
+    folders: dict[str, Path], tmp_path: Path, call: Call
+) -> None:
+    changes = ["autoencoder.damping=[0.0,0.4]", "autoencoder.shrinkage=[0.3]"]
+    path = tmp_path / "solved.yaml"
+    path.write_text(
+        f"data: {{path: {folders['ogbl-ddi']}}}\nautoencoder: {{benchmark: ogbl-ddi}}\n"
+        "runtime: {device: cpu}\n",
+        encoding="utf-8",
+    )
+    config, folder = load_run_config(path, changes), tmp_path / "run"
+    metrics = run_any(config, folder)
+    assert metrics["chosen"]["valid"] == metrics["valid"]["hits@20"]
+    row = metrics["rows"]["final"]
+    assert row["hits@20"] == metrics["test"]["hits@20"] >= LEARNED["ogbl-ddi"]
+    assert row["parameters"] == ogb_sets.NODES**2
+    for split in ("valid", "test"):
+        assert evaluate_ogb(folder, split) == metrics[split]
+    assert json.loads(call("evaluate", folder, "--json").out) == {"test": metrics["test"]}
+    other = run_any(load_run_config(path, [*changes, "runtime.seed=1"]), tmp_path / "other")
+    assert other["rows"] == metrics["rows"]
+
+
 @pytest.mark.parametrize(
     ("name", "owner"),
     [("ogbl-ddi", PairTask), ("ogbl-citation2", PairTask), ("ogbn-arxiv", NodeTask),

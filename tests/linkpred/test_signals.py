@@ -57,7 +57,7 @@ def draws(seed: int = 0) -> torch.Generator:
 
 def step(**given: Any) -> Step:
     nothing = torch.zeros(0)
-    empty = Scored(nothing, nothing, None, (nothing, nothing, nothing))
+    empty = Scored(None, (nothing, nothing, nothing), lambda: (nothing, nothing))
     base = Step(
         nothing, empty, nothing, None, lambda x: x, lambda nodes, share: nodes, 0, draws()
     )  # fmt: skip
@@ -142,13 +142,13 @@ def test_the_view_of_a_node_has_its_own_share_of_dropped_edges(
 def test_log_odds_are_of_the_answer_against_the_others() -> None:
     scores, tails = torch.randn(3, 5, generator=draws()), torch.tensor([2, 0, 4])
     p = scores.softmax(1)[torch.arange(3), tails]
-    vectors = (scores, scores, scores)
-    whole = Scored(scores, scores[torch.arange(3), tails], tails, vectors).log_odds()
+    vectors, answer = (scores, scores, scores), scores[torch.arange(3), tails]
+    whole = Scored(tails, vectors, lambda: (scores, answer)).log_odds()
     torch.testing.assert_close(whole, p.logit())
     others = torch.stack(
         [torch.cat([s[:t], s[t + 1 :]]) for s, t in zip(scores, tails, strict=True)]
     )
-    drawn = Scored(others, scores[torch.arange(3), tails], None, vectors).log_odds()
+    drawn = Scored(None, vectors, lambda: (others, answer)).log_odds()
     torch.testing.assert_close(whole, drawn)
 
 
@@ -172,7 +172,7 @@ def test_consistency_is_nothing_where_both_agree_or_the_text_is_silent(kind: str
     scores = torch.randn(3, 6, generator=draws()).requires_grad_()
     tails = torch.tensor([1, 2, 3])
     answer = scores[torch.arange(3), tails]
-    scored = Scored(scores, answer, tails, (scores, scores, scores))
+    scored = Scored(tails, (scores, scores, scores), lambda: (scores, answer))
     signal = Consistency(ConsistencyConfig(kind=kind, weight=2.0))  # type: ignore[arg-type]
     agreed = scored.log_odds().sigmoid().detach()
     assert signal(step(scored=scored, p_text=agreed)).abs() < 1e-6
@@ -193,7 +193,9 @@ def test_consistency_learns_its_calibration_and_moves_the_graph() -> None:
     """Planted: the graph's log odds are those of the text, stretched and shifted."""
     text = torch.linspace(0.05, 0.95, 30)
     scores = torch.stack([2 * text.logit() + 1, torch.zeros(30)], 1).requires_grad_()
-    scored = Scored(scores, scores[:, 0], torch.zeros(30, dtype=torch.int64), (scores,) * 3)
+    scored = Scored(
+        torch.zeros(30, dtype=torch.int64), (scores,) * 3, lambda: (scores, scores[:, 0])
+    )
     signal = Consistency(ConsistencyConfig(kind="logit", weight=1.0))
     optimizer = torch.optim.Adam(signal.parameters(), lr=0.05)
     for _ in range(400):

@@ -41,6 +41,20 @@ def gradients(task: LinkPredictionTask, batch: Tensor) -> Tensor:
     return torch.cat([p.grad.flatten() for p in task.model.parameters() if p.grad is not None])
 
 
+@pytest.mark.parametrize("kind", DECODERS)
+def test_scores_that_are_products_are_not_held_for_the_loss(
+    graph: KnowledgeGraph, features: TextFeatures, kind: str
+) -> None:
+    task = make_task(graph, features, f"decoder.kind={kind}", "train.label_smoothing=0.1", *CALM)
+    batch, weight = torch.arange(20), torch.rand(20, generator=torch.Generator().manual_seed(0))
+    scored = task.see(batch, torch.Generator().manual_seed(0)).scored
+    assert (scored.products is not None) == task._model.decoder.bilinear
+    block_by_block = task._supervised(scored, batch, weight)
+    assert ("_made" in vars(scored)) == (scored.products is None)
+    whole = task._supervised(replace(scored, products=None), batch, weight)
+    torch.testing.assert_close(block_by_block, whole)
+
+
 @pytest.mark.parametrize("loss", ["cross_entropy", "margin", "self_adversarial"])
 def test_a_target_of_weight_zero_is_as_if_absent(
     graph: KnowledgeGraph, features: TextFeatures, loss: str

@@ -11,13 +11,13 @@ import torch
 
 from relgnn.config import Pooling
 from relgnn.loop import estep
-from relgnn.loop.estep import EStep, Judgement, edge_evidence
+from relgnn.loop.estep import EStep, Judgement
 from relgnn.loop.pseudo import Pseudo
 from relgnn.loop.records import write_round
 from relgnn.loop.views import Before
 from relgnn.posterior.selectors import Accepted
 from relgnn.rules.judge import FEATURES
-from relgnn.text.evidence import find_evidence
+from relgnn.text.evidence import edge_evidence, find_evidence
 from relgnn.text.pooling import pool_rows
 from tests.linkpred.toy import BORN, KNOWS, LIVES, PEOPLE, toy_facts, toy_graph
 from tests.loop.toy import toy_world
