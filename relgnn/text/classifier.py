@@ -71,6 +71,19 @@ class RelationClassifier(nn.Module):
                 part.to(device)
         return self
 
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing of the language model is tuned: a row then always reads the same."""
+        tuned = any(p.requires_grad for p in self.network.parameters())
+        return self.settings.layers == 0 and not tuned
+
+    def train(self, mode: bool = True) -> RelationClassifier:
+        """As of any module, but a frozen language model reads without dropout."""
+        super().train(mode)
+        if self.frozen:
+            self.network.eval()
+        return self
+
     def forward(self, batch: RowBatch, embeddings: Tensor | None = None) -> Tensor:
         """Logits [B, outputs]; of `embeddings` in the tokens' place where they are given."""
         return self.classify(self.represent(batch, embeddings))
@@ -82,7 +95,11 @@ class RelationClassifier(nn.Module):
 
     def represent(self, batch: RowBatch, embeddings: Tensor | None = None) -> Tensor:
         """What a row says of its two entities, tanh(W_1 ...), [B, d]."""
-        return torch.tanh(self.hidden(self.dropout(self.encode(batch, embeddings))))
+        return self.project(self.encode(batch, embeddings))
+
+    def project(self, states: Tensor) -> Tensor:
+        """tanh(W_1 dropout(...)), [B, d], of what `encode` gave."""
+        return torch.tanh(self.hidden(self.dropout(states)))
 
     def encode(self, batch: RowBatch, embeddings: Tensor | None = None) -> Tensor:
         """What W_1 reads: the language model's states at both entities, [B, parts]."""
@@ -181,9 +198,43 @@ def logits_of(
     batch_size: int = 128,
 ) -> np.ndarray:
     """Logits [M, outputs] of rows, float32; computed inside `autocast`."""
+    return _read(model, rows, model, model.outputs, autocast, batch_size).numpy()
+
+
+@torch.inference_mode()
+def logits_of_states(
+    model: RelationClassifier,
+    states: Tensor,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> np.ndarray:
+    """The same of what `states_of` read [M, parts], on the model's device."""
     model.eval()
-    out = torch.zeros(len(rows), model.outputs)
+    with autocast():
+        logits: np.ndarray = model.classify(model.project(states)).float().cpu().numpy()
+    return logits
+
+
+def states_of(
+    model: RelationClassifier,
+    rows: Rows,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    batch_size: int = 128,
+) -> Tensor:
+    """What `encode` reads of rows, float32 [M, parts] on the CPU; computed inside `autocast`."""
+    return _read(model, rows, model.encode, model.hidden.in_features, autocast, batch_size)
+
+
+def _read(
+    model: RelationClassifier | Ensemble,
+    rows: Rows,
+    ask: Callable[[RowBatch], Tensor],
+    width: int,
+    autocast: Callable[[], AbstractContextManager[Any]],
+    batch_size: int,
+) -> Tensor:
+    model.eval()
+    out = torch.zeros(len(rows), width)
     with torch.inference_mode(), autocast():
         for part in torch.argsort(rows.lengths).split(batch_size):
-            out[part] = model(rows.batch(part, model.device)).float().cpu()
-    return out.numpy()
+            out[part] = ask(rows.batch(part, model.device)).float().cpu()
+    return out

@@ -14,7 +14,13 @@ from relgnn.config import RelationConfig, TuningConfig
 from relgnn.data.relations import RelationData
 from relgnn.ranking.classification import f1_scores
 from relgnn.runtime import torch_rng
-from relgnn.text.classifier import RelationClassifier, gather_gradient, logits_of
+from relgnn.text.classifier import (
+    RelationClassifier,
+    gather_gradient,
+    logits_of,
+    logits_of_states,
+    states_of,
+)
 from relgnn.text.fitting import rate_groups
 from relgnn.text.groups import groups_of
 from relgnn.text.labels import decide, labelled
@@ -74,6 +80,7 @@ class ClassifierTask(Task[Tensor]):
             {"classifier": model, "objectives": nn.ModuleList(objectives)}
         )
         self.average: AveragedModel | None = None
+        self.states: tuple[Tensor, Tensor | None] | None = None
         if settings.averaging > 0:
             # θ̄ ← decay · θ̄ + (1 - decay) · θ after every step (Polyak and Juditsky, 1992)
             follow = get_ema_multi_avg_fn(settings.averaging)
@@ -90,7 +97,15 @@ class ClassifierTask(Task[Tensor]):
         self._trained["objectives"].to(device)
         if device.type == "cpu":
             gather_gradient(self._model.network.get_input_embeddings())
+        if self._model.frozen and not self.objectives:
+            self._read_once(device)
         return self._trained
+
+    def _read_once(self, device: torch.device) -> None:
+        """Keep what a frozen language model says of every row, of train and of valid."""
+        rows = [self.rows] if self.valid is None else [self.rows, self.valid[0]]
+        train, *valid = (states_of(self._model, x, self.autocast).to(device) for x in rows)
+        self.states = train, valid[0] if valid else None
 
     @property
     def judged(self) -> RelationClassifier:
@@ -117,13 +132,16 @@ class ClassifierTask(Task[Tensor]):
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         model = self._model
-        rows, labels = self.rows.batch(batch, model.device), self.labels[batch].to(model.device)
+        labels, weights = (x[batch].to(model.device) for x in (self.labels, self.weights))
+        if self.states is not None:
+            logits = model.classify(model.project(self.states[0][batch]))
+            return supervised_loss(logits, labels, self.settings, model.negative, weights)
+        rows = self.rows.batch(batch, model.device)
         embeddings = model.embed(rows)
         if not embeddings.requires_grad and any(one.moves_embeddings for one in self.objectives):
             embeddings.requires_grad_()
         vectors = model.represent(rows, embeddings)
         logits = model.classify(vectors)
-        weights = self.weights[batch].to(model.device)
 
         def supervised(logits: Tensor, labels: Tensor, members: Tensor | None = None) -> Tensor:
             own = weights if members is None else weights[members]
@@ -146,7 +164,10 @@ class ClassifierTask(Task[Tensor]):
         if self.valid is None:
             return {}
         rows, labels = self.valid
-        logits = logits_of(self.judged, rows, self.autocast)
+        if self.states is None or self.states[1] is None:
+            logits = logits_of(self.judged, rows, self.autocast)
+        else:
+            logits = logits_of_states(self.judged, self.states[1], self.autocast)
         predicted = decide(logits, self.settings.multi_label, self.data.negative)
         return f1_scores(labels.numpy(), predicted, self.data.positive, self.data.families)
 

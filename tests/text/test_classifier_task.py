@@ -13,6 +13,7 @@ from relgnn.data.relations import Example, RelationData
 from relgnn.text.classifier import RelationClassifier
 from relgnn.text.classifier_task import ClassifierTask
 from relgnn.text.encoder import load_model
+from relgnn.text.objectives import RDrop
 from relgnn.text.rows import Marker
 from relgnn.training import Interrupted, Trainer, TrainSettings
 from tests.text.toy import toy_occurrences
@@ -80,3 +81,52 @@ def test_a_resumed_average_is_the_uninterrupted_one(tiny_bert: str, tmp_path: Pa
     assert [r.valid for r in found.history] == [r.valid for r in expected.history]
     for name, value in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[name], value), name
+
+
+def frozen(model: str, **settings: float) -> ClassifierTask:
+    network, tokenizer = load_model(model)
+    torch.manual_seed(0)
+    marker = Marker(tokenizer, "none")
+    tuning = TuningConfig(layers=0, marking="none", pooling="spans", batch_size=8, **settings)
+    classifier = RelationClassifier(network, 2, tuning)
+    objectives = [RDrop(tuning.r_drop)] if tuning.r_drop else []
+    rows, labels = marker.rows(EXAMPLES), torch.tensor([one.relation for one in EXAMPLES])
+    return ClassifierTask(classifier, rows, labels, (rows, labels), DATA, tuning, objectives)
+
+
+def test_a_frozen_model_reads_every_sentence_once(tiny_bert: str) -> None:
+    task = frozen(tiny_bert, dropout=0.3)
+    read: list[int] = []
+    task._model.network.register_forward_hook(lambda *found: read.append(1))
+    found = Trainer(SETTINGS).fit(task)
+    assert len(read) == 2  # train and valid, whatever the number of epochs
+    assert found.history[-1].valid != {}
+
+
+def test_what_was_read_once_is_what_would_be_read_again(tiny_bert: str) -> None:
+    task = frozen(tiny_bert, dropout=0.3)
+    task.place(torch.device("cpu"))
+    batch = torch.tensor([3, 0, 17])
+
+    def gradient() -> torch.Tensor:
+        task.model.train().zero_grad()
+        torch.manual_seed(1)
+        task.loss(batch, torch.Generator()).backward()
+        return torch.cat([p.grad.flatten() for p in task._model.parameters() if p.requires_grad])
+
+    kept, valid = gradient(), task.evaluate()
+    assert task.states is not None
+    task.states = None
+    torch.testing.assert_close(kept, gradient())
+    assert task.evaluate() == valid
+
+
+def test_an_objective_or_a_tuned_layer_reads_anew(tiny_bert: str) -> None:
+    task = frozen(tiny_bert, r_drop=1.0)
+    task.place(torch.device("cpu"))
+    assert task._model.frozen
+    assert task.states is None
+    tuned = made(tiny_bert)
+    tuned.place(torch.device("cpu"))
+    assert not tuned._model.frozen
+    assert tuned.states is None
