@@ -66,7 +66,7 @@ def draw(shown: Numbers) -> Figure:
     by_size.set_ylabel("test macro-F1 (hollow: one seed)")
     by_time.set_xlim(0, 1.08 * max(s for one in shown["rows"].values() for s in one["seconds"]))
     by_time.tick_params(axis="y", length=0)
-    by_time.set_xlabel(f"seconds of the whole run on {shown['machine']}")
+    by_time.set_xlabel(f"seconds of the whole run\non {shown['machine']}")
     short_ticks(by_size.yaxis)
     legend(figure, looks)
     return figure
