@@ -1,5 +1,4 @@
-"""A linear autoencoder of the adjacency matrix, solved in closed form: what no training beats by
-much where a graph is small and dense."""
+"""A linear autoencoder of the adjacency matrix, solved in closed form: for few nodes, many edges."""
 
 from __future__ import annotations
 
