@@ -1,4 +1,4 @@
-"""A linear autoencoder of the adjacency matrix, solved in closed form: for few nodes, many edges."""
+"""A linear autoencoder of the adjacency matrix, in closed form: for few nodes with many edges."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class LinearAutoencoder(nn.Module):
     popular nodes would else be all that is rebuilt.
 
     Args:
-        pairs: int64 [E, 2], the edges of A; direction and multiplicity do not count.
+        pairs: int64 [E, 2], the edges of A; direction, multiplicity and loops do not count.
         num_nodes: N.
         damping: α.
 
@@ -69,6 +69,7 @@ class LinearAutoencoder(nn.Module):
         adjacency = torch.zeros(num_nodes, num_nodes, device=pairs.device)
         first, second = pairs.unbind(1)
         adjacency[first, second] = adjacency[second, first] = 1.0
+        adjacency.fill_diagonal_(0.0)
         degree = adjacency.sum(1).clamp(min=1)
         scale = degree**-damping
         self.damping = damping

@@ -46,10 +46,12 @@ def test_no_other_weights_rebuild_better(seed: int, damping: float, shrinkage: f
     torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-8, rtol=0)
 
 
-def test_edges_have_no_direction_and_count_once() -> None:
+def test_edges_have_no_direction_and_count_once_and_loops_never() -> None:
     pairs = edges(1)
     one = solved(pairs, 9, 0.4, 1.0)
-    for other in (pairs.flip(1), torch.cat([pairs, pairs.flip(1), pairs[:2]]), pairs.flip(0)):
+    loop = torch.tensor([[3, 3]])
+    twice = torch.cat([pairs, pairs.flip(1), pairs[:2]])
+    for other in (pairs.flip(1), twice, pairs.flip(0), torch.cat([loop, pairs])):
         assert torch.equal(one.weight, solved(other, 9, 0.4, 1.0).weight)
     rebuilt = one()
     torch.testing.assert_close(rebuilt, rebuilt.t())
