@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.metrics import cohen_kappa_score
 
 from experiments.command import make_parser, tells_errors
@@ -29,9 +30,8 @@ from experiments.commit import at_end, provenance
 from experiments.results import RESULTS, ROOT, append, make_line
 from relgnn.audit.guard import numbers_of
 from relgnn.config import make_config
-from relgnn.data.lookup import find_entity
 from relgnn.errors import InputError
-from relgnn.loop.opened import OpenRun, Query, open_run
+from relgnn.loop.opened import OpenRun, open_run
 from relgnn.loop.pseudo import is_in
 from relgnn.loop.records import RoundTable, evidence_id, read_round
 from relgnn.training import load_json, save_json
@@ -60,21 +60,25 @@ def accepted_items(run: OpenRun, table: RoundTable, seed: int) -> list[dict[str,
     return items
 
 
+@torch.inference_mode()
 def answer_items(run: OpenRun, table: RoundTable) -> list[dict[str, Any]]:
     """The surest answers to test queries that no split of the data set holds."""
-    graph = run.graph
+    graph, scorer = run.graph, run.scorer
+    heads, relations, tails = torch.from_numpy(graph.test.copy()).T
     known = {tuple(t) for t in graph.filter_triples("test").tolist()}
-    queries = [
-        Query(relation, end, backward, k=ANSWERS, why=False)
-        for backward in (False, True)
-        for end, relation in np.unique(graph.test[:, [2 if backward else 0, 1]], axis=0).tolist()
-    ]
     found: dict[tuple[int, int, int], float] = {}
-    for query, answers in zip(queries, run.predict_all(queries), strict=True):
-        for answer in answers:
-            triple = query.triple(find_entity(graph, answer.entity))
-            if triple not in known:
-                found[triple] = max(answer.score, found.get(triple, answer.score))
+    for backward in (False, True):
+        given = tails if backward else heads
+        asked = relations + scorer.num_relations * backward
+        queries = torch.unique(torch.stack([given, asked], 1), dim=0)
+        for end, relation in queries.tolist():
+            scores = scorer.score_tails(torch.tensor([end]), torch.tensor([relation]))
+            best = scores[0].log_softmax(0).topk(min(ANSWERS, graph.num_entities))
+            r = relation - scorer.num_relations * backward
+            for score, e in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+                triple = (e, r, end) if backward else (end, r, e)
+                if triple not in known:
+                    found[triple] = max(score, found.get(triple, score))
     surest = sorted(found, key=lambda t: -found[t])[:ANSWERS]
     evidence = {
         tuple(t): ids for t, ids in zip(table.triples.tolist(), table.evidence, strict=True)

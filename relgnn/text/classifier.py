@@ -74,8 +74,9 @@ class RelationClassifier(nn.Module):
     @property
     def frozen(self) -> bool:
         """Whether nothing of the language model is tuned: a row then always reads the same."""
-        tuned = any(p.requires_grad for p in self.network.parameters())
-        return self.settings.layers == 0 and not tuned
+        return self.settings.layers == 0 and not any(
+            p.requires_grad for p in self.network.parameters()
+        )
 
     def train(self, mode: bool = True) -> RelationClassifier:
         """As of any module, but a frozen language model reads without dropout."""

@@ -133,20 +133,19 @@ class ClassifierTask(Task[Tensor]):
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         model = self._model
         labels, weights = (x[batch].to(model.device) for x in (self.labels, self.weights))
+
+        def supervised(logits: Tensor, labels: Tensor, members: Tensor | None = None) -> Tensor:
+            own = weights if members is None else weights[members]
+            return supervised_loss(logits, labels, self.settings, model.negative, own)
+
         if self.states is not None:
-            logits = model.classify(model.project(self.states[0][batch]))
-            return supervised_loss(logits, labels, self.settings, model.negative, weights)
+            return supervised(model.classify(model.project(self.states[0][batch])), labels)
         rows = self.rows.batch(batch, model.device)
         embeddings = model.embed(rows)
         if not embeddings.requires_grad and any(one.moves_embeddings for one in self.objectives):
             embeddings.requires_grad_()
         vectors = model.represent(rows, embeddings)
         logits = model.classify(vectors)
-
-        def supervised(logits: Tensor, labels: Tensor, members: Tensor | None = None) -> Tensor:
-            own = weights if members is None else weights[members]
-            return supervised_loss(logits, labels, self.settings, model.negative, own)
-
         loss = supervised(logits, labels)
         step = Step(
             model, rows, batch, labels, embeddings, vectors, logits, loss, supervised,
