@@ -32,7 +32,7 @@ from experiments.commit import at_end, provenance, warn_if_dirty
 from experiments.jobs import jobs, missing
 from experiments.reproduce import execute
 from experiments.results import Line, append, latest, read_lines
-from relgnn.config import AnyOgbConfig, AutoencoderConfig, NodeConfig, PairConfig
+from relgnn.config import AnyOgbConfig, AutoencoderConfig
 from relgnn.data.ogb import OgbLinks, OgbNodes, OgbTriples
 from relgnn.errors import InputError, RelgnnError
 from relgnn.linkpred.ogb_run import OgbData, new_task
@@ -182,15 +182,6 @@ def measure_config(config: AnyOgbConfig, size: Size, steps: int) -> Scale:
     )  # fmt: skip
 
 
-def benchmark_of(config: AnyOgbConfig) -> str:
-    """OGB's name of a configuration's data set."""
-    if isinstance(config, PairConfig):
-        return config.pairs.benchmark
-    if isinstance(config, AutoencoderConfig):
-        return config.autoencoder.benchmark
-    return config.nodes.benchmark if isinstance(config, NodeConfig) else config.triples.benchmark
-
-
 def submission(name: str, lines: Sequence[Line], command: str) -> str:
     """What OGB's leaderboard asks for, of the runs of one configuration.
 
@@ -241,7 +232,7 @@ def run_seeds(row: str, seeds: Sequence[int], resume: bool) -> str:
     command = f"python -m benchmarks.ogb {row} --seeds {' '.join(map(str, seeds))}"
     config = todo[0].config
     assert isinstance(config, AnyOgbConfig)
-    return submission(benchmark_of(config), found, command)
+    return submission(config.benchmark, found, command)
 
 
 def record(
@@ -288,7 +279,7 @@ def _sizes(given: argparse.Namespace) -> None:
     for row in chosen:
         config, began = configs[row], provenance()
         assert isinstance(config, AnyOgbConfig)
-        found[row] = apart(measure_config, config, SIZES[benchmark_of(config)], given.steps)
+        found[row] = apart(measure_config, config, SIZES[config.benchmark], given.steps)
         print(f"{row}: {found[row]}", file=sys.stderr, flush=True)
         if given.record:
             settings = {"steps": given.steps, "threads": given.threads}

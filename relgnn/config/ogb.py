@@ -124,17 +124,32 @@ class PairConfig(OgbConfig):
 
     pairs: PairSettings = Field(description="what is learned")
 
+    @property
+    def benchmark(self) -> str:
+        """OGB's name of the data set."""
+        return self.pairs.benchmark
+
 
 class AutoencoderConfig(OgbConfig):
     """A run of a linear autoencoder of edges."""
 
     autoencoder: AutoencoderSettings = Field(description="what is solved")
 
+    @property
+    def benchmark(self) -> str:
+        """OGB's name of the data set."""
+        return self.autoencoder.benchmark
+
 
 class NodeConfig(OgbConfig):
     """A run on nodes with classes."""
 
     nodes: NodeSettings = Field(description="what is learned")
+
+    @property
+    def benchmark(self) -> str:
+        """OGB's name of the data set."""
+        return self.nodes.benchmark
 
 
 class TripleConfig(OgbConfig):
@@ -144,6 +159,11 @@ class TripleConfig(OgbConfig):
     gnn: GnnConfig = Field(default_factory=GnnConfig, description="the graph encoder")
     decoder: DecoderConfig = Field(default_factory=DecoderConfig, description="the decoder")
     train: TrainConfig = Field(default_factory=TrainConfig, description="training")
+
+    @property
+    def benchmark(self) -> str:
+        """OGB's name of the data set."""
+        return self.triples.benchmark
 
     @property
     def one_weight_decay(self) -> float:

@@ -136,13 +136,11 @@ def load_ogb(config: AnyOgbConfig) -> OgbData:
         InputError: it is nowhere, or not as it should be.
     """
     folder = folder_of(config.data)
-    if isinstance(config, PairConfig):
-        return read_links(config.pairs.benchmark, folder)
-    if isinstance(config, AutoencoderConfig):
-        return read_links(config.autoencoder.benchmark, folder)
+    if isinstance(config, PairConfig | AutoencoderConfig):
+        return read_links(config.benchmark, folder)
     if isinstance(config, NodeConfig):
-        return read_nodes(config.nodes.benchmark, folder)
-    return read_triples(config.triples.benchmark, folder)
+        return read_nodes(config.benchmark, folder)
+    return read_triples(config.benchmark, folder)
 
 
 def new_task(config: AnyOgbConfig, data: OgbData, runtime: Runtime) -> OgbTask:

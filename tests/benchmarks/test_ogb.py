@@ -35,7 +35,7 @@ def test_every_row_has_a_size() -> None:
     assert SIZES.keys() == TINY.keys()
     for config in CONFIGS.values():
         assert isinstance(config, AnyOgbConfig)
-        assert ogb.benchmark_of(config) in SIZES
+        assert config.benchmark in SIZES
 
 
 TRAINED = [row for row, config in CONFIGS.items() if not isinstance(config, AutoencoderConfig)]
@@ -48,7 +48,7 @@ def test_a_configuration_is_measured_at_a_size(row: str) -> None:
     path = table_jobs.CONFIGS / "ogb" / f"{row}.yaml"
     config = load_run_config(path, [*small, "runtime.threads=1"])
     assert isinstance(config, AnyOgbConfig)
-    size = TINY[ogb.benchmark_of(config)]
+    size = TINY[config.benchmark]
     data = synthetic(size)
     kind = {"pairs": OgbLinks, "nodes": OgbNodes, "triples": OgbTriples}[section]
     assert isinstance(data, kind)
