@@ -14,6 +14,7 @@ from relgnn.config.document import DocumentTuning
 from relgnn.data.documents import Document
 from relgnn.data.relations import place_tokens
 from relgnn.errors import InputError
+from relgnn.text.dropout import Dropout, set_dropout
 from relgnn.text.layers import padded_index
 from relgnn.text.marking import tokens_of
 from relgnn.text.pooling import group_logsumexp
@@ -201,9 +202,7 @@ class DocumentModel(nn.Module):
     def __init__(self, network: Any, labels: int, settings: DocumentTuning) -> None:
         super().__init__()
         self.network, self.block = network, settings.block
-        for module in network.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = settings.dropout
+        set_dropout(network, settings.dropout, attention=False)
         dim = int(network.config.hidden_size)
         if dim % settings.block:
             raise InputError(
@@ -212,7 +211,7 @@ class DocumentModel(nn.Module):
             )
         self.attention = nn.Linear(dim, dim, bias=False)
         self.head, self.tail = nn.Linear(2 * dim, dim), nn.Linear(2 * dim, dim)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
         self.classifier = nn.Linear(dim * settings.block, labels)
 
     def forward(self, batch: DocumentBatch) -> Tensor:

@@ -54,3 +54,11 @@ def test_a_network_gets_it_everywhere(tiny_bert: str) -> None:
     found = [module for module in network.modules() if isinstance(module, nn.Dropout)]
     assert len(found) > 6
     assert all(type(one) is Dropout and one.p == 0.25 and not one.training for one in found)
+
+
+def test_attention_can_be_spared(tiny_bert: str) -> None:
+    network, _ = load_model(tiny_bert)
+    set_dropout(network, 0.25, attention=False)
+    for layer in network.encoder.layer:
+        assert layer.attention.self.dropout.p == 0
+        assert layer.attention.output.dropout.p == 0.25
