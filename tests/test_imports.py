@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import ROOT
 
 ORDER = (
-    ("errors", "spans"),
+    ("dropout", "errors", "spans"),
     ("config",),
     ("runtime", "native", "data", "ranking"),
     ("posterior",),

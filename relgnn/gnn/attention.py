@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from relgnn.dropout import Dropout
 from relgnn.errors import InputError
 from relgnn.gnn.backends import weighted_spmm
 from relgnn.gnn.edges import TextCoefficient, check_relations
@@ -56,7 +57,7 @@ class AttentionLayer(nn.Module):
         self.self_loop = nn.Linear(in_dim, out_dim)
         self.attention = nn.Parameter(torch.empty(3, num_heads, out_dim // num_heads))
         self.text = TextCoefficient(num_heads, text_dim, evidence_dim, scale=0.0)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.activation = activation
         nn.init.xavier_uniform_(self.attention)
 

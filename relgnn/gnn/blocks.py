@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from relgnn.dropout import Dropout
 from relgnn.errors import InputError
 from relgnn.gnn import kernels
 from relgnn.gnn.edges import TextCoefficient, check_relations
@@ -225,7 +226,7 @@ class BlockRGCNLayer(nn.Module):
         self.blocks = nn.Parameter(torch.empty(shape))
         self.self_loop = nn.Linear(in_dim, out_dim)
         self.text = TextCoefficient(1, text_dim, evidence_dim, scale=0.0)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.activation = activation
         # Glorot's bound for the whole [in_dim, out_dim] matrix, whose other entries are zero.
         bound = (6 * num_blocks / (in_dim + out_dim)) ** 0.5

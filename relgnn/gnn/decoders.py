@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from relgnn.dropout import Dropout
 from relgnn.errors import InputError
 from relgnn.gnn.distances import modulus_distance
 from relgnn.gnn.precision import widen
@@ -33,7 +34,7 @@ class Decoder(nn.Module, ABC):
     def __init__(self, dim: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.dim = dim
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     @property
     def relation_dim(self) -> int:

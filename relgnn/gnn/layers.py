@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from relgnn.dropout import Dropout
 from relgnn.errors import InputError
 from relgnn.gnn.backends import weighted_product_spmm, weighted_spmm
 from relgnn.gnn.edges import TextCoefficient, check_relations
@@ -64,7 +65,7 @@ class RGCNLayer(nn.Module):
         self.bases = nn.Parameter(torch.empty(num_bases, in_dim, out_dim))
         self.self_loop = nn.Linear(in_dim, out_dim)
         self.text = TextCoefficient(num_bases, text_dim, evidence_dim, scale=0.0 if alpha else 1.0)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.activation = activation
         for basis in self.bases.data:
             nn.init.xavier_uniform_(basis)
@@ -107,9 +108,13 @@ class RGCNLayer(nn.Module):
         self, own: Tensor, x: Tensor, pattern: SparsePattern, coefficient: Tensor
     ) -> Tensor:
         """h' of the nodes that are the rows of `pattern`, with features `own`."""
+        # Where most nodes have no edge, sums are made for those that have some.
+        pattern, rows = pattern.filled or (pattern, None)
         sums = weighted_spmm(pattern, coefficient, x)
         # Σ_b (A_b H) V_b as one matrix product: a node's sums of all bases lie together.
-        out = self.self_loop(own) + sums.transpose(0, 1).flatten(1) @ self.bases.flatten(0, 1)
+        messages = sums.transpose(0, 1).flatten(1) @ self.bases.flatten(0, 1)
+        out = self.self_loop(own)
+        out = out + messages if rows is None else out.index_add(0, rows, messages)
         out = self.dropout(out)
         return out if self.activation is None else self.activation(out)
 
@@ -156,7 +161,7 @@ class CompGCNLayer(nn.Module):
         self.loop_relation = nn.Parameter(torch.empty(1, in_dim))
         self.bias = nn.Parameter(torch.zeros(out_dim))
         self.text = TextCoefficient(1, text_dim, evidence_dim, scale=0.0)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.activation = activation
         for weight in (*self.by_direction.data, self.by_loop, self.by_relation, self.loop_relation):
             nn.init.xavier_uniform_(weight)

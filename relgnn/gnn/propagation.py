@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from relgnn.dropout import Dropout
 from relgnn.gnn.backends import weighted_spmm
 from relgnn.gnn.graph import MessageGraph
 from relgnn.gnn.layers import ROW_ELEMENTS
@@ -133,7 +134,7 @@ class Propagation(nn.Module):
         self.own = nn.ModuleList(nn.Linear(dim, dim, bias=False) for _ in range(steps))
         between = steps - 1 if nonlinear else 0
         self.between = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(dim), nn.ReLU(), nn.Dropout(dropout)) for _ in range(between)
+            nn.Sequential(nn.LayerNorm(dim), nn.ReLU(), Dropout(dropout)) for _ in range(between)
         )
 
     def forward(self, x: Tensor, graph: MessageGraph, degree: Tensor | None = None) -> Tensor:
@@ -179,7 +180,7 @@ class PairDecoder(nn.Module):
 
     def __init__(self, dim: int, layers: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.hidden = nn.ModuleList(nn.Linear(dim, dim) for _ in range(layers))
         self.out = nn.Linear(dim, 1)
 

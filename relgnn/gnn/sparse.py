@@ -97,6 +97,27 @@ class SparsePattern:
         )
         return part, slice(first, last)
 
+    @cached_property
+    def filled(self) -> tuple[SparsePattern, Tensor] | None:
+        """The pattern of the rows that have entries, and their numbers, int64; in row order only.
+
+        None where more than half of all rows have some: leaving out the others would save little.
+        """
+        assert self.row_order is None
+        count = self.row_pointer.diff()
+        rows = count.nonzero()[:, 0]
+        if 2 * len(rows) > len(count):
+            return None
+        pattern = SparsePattern(
+            torch.repeat_interleave(torch.arange(len(rows), device=rows.device), count[rows]),
+            self.column,
+            (len(rows), self.shape[1]),
+            torch.cat([self.row_pointer[rows], self.row_pointer[-1:]]),
+            None,
+            self.row_indices,
+        )
+        return pattern, rows
+
     @property
     def num_entries(self) -> int:
         """Number of entries, E."""

@@ -13,12 +13,12 @@ from torch.nn import functional
 from relgnn.config import BiEncoderConfig
 from relgnn.config.biencoder import BiEncoderSettings
 from relgnn.data import KnowledgeGraph
+from relgnn.dropout import set_dropout
 from relgnn.errors import InputError
 from relgnn.linkpred.biencoder_texts import PackedRows, QueryTexts, mean_states
 from relgnn.ranking.scores import Candidates, Products
 from relgnn.rules.adjacency import Adjacency
 from relgnn.runtime import Runtime
-from relgnn.text.dropout import set_dropout
 from relgnn.text.efficient import attach
 from relgnn.text.encoder import load_model
 from relgnn.text.packed import PackedNetwork, run_layers

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from relgnn.config import CrossEncoderConfig
 from relgnn.config.biencoder import CrossEncoderSettings
 from relgnn.data import KnowledgeGraph
+from relgnn.dropout import set_dropout
 from relgnn.linkpred.biencoder import CPU_ROWS, GPU_ROWS, RowReader
 from relgnn.linkpred.biencoder_texts import QueryTexts
 from relgnn.linkpred.candidates import (
@@ -24,7 +25,6 @@ from relgnn.linkpred.candidates import (
 from relgnn.ranking.metrics import rank_metrics
 from relgnn.ranking.ranks import FilterIndex
 from relgnn.runtime import Runtime
-from relgnn.text.dropout import set_dropout
 from relgnn.text.encoder import load_model
 from relgnn.training.task import NumberedTask
 

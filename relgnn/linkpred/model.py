@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from relgnn.config import Config
+from relgnn.dropout import Dropout
 from relgnn.gnn.decoders import Beside, ComplEx, Decoder, make_decoder
 from relgnn.gnn.encoders import GraphEncoder, make_encoder
 from relgnn.gnn.graph import MessageGraph
@@ -72,7 +73,7 @@ class LinkPredictor(nn.Module):
         self.relation = nn.Parameter(
             torch.randn(2 * num_relations, decoder.relation_dim) * INITIAL_SCALE
         )
-        self.feature_dropout = nn.Dropout(feature_dropout)
+        self.feature_dropout = Dropout(feature_dropout)
         self.text_weight = text_weight
         nodes = features.nodes if features else None
         # Unit-length encodings have entries near d^-1/2: scaled, so that one learning rate fits.

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from relgnn.config.ogb import NodeSettings
 from relgnn.data.ogb import OgbNodes
+from relgnn.dropout import Dropout
 from relgnn.gnn.graph import MessageGraph
 from relgnn.gnn.propagation import NodeVectors, Propagation, link_graph
 from relgnn.ranking.ogb import OgbEvaluator
@@ -29,7 +30,7 @@ class NodeClassifier(nn.Module):
         self.vectors = NodeVectors(len(features), dim, features, embedding=False)
         self.propagation = Propagation(dim, settings.steps, True, dropout)
         self.out = nn.Sequential(
-            nn.LayerNorm(dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, num_classes)
+            nn.LayerNorm(dim), nn.ReLU(), Dropout(dropout), nn.Linear(dim, num_classes)
         )
 
     def forward(self, graph: MessageGraph) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from relgnn.config.ogb import PairSettings
 from relgnn.data.ogb import OgbLinks
+from relgnn.dropout import Dropout
 from relgnn.errors import InputError
 from relgnn.gnn.graph import MessageGraph
 from relgnn.gnn.losses import pair_auc, pair_bce
@@ -47,7 +48,7 @@ class PairPredictor(nn.Module):
         self.vectors = NodeVectors(num_nodes, settings.dim, features, settings.embedding)
         self.propagation = Propagation(settings.dim, settings.steps)
         self.decoder = PairDecoder(settings.dim, settings.decoder_layers, settings.decoder_dropout)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
 
     def encode(
         self, graph: MessageGraph, nodes: Tensor | None = None, degree: Tensor | None = None

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from relgnn.config.biencoder import RerankSettings
+from relgnn.dropout import Dropout
 from relgnn.linkpred.candidates import Queries, promoted, ranks_among
 from relgnn.linkpred.evaluate import DenseScores
 from relgnn.linkpred.rerank_features import CandidateFeatures
@@ -33,7 +34,7 @@ class Reranker(nn.Module):
         self.register_buffer("deviation", torch.ones(features))
         self.linear = nn.Linear(features, 1, bias=False)
         self.inner = nn.Linear(features, hidden)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.outer = nn.Linear(hidden, 1, bias=False)
         nn.init.zeros_(self.outer.weight)
         nn.init.zeros_(self.linear.weight)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from relgnn.config import TuningConfig
+from relgnn.dropout import Dropout, set_dropout
 from relgnn.errors import InputError
 from relgnn.text.attention import attend_openly, between
-from relgnn.text.dropout import Dropout, set_dropout
 from relgnn.text.rows import HEAD, HEAD_START, TAIL, TAIL_START, RowBatch, Rows
 
 if TYPE_CHECKING:

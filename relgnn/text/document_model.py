@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from relgnn.config.document import DocumentTuning
 from relgnn.data.documents import Document
 from relgnn.data.relations import place_tokens
+from relgnn.dropout import Dropout, set_dropout
 from relgnn.errors import InputError
-from relgnn.text.dropout import Dropout, set_dropout
 from relgnn.text.layers import padded_index
 from relgnn.text.marking import tokens_of
 from relgnn.text.pooling import group_logsumexp

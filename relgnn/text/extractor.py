@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from relgnn.dropout import Dropout, set_dropout
 from relgnn.errors import InputError
 from relgnn.runtime import torch_rng
 from relgnn.text.layers import LowerStates, SplitEncoder, StateBatch, TopLayers
@@ -82,12 +83,10 @@ class RelationExtractor(nn.Module):
     def __init__(self, top: TopLayers, outputs: int, dropout: float) -> None:
         super().__init__()
         self.top = copy.deepcopy(top)
-        for module in self.top.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = dropout
+        set_dropout(self.top, dropout)
         width = int(top.config.hidden_size)
         self.markers = nn.Parameter(torch.randn(2, width) * 0.05)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(3 * width, outputs)
         # Relations are rare among candidates: start from "no".
         nn.init.constant_(self.head.bias, -5.0)

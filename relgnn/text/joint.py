@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from relgnn.config.joint import JointSettings
 from relgnn.data.joint import Mention
+from relgnn.dropout import Dropout, set_dropout
 from relgnn.spans import spread
 from relgnn.text.joint_rows import NO_MENTION, SHAPES, JointBatch, Sentences
 from relgnn.text.pooling import range_max
@@ -56,9 +57,7 @@ class JointModel(nn.Module):
     def __init__(self, network: Any, kinds: int, labels: int, settings: JointSettings) -> None:
         super().__init__()
         self.network, self.settings = network, settings
-        for module in network.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = settings.dropout
+        set_dropout(network, settings.dropout)
         dim, width = int(network.config.hidden_size), settings.width_dim
         self.shape = nn.Embedding(SHAPES, dim)
         nn.init.zeros_(self.shape.weight)
@@ -120,7 +119,7 @@ class JointModel(nn.Module):
 
 def _two_layers(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(
-        nn.Dropout(dropout), nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(dropout),
+        Dropout(dropout), nn.Linear(inputs, hidden), nn.GELU(), Dropout(dropout),
         nn.Linear(hidden, outputs),
     )  # fmt: skip
 

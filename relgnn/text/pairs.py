@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from relgnn.dropout import Dropout
 from relgnn.runtime import torch_rng
 from relgnn.text.evidence import PairFeatures
 from relgnn.training import (
@@ -71,10 +72,10 @@ class PairModel(nn.Module):
         self.inputs = nn.ModuleList(nn.Linear(dim, width) for _ in range(6))
         self.shape = nn.Linear(counts, width)
         self.products = nn.Linear(2 * width, width)
-        self.input_dropout = nn.Dropout(settings.dropout * 2 / 3)
+        self.input_dropout = Dropout(settings.dropout * 2 / 3)
         self.hidden = nn.Sequential(
-            nn.Dropout(settings.dropout), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
-            nn.Dropout(settings.dropout), nn.Linear(width, outputs),
+            Dropout(settings.dropout), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
+            Dropout(settings.dropout), nn.Linear(width, outputs),
         )  # fmt: skip
         # Relations are rare among candidate pairs: start from "no".
         nn.init.constant_(self.hidden[-1].bias, -6.0)  # type: ignore[arg-type]

@@ -20,26 +20,30 @@ NODES, RELATIONS, EDGES, IN, OUT, BASES, TEXT, EVIDENCE = 6, 3, 15, 5, 4, 2, 3, 
 COMPOSITIONS = ("sub", "mult", "corr")
 
 
-def inputs() -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+def inputs(nodes: int = NODES) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Some edges, weights, evidence, text of relations, x [nodes, IN] and z; the last of `NODES`
+    nodes and all beyond have no edge."""
     triples = random_triples(NODES - 1, RELATIONS, EDGES)
     evidence = normal(EDGES, EVIDENCE, seed=3)
     evidence[::3] = 0
     weight = torch.rand(EDGES, generator=torch.Generator().manual_seed(4))
     weight[5] = 0
-    x, z = normal(NODES, IN, seed=1), normal(2 * RELATIONS, IN, seed=2)
+    x, z = normal(nodes, IN, seed=1), normal(2 * RELATIONS, IN, seed=2)
     return triples, weight, evidence, normal(RELATIONS, TEXT, seed=5), x, z
 
 
 @pytest.mark.parametrize("alpha", [True, False])
 @pytest.mark.parametrize("activation", [None, torch.tanh])
-def test_rgcn_is_its_equation(alpha: bool, activation: object) -> None:
-    triples, weight, evidence, text, x, _ = inputs()
+@pytest.mark.parametrize("nodes", [NODES, 2 * NODES])
+def test_rgcn_is_its_equation(alpha: bool, activation: object, nodes: int) -> None:
+    triples, weight, evidence, text, x, _ = inputs(nodes)
     layer = RGCNLayer(
         IN, OUT, 2 * RELATIONS, BASES, TEXT, EVIDENCE, activation=activation, alpha=alpha
     )
     randomise(layer)
     x.requires_grad_()
-    graph = MessageGraph.build(triples, NODES, RELATIONS, weight=weight, evidence=evidence)
+    graph = MessageGraph.build(triples, nodes, RELATIONS, weight=weight, evidence=evidence)
+    assert (graph.topology.by_node.filled is None) == (nodes == NODES)
     assert_same(
         layer(x, graph, text),
         references.rgcn(layer, x, triples, RELATIONS, weight, text, evidence),

@@ -56,6 +56,19 @@ def test_spmm_is_the_dense_product(pattern: SparsePattern) -> None:
     torch.testing.assert_close(weighted_spmm(pattern, values[0], features), expected[0])
 
 
+def test_rows_without_an_entry_can_be_left_out(form: None) -> None:
+    row, column = random_index(ROWS, 1).sort().values * 3, random_index(COLUMNS, 2)
+    values, features = normal(2, EDGES), normal(COLUMNS, WIDTH)
+    assert SparsePattern.build(row // 3, column, (ROWS, COLUMNS)).filled is None
+    pattern = SparsePattern.build(row, column, (3 * ROWS, COLUMNS))
+    assert pattern.filled is not None
+    some, rows = pattern.filled
+    whole = weighted_spmm(pattern, values, features)
+    assert torch.equal(rows, row.unique())
+    torch.testing.assert_close(weighted_spmm(some, values, features), whole[:, rows])
+    assert whole.abs().sum((0, 2)).count_nonzero() == len(rows)
+
+
 def test_both_matrices_hold_the_same_entries(pattern: SparsePattern) -> None:
     values = normal(EDGES)
     expected = dense(pattern, values)

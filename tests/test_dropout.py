@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from relgnn.text.dropout import Dropout, set_dropout
+from relgnn.dropout import Dropout, set_dropout
 from relgnn.text.encoder import load_model
 
 
