@@ -82,12 +82,11 @@ class TopTower(nn.Module):
     ) -> None:
         super().__init__()
         self.layers, self.lower = layers.to(device), states
-        self.checkpointing = checkpointing
+        self.device, self.checkpointing = device, checkpointing
 
     def forward(self, rows: PackedRows) -> Tensor:
         """[B, d], float32, of length one."""
-        device = next(self.layers.parameters()).device
-        states = self.lower.states[rows.place].to(device).float()
+        states = self.lower.states[rows.place].to(self.device).float()
         found = run_layers(self.layers, states, rows.shapes, self.checkpointing)
         return functional.normalize(mean_states(found, rows), dim=1)
 

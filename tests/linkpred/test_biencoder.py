@@ -174,10 +174,12 @@ def test_loss_is_that_of_the_definition(
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("layers", ["null", "1"])
 def test_the_queue_holds_the_newest_vectors_of_a_running_mean(
-    folder: Path, people: KnowledgeGraph, tiny_bert: str
+    folder: Path, people: KnowledgeGraph, tiny_bert: str, layers: str
 ) -> None:
-    model, task = make(folder, people, tiny_bert, "biencoder.queue=8", "biencoder.momentum=0.5")
+    changes = ("biencoder.queue=8", "biencoder.momentum=0.5", f"biencoder.layers={layers}")
+    model, task = make(folder, people, tiny_bert, *changes)
     queue = task.queue
     assert queue is not None and queue.mean is not None
     before = model.entities(torch.tensor([0])).detach()
