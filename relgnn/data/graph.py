@@ -250,6 +250,21 @@ class KnowledgeGraph:
             return np.concatenate([self.train, self.valid, self.hidden, self.test])
         raise ValueError(f"filters exist for valid and test, not for {split!r}")
 
+    def require(self, split: str) -> None:
+        """Refuse to evaluate a split without triples.
+
+        Args:
+            split: "valid" or "test".
+
+        Raises:
+            InputError: it has none.
+        """
+        if not len(getattr(self, split)):
+            raise InputError(
+                f"{self.name}: has no {split} triples to evaluate; add {split}.tsv, or choose "
+                "another --split"
+            )
+
     def labelled(self, split: str) -> tuple[Triples, np.ndarray]:
         """A split's triples and its checked false ones [N, 3], and which are true, bool [N].
 

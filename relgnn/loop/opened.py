@@ -176,8 +176,7 @@ class OpenRun:
         Raises:
             InputError: the split is empty.
         """
-        if not len(getattr(self.graph, split)):
-            raise InputError(f"{self.folder}: {self.graph.name} has no {split} triples to evaluate")
+        self.graph.require(split)
         admissible = None
         if typed:
             graph, relations = self.graph, self.fitted.model.num_relations

@@ -62,7 +62,12 @@ class Scored:
     members: Mapping[str, DenseScores] = field(default_factory=dict)
 
     def evaluate(self, split: str) -> tuple[dict[str, Ranks], dict[str, Any]]:
-        """Ranks by side and metrics [stratum][side][kind] of a split."""
+        """Ranks by side and metrics [stratum][side][kind] of a split.
+
+        Raises:
+            InputError: the split is empty.
+        """
+        self.graph.require(split)
         return evaluate_scores(self.score_tails, self.graph, split)
 
     def best(self, relation: int, node: int, backward: bool, k: int) -> list[tuple[int, float]]:

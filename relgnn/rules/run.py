@@ -88,9 +88,10 @@ def evaluate_rules(
     """The graph, and ranks and metrics of a run's split again.
 
     Raises:
-        InputError: it is no finished run of rules.
+        InputError: it is no finished run of rules, or the split is empty.
     """
     graph, predictor = open_rules(folder)
+    graph.require(split)
     return graph, *_evaluate(predictor, graph, split)
 
 

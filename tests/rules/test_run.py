@@ -10,6 +10,7 @@ import pytest
 from relgnn.config import RulesConfig, load_config, load_run_config
 from relgnn.errors import InputError
 from relgnn.loop.runs import run_any
+from relgnn.loop.scored import open_scored
 from relgnn.rules.predictor import RulePredictor
 from relgnn.rules.run import evaluate_rules, open_rules
 from relgnn.training import load_json
@@ -42,6 +43,20 @@ def test_rules_of_umls_predict_it(tmp_path: Path) -> None:
         run_any(settings, tmp_path / "run")
     with pytest.raises(InputError, match="is a run of rule mining, expected link prediction"):
         load_config(tmp_path / "run" / "config.yaml")
+
+
+def test_a_split_without_triples_is_not_evaluated(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    (data / "test.tsv").write_text("")
+    path = tmp_path / "rules.yaml"
+    path.write_text(f"data: {{path: {data}}}\nrules: {{length: 1}}\n", encoding="utf-8")
+    metrics = run_any(load_run_config(path), tmp_path / "run")
+    assert not metrics["rows"] and "test" not in metrics
+    with pytest.raises(InputError, match=r"data: has no test triples to evaluate; add test\.tsv"):
+        evaluate_rules(tmp_path / "run", "test")
+    with pytest.raises(InputError, match="has no test triples to evaluate"):
+        open_scored(tmp_path / "run").evaluate("test")
+    assert evaluate_rules(tmp_path / "run", "valid")[2] == metrics["valid"]
 
 
 @pytest.mark.usefixtures("shared_data")
