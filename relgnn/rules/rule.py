@@ -52,12 +52,14 @@ class Rule(NamedTuple):
 def write_rules(path: Path, rules: Iterable[Rule], relations: Sequence[str]) -> None:
     """Write a tab-separated file of rules, with a header of `COLUMNS`.
 
+    Confidences are read back bit by bit: two of many pairs may differ in the seventh digit alone.
+
     Raises:
         MachineError: it cannot be written.
     """
     lines = ["\t".join(COLUMNS)]
     for one in rules:
-        numbers = f"{one.confidence:.6g}\t{one.pca_confidence:.6g}\t{one.support}\t{one.pairs}"
+        numbers = f"{one.confidence}\t{one.pca_confidence}\t{one.support}\t{one.pairs}"
         lines.append(f"{numbers}\t{one.show(relations)}")
     with atomic_file(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -17,8 +17,8 @@ rules = st.builds(
     Rule,
     st.integers(0, 3),
     st.lists(st.integers(0, 7), min_size=1, max_size=3).map(tuple),
-    st.sampled_from([0.25, 0.5, 1.0]),
-    st.sampled_from([0.25, 0.5, 1.0]),
+    st.floats(0, 1),
+    st.floats(0, 1),
     st.integers(0, 99),
     st.integers(0, 99),
 )
