@@ -27,14 +27,22 @@ class Adjacency:
         triples = np.unique(np.asarray(triples, dtype=np.int64).reshape(-1, 3), axis=0)
         self.triples = triples[triples[:, 0] != triples[:, 2]]
         self.num_entities, self.num_relations = num_entities, num_relations
+
+    @cached_property
+    def _matrices(self) -> list[csr_array]:
+        """All A_r: a number an entity and relation, however few triples there are."""
         order = np.argsort(self.triples[:, 1], kind="stable")
-        bounds = np.searchsorted(self.triples[order, 1], np.arange(num_relations + 1))
-        shape = (num_entities, num_entities)
+        bounds = np.searchsorted(self.triples[order, 1], np.arange(self.num_relations + 1))
         forward = []
-        for r in range(num_relations):
+        for r in range(self.num_relations):
             head, _, tail = self.triples[order[bounds[r] : bounds[r + 1]]].T
-            forward.append(csr_array((np.ones(len(head), np.int32), (head, tail)), shape=shape))
-        self._matrices = [*forward, *(one.T.tocsr() for one in forward)]
+            forward.append(self._counted(head, tail))
+        return [*forward, *(one.T.tocsr() for one in forward)]
+
+    def _counted(self, rows: np.ndarray, columns: np.ndarray) -> csr_array:
+        """How often each place is named, int32 [E, E]."""
+        shape = (self.num_entities, self.num_entities)
+        return csr_array((np.ones(len(rows), np.int32), (rows, columns)), shape=shape)
 
     def __getitem__(self, relation: int) -> csr_array:
         """A_r, int32 [E, E]; of r + R the transpose of r's."""
@@ -43,7 +51,8 @@ class Adjacency:
     @cached_property
     def every(self) -> csr_array:
         """How many triples link two entities, whatever the relation and direction, int32 [E, E]."""
-        return sum(self._matrices[1:], self._matrices[0]).tocsr()
+        head, _, tail = self.triples.T
+        return self._counted(np.concatenate([head, tail]), np.concatenate([tail, head]))
 
     @cached_property
     def starts(self) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import permutations
 
 import numpy as np
@@ -47,6 +48,19 @@ def test_loops_and_duplicates_are_left_out() -> None:
     assert graph.starts[0].tolist() == [True, False, False]
     # by relation 0 forward and by 1 backward, and the other way round
     assert graph.every.toarray().tolist() == [[0, 2, 0], [2, 0, 0], [0, 0, 0]]
+
+
+def test_links_of_any_relation_take_no_matrix_of_each() -> None:
+    triples = random_triples(ENTITIES, RELATIONS, 50, 0)
+    graph = Adjacency(triples, ENTITIES, RELATIONS)
+    each = sum(graph[r].toarray() for r in range(2 * RELATIONS))
+    np.testing.assert_array_equal(graph.every.toarray(), each)
+    many = random_triples(5000, 500, 2000, 1)
+    tracemalloc.start()
+    Adjacency(many, 5000, 500).every  # noqa: B018
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2e6  # bytes; of 1,000 matrices the pointers alone are 2e7
 
 
 def test_functionality_is_one_where_each_has_one() -> None:
