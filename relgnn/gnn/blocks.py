@@ -75,22 +75,30 @@ def _pair_chunks(topology: Topology, size: int) -> Iterator[PairChunk]:
     by_target = sides[1][0] <= sides[0][0]
     for summed_first, (_, key, pair) in zip((False, True), sides, strict=True):
         kept = (by_target == summed_first)[key // max(nodes, 1)].nonzero().squeeze(1)
-        for pairs in kept.split(size):
-            place = torch.full_like(key, -1)
-            place[pairs] = torch.arange(len(pairs), device=key.device)
-            yield _chunk(topology, summed_first, key[pairs], place[pair])
+        place = torch.full_like(key, -1)
+        place[kept] = torch.arange(len(kept), device=key.device)
+        own = place[pair]
+        # messages by pair, once: then those of a chunk are neighbours
+        order = torch.argsort(own, stable=True)[int((own < 0).sum()) :]
+        own = own[order]
+        for start, pairs in zip(range(0, len(kept), size), kept.split(size), strict=False):
+            bounds = own.new_tensor([start, start + len(pairs)])
+            first, last = torch.searchsorted(own, bounds).tolist()
+            part = slice(first, last)
+            yield _chunk(topology, summed_first, key[pairs], order[part], own[part] - start)
 
 
-def _chunk(topology: Topology, summed_first: bool, key: Tensor, place: Tensor) -> PairChunk:
-    """The chunk of the pairs `key` [G]; `place` [M] is each message's pair, -1 where another's."""
+def _chunk(
+    topology: Topology, summed_first: bool, key: Tensor, message: Tensor, place: Tensor
+) -> PairChunk:
+    """The chunk of the pairs `key` [G], with their messages by pair, and each one's pair."""
     nodes, count = topology.num_nodes, len(key)
     relation, node = key // nodes, key % nodes
-    message = (place >= 0).nonzero().squeeze(1)
     if summed_first:
-        message = message[torch.argsort(place[message], stable=True)]
-        links = SparsePattern.build(place[message], topology.source[message], (count, nodes))
+        links = SparsePattern.build(place, topology.source[message], (count, nodes))
     else:
-        links = SparsePattern.build(topology.target[message], place[message], (nodes, count))
+        message, order = message.sort()  # ends of messages are in order
+        links = SparsePattern.build(topology.target[message], place[order], (nodes, count))
     ends = SparsePattern.build(node, torch.arange(count, device=key.device), (nodes, count))
     numbers, counts = torch.unique_consecutive(relation, return_counts=True)
     start = torch.cat([counts.new_zeros(1), counts.cumsum(0)])

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from relgnn import native
 from relgnn.gnn import blocks as module
@@ -48,6 +52,31 @@ def test_each_relation_is_paired_on_its_smaller_side() -> None:
     assert {chunk.summed_first for chunk in chunks} == {False, True}
     covered = torch.cat([chunk.message for chunk in chunks]).sort().values
     assert torch.equal(covered, torch.arange(len(graph.source)))
+
+
+class Work(TorchDispatchMode):
+    """Counts the numbers that PyTorch makes."""
+
+    made = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.made += sum(part.numel() for part in tree_leaves(out) if isinstance(part, Tensor))
+        return out
+
+
+def test_work_grows_with_the_messages_not_with_their_square(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PAIR_ELEMENTS", 50)
+
+    def work(relations: int) -> int:
+        graph = MessageGraph.build(random_triples(NODES, relations, 50 * relations), NODES, relations)
+        with Work() as counted:
+            pair_chunks(graph.topology, 1)
+        return counted.made
+
+    assert work(160) < 5 * work(40)
 
 
 @pytest.mark.parametrize("elements", [1 << 21, 3 * IN], ids=["whole", "in chunks"])
