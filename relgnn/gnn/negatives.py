@@ -158,15 +158,15 @@ class TypeConstrainedSampler(NegativeSampler):
         self, triples: Tensor, num_entities: int, num_relations: int, filtered: bool = False
     ) -> None:
         super().__init__(triples, num_entities, num_relations, filtered)
-        everything = torch.arange(num_entities)
-        lists = []
-        for column in (0, 2):
-            for relation in range(num_relations):
-                seen = triples[triples[:, 1] == relation, column].unique()
-                lists.append(seen if seen.numel() > 1 else everything)
-        self.sizes = torch.tensor([entities.numel() for entities in lists])
-        self.starts = self.sizes.cumsum(0) - self.sizes
-        self.entities = torch.cat(lists)
+        head, relation, tail = triples.unbind(1)
+        position = torch.cat([relation, relation + num_relations])
+        seen = (position * num_entities + torch.cat([head, tail])).unique()
+        count = torch.bincount(seen // max(num_entities, 1), minlength=2 * num_relations)
+        # all entities, once for every position that takes any, stand behind those seen
+        anything = count < 2
+        self.sizes = torch.where(anything, num_entities, count)
+        self.starts = torch.where(anything, len(seen), count.cumsum(0) - count)
+        self.entities = torch.cat([seen % max(num_entities, 1), torch.arange(num_entities)])
 
     def head_probability(self, relations: Tensor) -> Tensor:
         return torch.full(relations.shape, 0.5, device=relations.device)

@@ -96,6 +96,15 @@ def test_typed_draws_what_was_seen_there(edges: int, seed: int) -> None:
             assert len(seen) < 2 or drawn <= seen
 
 
+def test_places_that_take_any_entity_hold_one_list_of_all() -> None:
+    relations = torch.arange(500)
+    triples = torch.stack([relations % NODES, relations, relations % 2], 1)
+    sampler = TypeConstrainedSampler(triples, 1000, 500)
+    assert sampler.entities.numel() <= 2 * 500 + 1000
+    every = torch.arange(1000)
+    assert all(torch.equal(sampler.candidates(r, c), every) for r in (0, 499) for c in (0, 2))
+
+
 class TestPairSampler:
     def test_draws_no_edge_and_no_node_twice(self) -> None:
         pairs = torch.tensor([[0, 1], [2, 1], [3, 4], [4, 0]])
