@@ -1,4 +1,8 @@
-"""Losses over scores, and the regulariser that goes with them. Each returns a scalar."""
+"""Losses over scores, and the regulariser that goes with them. Each returns a scalar.
+
+Those over all candidates sum in float32 at least: a log of a sum that is rounded to half precision
+is off by more than most probabilities are.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from relgnn.gnn.precision import widen
 
 
 def one_vs_all_cross_entropy(
@@ -34,6 +40,7 @@ def one_vs_all_cross_entropy(
         normalise: True divides a query's weights by their sum, so that every query with a target
             counts the same; False counts every target.
     """
+    scores = widen(scores)
     weights = _target_weights(scores, rows, weights, normalise)
     target_scores = scores[rows, columns]
     log_total = scores.logsumexp(1)[rows]
@@ -78,7 +85,7 @@ def generalised_cross_entropy(
         label_smoothing: ε.
         q: in (0, 1].
     """
-    log_p, smooth = _log_probabilities(scores, rows, columns)
+    log_p, smooth = _log_probabilities(widen(scores), rows, columns)
     each = (1 - label_smoothing) * -(q * log_p).expm1() / q + label_smoothing * smooth
     return (weights * each).sum() / max(scores.shape[0], 1)
 
@@ -105,6 +112,7 @@ def bootstrapped_cross_entropy(
         label_smoothing: ε.
         beta: β, in [0, 1].
     """
+    scores = widen(scores)
     log_p, smooth = _log_probabilities(scores, rows, columns)
     label = (1 - label_smoothing) * -log_p + label_smoothing * smooth
     everywhere = scores.log_softmax(1)[rows]
@@ -137,6 +145,7 @@ def bce_one_vs_all(
         weights: w [M], how much a positive counts; 1 where None.
         label_smoothing: ε.
     """
+    scores = widen(scores)
     if weights is None:
         weights = scores.new_ones(rows.shape[0])
     low = label_smoothing / scores.shape[1]

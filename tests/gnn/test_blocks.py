@@ -71,7 +71,9 @@ def test_work_grows_with_the_messages_not_with_their_square(
     monkeypatch.setattr(module, "PAIR_ELEMENTS", 50)
 
     def work(relations: int) -> int:
-        graph = MessageGraph.build(random_triples(NODES, relations, 50 * relations), NODES, relations)
+        graph = MessageGraph.build(
+            random_triples(NODES, relations, 50 * relations), NODES, relations
+        )
         with Work() as counted:
             pair_chunks(graph.topology, 1)
         return counted.made

@@ -207,3 +207,24 @@ def test_robust_losses_of_no_target_and_of_a_hopeless_one(loss: Callable[..., Te
     value = loss(extreme, torch.tensor([0]), torch.tensor([1]), torch.ones(1), 0.1)
     value.backward()
     assert value.isfinite() and extreme.grad is not None and extreme.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        one_vs_all_cross_entropy,
+        generalised_cross_entropy,
+        bootstrapped_cross_entropy,
+        bce_one_vs_all,
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_scores_in_half_precision_are_summed_in_float32(
+    loss: Callable[..., Tensor], dtype: torch.dtype
+) -> None:
+    half = (8 * normal(20, 300)).to(dtype).requires_grad_()
+    rows, columns, weights = torch.arange(20), torch.arange(20), torch.linspace(0.1, 1, 20)
+    found, expected = (loss(given, rows, columns, weights, 0.1) for given in (half, half.float()))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(*(torch.autograd.grad(one, half)[0] for one in (found, expected)))
