@@ -18,9 +18,9 @@ class Dropout(nn.Dropout):
 
     def forward(self, values: Tensor) -> Tensor:
         """Values of any shape: 0 with probability p, else divided by 1 - p; as they are in eval."""
-        if not self.training or self.p == 0 or values.device.type != "cpu":
-            return super().forward(values)
         count, dropped = values.numel(), round(self.p * LEVELS)
+        if not self.training or not 0 < dropped < LEVELS or values.device.type != "cpu":
+            return super().forward(values)
         words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
         levels = words.view(torch.int16)[:count].view(values.shape)
         kept = (levels >= dropped - LEVELS // 2).to(values.dtype)

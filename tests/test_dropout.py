@@ -48,6 +48,12 @@ def test_nothing_is_dropped_in_evaluation_or_at_zero() -> None:
     assert torch.equal(Dropout(0.0)(values), values)
 
 
+@pytest.mark.parametrize("p", [1.0, 1 - 1e-7])
+def test_everything_may_be_dropped(p: float) -> None:
+    torch.manual_seed(0)
+    assert not Dropout(p)(torch.randn(5, 3)).any()
+
+
 def test_a_network_gets_it_everywhere(tiny_bert: str) -> None:
     network, _ = load_model(tiny_bert)
     set_dropout(network, 0.25)
