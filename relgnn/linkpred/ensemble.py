@@ -143,4 +143,5 @@ def _spread(members: Sequence[DenseScores], triples: np.ndarray, relations: int)
     head, relation, tail = torch.tensor(triples[::every][:PART]).unbind(1)
     heads, asked = torch.cat([head, tail]), torch.cat([relation, relation + relations])
     found = torch.stack([one(heads, asked).float().std(1).mean() for one in members])
-    return found.clamp(min=torch.finfo(torch.float32).tiny)
+    # who tells no answer from another, such as rules of which none was found, needs no scale
+    return torch.where(found > 0, found, 1.0)

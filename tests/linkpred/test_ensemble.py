@@ -99,6 +99,19 @@ def test_the_unit_of_a_members_scores_does_not_matter(graph: KnowledgeGraph) -> 
     )
 
 
+def test_a_member_that_tells_no_answer_from_another_leaves_the_others_be(
+    graph: KnowledgeGraph,
+) -> None:
+
+    def silent(heads: Tensor, relations: Tensor) -> Tensor:
+        return torch.full((len(heads), len(NAMES)), -7.0)
+
+    members = [silent, knowing(everything(graph), (0, 1, 2))]
+    mix = fit_mix(members, graph, settings(by_relation=False))
+    found = evaluate_scores(mix.scores(members), graph, "test")[1]
+    assert found["all"]["both"]["realistic"]["mrr"] == 1
+
+
 def test_test_triples_are_not_looked_at(graph: KnowledgeGraph) -> None:
     members = [noise(1), noise(2)]
     blind = replace(graph, test=graph.test[:0], hidden=graph.hidden[:0], strata=None)
