@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -77,11 +76,29 @@ class LinearAutoencoder(nn.Module):
         self.register_buffer("inputs", scale[:, None] * adjacency * scale, persistent=False)
         self.register_buffer("weight", torch.zeros_like(adjacency))
 
-    def solve(self, shrinkage: float) -> None:
-        """Set B for a λ."""
-        squares = self.inputs @ self.inputs
+    def squares(self) -> Tensor:
+        """M², [N, N], which is the same for every λ."""
+        return self.inputs @ self.inputs
+
+    def solve(self, shrinkage: float, squares: Tensor | None = None) -> None:
+        """Set B for a λ.
+
+        Args:
+            shrinkage: λ.
+            squares: what `squares` gave, where it is at hand; it stays as it is.
+
+        Raises:
+            InputError: there is no edge, or λ is too small for the precision of the numbers.
+        """
+        squares = self.squares() if squares is None else squares.clone()
         squares.diagonal().add_(shrinkage * squares.diagonal().mean())
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(squares))
+        factor, failed = torch.linalg.cholesky_ex(squares)
+        if bool(failed):
+            raise InputError(
+                f"autoencoder.shrinkage={shrinkage:g} leaves equations of {len(squares):,} nodes "
+                "without one solution; give a larger one, and a graph with edges"
+            )
+        inverse = torch.cholesky_inverse(factor)
         self.weight.copy_(-inverse / inverse.diagonal())
         self.weight.fill_diagonal_(0.0)
 
@@ -118,19 +135,23 @@ def choose_autoencoder(
         device: where it is solved.
 
     Raises:
-        InputError: there are too many nodes.
+        InputError: there are too many nodes, no edge, or a shrinkage is too small.
     """
-    best: tuple[LinearAutoencoder, Chosen] | None = None
-    for damping, shrinkage in product(settings.damping, settings.shrinkage):
+    best: Chosen | None = None
+    for damping in settings.damping:
         model = autoencoder(links, damping, device)
-        model.solve(shrinkage)
-        for restored, valid in measure_autoencoder(
-            model, links, evaluator, "valid", settings.restored
-        ).items():
-            if best is None or valid > best[1].valid:
-                best = model, Chosen(damping, shrinkage, restored, valid)
+        squares = model.squares()
+        for shrinkage in settings.shrinkage:
+            model.solve(shrinkage, squares)
+            rebuilt = model()
+            for restored in settings.restored:
+                valid = measure_autoencoder(model, rebuilt, links, evaluator, "valid", restored)
+                if best is None or valid > best.valid:
+                    best = Chosen(damping, shrinkage, restored, valid)
     assert best is not None
-    return best
+    model = autoencoder(links, best.damping, device)
+    model.solve(best.shrinkage)
+    return model, best
 
 
 def autoencoder(links: OgbLinks, damping: float, device: torch.device) -> LinearAutoencoder:
@@ -139,18 +160,14 @@ def autoencoder(links: OgbLinks, damping: float, device: torch.device) -> Linear
     return LinearAutoencoder(pairs, links.num_nodes, damping)
 
 
-@torch.no_grad()
 def measure_autoencoder(
     model: LinearAutoencoder,
+    rebuilt: Tensor,
     links: OgbLinks,
     evaluator: OgbEvaluator,
     split: str,
-    restored: tuple[float, ...],
-) -> dict[float, float]:
-    """OGB's metric of a split for each share of the damping that is given back."""
-    rebuilt = model()
-    found = {}
-    for share in restored:
-        score = partial(model.score, rebuilt, restored=share)
-        found[share] = measure_links(links, evaluator, split, score)
-    return found
+    restored: float,
+) -> float:
+    """OGB's metric of a split; `rebuilt` is what the model's `forward` gives."""
+    score = partial(model.score, rebuilt, restored=restored)
+    return measure_links(links, evaluator, split, score)

@@ -90,8 +90,7 @@ def _solve(
     evaluator = OgbEvaluator(settings.benchmark)
     model, chosen = choose_autoencoder(data, settings, evaluator, runtime.device)
     save_tensors(folder / CHECKPOINT, module_tensors(model))
-    share = (chosen.restored,)
-    test = measure_autoencoder(model, data, evaluator, "test", share)[chosen.restored]
+    test = measure_autoencoder(model, model(), data, evaluator, "test", chosen.restored)
     found = {"valid": {evaluator.metric: chosen.valid}, "test": {evaluator.metric: test}}
     return {"chosen": asdict(chosen)} | _rows(found, evaluator.metric, model.weight.numel())
 
@@ -121,7 +120,7 @@ def evaluate_ogb(folder: Path, split: str) -> dict[str, float]:
         model = autoencoder(data, chosen.damping, runtime.device)
         restore_module(model, load_tensors(folder / CHECKPOINT)[0], folder / CHECKPOINT)
         evaluator = OgbEvaluator(config.autoencoder.benchmark)
-        [found] = measure_autoencoder(model, data, evaluator, split, (chosen.restored,)).values()
+        found = measure_autoencoder(model, model(), data, evaluator, split, chosen.restored)
         return {evaluator.metric: found}
     task = new_task(config, data, runtime)
     restore_module(task.model, load_tensors(folder / CHECKPOINT)[0], folder / CHECKPOINT)

@@ -99,13 +99,28 @@ def test_valid_chooses_and_test_is_not_looked_at() -> None:
         for shrinkage in own.shrinkage:
             other = autoencoder.autoencoder(blind, damping, CPU)
             other.solve(shrinkage)
-            measured = autoencoder.measure_autoencoder(other, blind, judge, "valid", own.restored)
-            found |= {(damping, shrinkage, share): value for share, value in measured.items()}
+            for share in own.restored:
+                found[damping, shrinkage, share] = autoencoder.measure_autoencoder(
+                    other, other(), blind, judge, "valid", share
+                )
     best = max(found.values())
     assert chosen.valid == best > 0.9
     first = next(key for key, value in found.items() if value == best)
     assert (chosen.damping, chosen.shrinkage, chosen.restored) == first
     assert model.damping == chosen.damping
+    again = autoencoder.autoencoder(blind, chosen.damping, CPU)
+    again.solve(chosen.shrinkage)
+    assert torch.equal(model.weight, again.weight)
+
+
+def test_squares_that_are_at_hand_are_those_of_the_model_and_stay() -> None:
+    model, other = (LinearAutoencoder(edges(5), 9, 0.4) for _ in range(2))
+    squares = model.squares()
+    for shrinkage in (0.5, 2.0):
+        model.solve(shrinkage, squares)
+        other.solve(shrinkage)
+        assert torch.equal(model.weight, other.weight)
+    assert torch.equal(squares, other.squares())
 
 
 def test_false_pairs_as_edges_are_found() -> None:
@@ -121,3 +136,13 @@ def test_too_many_nodes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autoencoder, "LARGEST", 8)
     with pytest.raises(InputError, match=r"9 nodes are too many .* 8 at most; train a model"):
         LinearAutoencoder(edges(0), 9, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "shrinkage"), [(edges(0, 300, 600), 1e-9), (edges(0)[:0], 1.0)],
+    ids=["too small", "no edge"],
+)  # fmt: skip
+def test_equations_without_a_solution_are_told(pairs: Tensor, shrinkage: float) -> None:
+    model = LinearAutoencoder(pairs, 300, 0.4)
+    with pytest.raises(InputError, match=f"shrinkage={shrinkage:g} leaves .* give a larger one"):
+        model.solve(shrinkage)
