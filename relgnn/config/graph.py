@@ -296,8 +296,8 @@ class LoopConfig(Section):
         return self
 
 
-def require_fan_out(gnn: GnnConfig) -> None:
-    """Refuse a fan-out without one number for each layer.
+def require_context(gnn: GnnConfig, train: TrainConfig) -> None:
+    """Refuse a fan-out without one number for each layer, and a contrast where there is no context.
 
     Raises:
         ValueError: it is one.
@@ -306,6 +306,11 @@ def require_fan_out(gnn: GnnConfig) -> None:
         raise ValueError(
             f"gnn.fan_out has {len(gnn.fan_out)} numbers for gnn.layers={gnn.layers}; give "
             "one for each layer"
+        )
+    if train.contrast is not None and gnn.kind == "none":
+        raise ValueError(
+            "train.contrast compares draws of the context, and gnn.kind=none reads no context; "
+            "set train.contrast=null or another gnn.kind"
         )
 
 
@@ -320,8 +325,8 @@ class Config(RunConfig):
     tracking: TrackingConfig = Field(default_factory=TrackingConfig, description="its curves")
 
     @model_validator(mode="after")
-    def _fan_out_fits(self) -> Config:
-        require_fan_out(self.gnn)
+    def _context_fits(self) -> Config:
+        require_context(self.gnn, self.train)
         fan_out, loss = self.gnn.fan_out, self.train.loss
         if fan_out is not None and loss in ("cross_entropy", "bce"):
             raise ValueError(
@@ -331,12 +336,7 @@ class Config(RunConfig):
         return self
 
     @model_validator(mode="after")
-    def _signals_fit(self) -> Config:
-        if self.train.contrast is not None and self.gnn.kind == "none":
-            raise ValueError(
-                "train.contrast compares draws of the context, and gnn.kind=none reads no context; "
-                "set train.contrast=null or another gnn.kind"
-            )
+    def _pseudo_loss_fits(self) -> Config:
         loop, loss = self.loop, self.train.loss
         if loop is not None and loop.pseudo_loss != "plain" and loss != "cross_entropy":
             raise ValueError(

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from relgnn.config.base import Count, Dropout, Rate, RunConfig, Section, Weight
-from relgnn.config.graph import DecoderConfig, GnnConfig, TrainConfig, require_fan_out
+from relgnn.config.graph import DecoderConfig, GnnConfig, TrainConfig, require_context
 
 
 class OgbFitting(Section):
@@ -173,7 +173,7 @@ class TripleConfig(OgbConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> TripleConfig:
-        require_fan_out(self.gnn)
+        require_context(self.gnn, self.train)
         if isinstance(self.train.weight_decay, tuple):
             raise ValueError("train.weight_decay has several numbers; give one")
         if self.train.loss in ("cross_entropy", "bce"):

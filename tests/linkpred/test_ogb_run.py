@@ -171,6 +171,7 @@ def test_test_is_read_once(
         ("ogbl-biokg", "train.weight_decay=[0.0,0.1]", "train.weight_decay has several numbers"),
         ("ogbl-biokg", "train.loss=cross_entropy", "scores all entities, which here are many"),
         ("ogbl-biokg", "gnn.fan_out=[2,2]", "fan_out has 2 numbers for gnn.layers=1"),
+        ("ogbl-wikikg2", "train.contrast={}", "train.contrast compares draws of the context"),
     ],
 )
 def test_a_wrong_configuration_is_one_line(
