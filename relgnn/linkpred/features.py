@@ -10,8 +10,6 @@ from torch import Tensor
 from relgnn.data import KnowledgeGraph
 from relgnn.text.encoder import TextEncoder
 
-NODE_TEXTS = ("node", "page", "none")
-
 
 @dataclass(frozen=True)
 class TextFeatures:
