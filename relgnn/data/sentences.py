@@ -7,6 +7,7 @@ import re
 # What ends a sentence, with the quotes and brackets that close after it.
 _STOP = re.compile(r"[.!?]+[\"'”’»)\]]*|[。！？]+[」』”’）]*|\n[ \t]*\n")
 _LAST_WORD = re.compile(r"[\w&'’.\-]+$")
+_SPACE = re.compile(r"\s*")
 # How a sentence starts that lost the space before it; "Obl.S.B." and "J.Hud" are not that.
 _GLUED_START = re.compile(
     r"[\"“‘(]?(?:[^\W\d_a-z][^\W\d_A-Z][\w’'\-]*[\s,.]|[AI] |[A-Z]{2,}(?:['’]s)? )"
@@ -100,7 +101,7 @@ def _may_end(word: str, stop: str, rest: str, text: str, start: int) -> bool:
         return True
     if stop == "." and _is_title(word):
         return word.lower() == "no" and not rest.lstrip()[0].isdigit()
-    if word.isdigit() and len(word) <= 2 and text[start:].lstrip().startswith(word + "."):
+    if word.isdigit() and len(word) <= 2 and _numbers_an_item(word, text, start):
         return False
     is_initial = len(word) == 1 and word.isupper()
     is_acronym = re.fullmatch(r"(?:\w\.)+\w", word) is not None
@@ -108,6 +109,13 @@ def _may_end(word: str, stop: str, rest: str, text: str, start: int) -> bool:
         opener = re.match(r"\s*[\"'“‘(]*(\w+)[\s,]", rest)
         return opener is not None and opener.group(1) in _OPENERS
     return True
+
+
+def _numbers_an_item(word: str, text: str, start: int) -> bool:
+    """Whether a sentence begins with this number, as items of a list do: "12. Wash the rice"."""
+    # a copy of the rest of the text at every stop would be quadratic
+    space = _SPACE.match(text, start)
+    return space is not None and text.startswith(f"{word}.", space.end())
 
 
 def _is_title(word: str) -> bool:

@@ -125,10 +125,13 @@ def _corrupted(
 ) -> tuple[np.ndarray, np.ndarray]:
     """`corruptions` [C, 3], and the row of the split that each is made from, int64 [C]."""
     known = {tuple(t) for t in graph.filter_triples(split).tolist()}
+    # sorted once: a search of train for every triple would be quadratic
+    by_relation = graph.train[np.argsort(graph.train[:, 1], kind="stable")]
+    starts = np.searchsorted(by_relation[:, 1], np.arange(graph.num_relations + 1))
     found, source = [], []
     for column in columns:
         for row, triple in enumerate(getattr(graph, split).tolist()):
-            same = graph.train[graph.train[:, 1] == triple[1]][:, column]
+            same = by_relation[starts[triple[1]] : starts[triple[1] + 1], column]
             pool = same if len(same) else np.arange(graph.num_entities)
             for entity in generator.choice(pool, count):
                 other = list(triple)

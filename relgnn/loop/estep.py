@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from relgnn.errors import InputError
 from relgnn.linkpred.fit import Fitted
 from relgnn.loop.candidates import (
     Candidates,
@@ -128,6 +129,7 @@ class EStep:
         known = np.concatenate([graph.train, accepted.triples])
         weight = np.concatenate([np.ones(len(graph.train)), accepted.p])
         labels = PairLabels.match(features, known, weight, graph.num_relations)
+        self._require_taught(labels, folds)
         with lap("pair models", round_):
             logits = cross_fit_pairs(
                 features, labels, folds, graph.num_relations,
@@ -147,6 +149,22 @@ class EStep:
             with lap("rules", round_):
                 votes["rules"] = self._rule_votes(accepted, found)
         return Votes(found, votes, proposed), evidence, features
+
+    def _require_taught(self, labels: PairLabels, folds: np.ndarray) -> None:
+        """Refuse texts that teach nothing to the judges of some fold.
+
+        Raises:
+            InputError: all pairs with a label are of one fold, or there is none.
+        """
+        if len(np.unique(folds[labels.pair])) > 1:
+            return
+        pairs = len(np.unique(labels.pair))
+        raise InputError(
+            f"{self.world.graph.name}: the texts speak of {pairs or 'no'} "
+            f"{'pair' if pairs == 1 else 'pairs'} of entities that a given triple joins, too few "
+            "to learn from; give texts that name both ends of more triples, more triples, or "
+            "aliases.tsv with the names that the texts use"
+        )
 
     def _extractor_votes(
         self,

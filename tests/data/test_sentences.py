@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import SupportsIndex
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,3 +59,22 @@ def test_every_character_lies_in_one_span(text: str) -> None:
     left = set(range(len(text))) - set(covered)
     assert all(text[place].isspace() for place in left)
     assert all(text[start:end] == text[start:end].strip() != "" for start, end in spans)
+
+
+class Copied(str):
+    """A text that counts the characters which are copied out of it."""
+
+    copied: int = 0
+
+    def __getitem__(self, key: SupportsIndex | slice) -> str:
+        found = super().__getitem__(key)
+        self.copied += len(found)
+        return found
+
+
+@pytest.mark.parametrize("piece", ["He was 12. Then ", "1. FC Bonn. ", "Dr. A ", "a.B", '? "'])
+def test_twice_the_text_is_twice_the_work(piece: str) -> None:
+    short, long = (Copied(piece * count) for count in (200, 400))
+    for text in (short, long):
+        split_sentences(text)
+    assert 0 < long.copied <= 2.1 * short.copied

@@ -16,6 +16,7 @@ from relgnn.loop.calibrate import (
     NEGATIVES,
     _corrupted,
     _out_of_fold,
+    corruptions,
     raw_scores,
     score_calibration,
 )
@@ -70,6 +71,23 @@ def test_the_report_is_at_even_odds(fitted: Fitted, graph: KnowledgeGraph) -> No
     count = sum(b["count"] for b in bins)
     assert sum(b["true"] * b["count"] for b in bins) / count == pytest.approx(0.5, abs=0.05)
     assert made["report"]["ece"] < 0.3
+
+
+def test_corruptions_are_ends_seen_in_that_place_of_the_relation(graph: KnowledgeGraph) -> None:
+    untaught = replace(graph, train=graph.train[graph.train[:, 1] != 1], strata=None)
+    found = corruptions(untaught, "valid", np.random.default_rng(0), count=3)
+    known = {tuple(t) for t in untaught.filter_triples("valid").tolist()}
+    generator, expected = np.random.default_rng(0), []
+    for column in (0, 2):
+        for triple in untaught.valid:
+            seen = untaught.train[untaught.train[:, 1] == triple[1], column]
+            for end in generator.choice(seen if len(seen) else untaught.num_entities, 3):
+                other = triple.copy()
+                other[column] = end
+                if tuple(other) not in known:
+                    expected.append(other)
+    np.testing.assert_array_equal(found, expected)
+    assert set(found[:, 1].tolist()) == {0, 1}
 
 
 def test_a_calibration_repeats(fitted: Fitted, graph: KnowledgeGraph) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 import torch
 
 from relgnn.config import Pooling
+from relgnn.data import Text
+from relgnn.errors import InputError
 from relgnn.loop import estep
 from relgnn.loop.estep import EStep, Judgement
 from relgnn.loop.pseudo import Pseudo
@@ -236,3 +239,14 @@ def test_a_later_round_keeps_the_first_ones_label_frequency_and_hears_those_befo
     assert (raised.candidates.triples == again.candidates.triples).all()
     assert (raised.posteriors.p > again.posteriors.p).mean() > 0.9
     np.testing.assert_array_equal(raised.posteriors.p_text, again.posteriors.p_text)
+
+
+@pytest.mark.parametrize(("count", "told"), [(0, "of no pairs"), (1, "of 1 pair of entities")])
+def test_texts_that_teach_too_little_are_refused(count: int, told: str) -> None:
+    graph = toy_graph()
+    names, (head, _, tail) = graph.entity_names, graph.train[0].tolist()
+    said = ["It rained.", f"{names[head]} was seen in {names[tail]}."][: count + 1]
+    texts = tuple(Text(f"note-{i}", one, None) for i, one in enumerate(said))
+    world = toy_world("loop.implied=0", graph=replace(graph, texts=texts))
+    with pytest.raises(InputError, match=rf"toy: the texts speak {told}.*; give texts that name"):
+        EStep(world).run(1, Pseudo.none())
