@@ -5,9 +5,9 @@
 The base run is row `loop` of the table loop_codex_s (configuration rgcn), made where it is missing.
 Its judges are not trained again; a row weighs, chooses and teaches otherwise
 (`relgnn.loop.replay`), with the weight decay that valid chose in the base run. `loop` changes
-nothing. Rows of more rounds replay another run, of five rounds; row `not_cross_fitted` is a run of
-its own, whose judges have seen what they judge. Only rows that are missing in experiments/results
-are run.
+nothing. Rows of more rounds replay another run, of five rounds; rows `not_cross_fitted` and `rules`
+are runs of their own, whose judges have seen what they judge, and of which rules are a third view.
+Only rows that are missing in experiments/results are run.
 """
 
 from __future__ import annotations
@@ -38,14 +38,19 @@ MOST_ROUNDS = 5
 APART = {
     "longer": (f"loop.rounds={MOST_ROUNDS}", f"loop.patience={MOST_ROUNDS}", "loop.controls=[]"),
     "not_cross_fitted": ("loop.cross_fitted=false", "loop.controls=[]"),
+    "rules": ("loop.rules={}", "loop.controls=[]"),
 }
 """Other runs that rows replay, and how they differ from the base run."""
+
+UNBOUNDED = "loop.min_probability=0.01"
+"""For selectors that lower their own thresholds: the base run's bound is above nearly all of them,
+and with it they would accept one and the same."""
 
 VARIANTS = {
     "loop": Variant(),
     "without_text": Variant(without=("text",)),
     "without_graph": Variant(without=("graph",)),
-    "without_rules": Variant(without=("rules",)),
+    "rules": Variant(("loop.rules={}",)),
     "uncalibrated": Variant(calibrated=False),
     "not_cross_fitted": Variant(("loop.cross_fitted=false",)),
     "em": Variant(("loop.weighing=em",)),
@@ -54,9 +59,9 @@ VARIANTS = {
     "unconnected": Variant(("loop.connect=1",)),
     "selector_budget": Variant(("loop.selector=budget",)),
     "selector_fixed": Variant(("loop.selector=fixed", "loop.threshold=0.8")),
-    "selector_flex": Variant(("loop.selector=flex", "loop.threshold=0.8")),
-    "selector_free": Variant(("loop.selector=free",)),
-    "selector_soft": Variant(("loop.selector=soft",)),
+    "selector_flex": Variant(("loop.selector=flex", "loop.threshold=0.8", UNBOUNDED)),
+    "selector_free": Variant(("loop.selector=free", UNBOUNDED)),
+    "selector_soft": Variant(("loop.selector=soft", UNBOUNDED)),
     "selector_class_top": Variant(("loop.selector=class_top",)),
     "selector_agreement": Variant(("loop.selector=agreement", "loop.threshold=0.5")),
     "selector_curriculum": Variant(("loop.selector=curriculum",)),

@@ -48,7 +48,7 @@ PLAIN_NUMBERS = (
     "reading_s", "training_s", "sentences_s", "trained_parameters", "seconds", "peak_memory_mb",
     "judged", "candidates", "true", "predictions", "parameters", "nodes", "edges", "steps",
     "persons", "questions",
-    "targets", "accepted",
+    "targets", "rounds", "accepted",
 )  # fmt: skip
 AFTER_MEMORY = 3
 """Parts of a line's `hardware` before the names of GPUs: processor, cores, memory."""
@@ -57,6 +57,8 @@ WITH_COSTS = "efficient_"
 BOUNDS = ("", "_low", "_high")
 """Endings of a gain and of the interval that it is in."""
 LOOP_COLUMNS = ("mrr", "mrr_feature", "mrr_corpus", "mrr_none", "hits@10")
+OF_STRATA = {name for group, name in METRIC.items() if group != "all"}
+"""What only tables of a loop show."""
 FAMILIES = {"": "R-GCN", "compgcn": "CompGCN"}
 
 Group = list[Line]
@@ -218,7 +220,8 @@ def picture(table: str, root: Path = RESULTS) -> bytes | None:
 def _markdown(table: str, groups: Mapping[str, Group]) -> str:
     loop = table.startswith(LOOP)
     present = {name for part in groups.values() for line in part for name in line.metrics}
-    wanted = LOOP_COLUMNS if loop else [name for name in COLUMNS if not name.startswith("mrr_")]
+    hidden: set[str] = set() if LOOP in table else OF_STRATA
+    wanted = LOOP_COLUMNS if loop else [name for name in COLUMNS if name not in hidden]
     columns = [name for name in wanted if name in present]
     columns += sorted(present - COLUMNS.keys())
     judged = {row: _judged_by(part, columns[0]) for row, part in groups.items()}

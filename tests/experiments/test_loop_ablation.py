@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments import loop_ablation
@@ -16,6 +17,7 @@ from experiments.loop_ablation import (
     main,
     measure,
     replayed,
+    replayed_config,
     rounds_of,
 )
 from experiments.results import read_lines
@@ -23,8 +25,11 @@ from experiments.tables import render_table
 from relgnn.config import Config, make_config
 from relgnn.loop.opened import run_config
 from relgnn.loop.replay import Replay
+from relgnn.loop.selection import loop_selector
 from relgnn.runtime import environment
 from relgnn.training import load_json, save_json
+from tests.linkpred.toy import toy_graph
+from tests.loop.toy import posteriors
 
 
 @pytest.mark.parametrize("row", VARIANTS)
@@ -43,6 +48,31 @@ def test_every_row_changes_the_base_run(row: str) -> None:
     ]
     assert same == [row]
     assert (changed.sha256() == base.sha256()) == (not variant.overrides)
+
+
+@pytest.mark.parametrize("row", VARIANTS)
+def test_a_row_leaves_out_a_view_that_its_run_has(row: str) -> None:
+    config = replayed_config(row, 0)[1]
+    assert config.loop is not None
+    views = {"text", "graph"} | ({"rules"} if config.loop.rules is not None else set())
+    assert set(VARIANTS[row].without) < views
+
+
+def test_each_selector_accepts_something_else() -> None:
+    """Of posteriors as rounds of the base run have them: few a pair, few of them sure."""
+    graph, rng, count = toy_graph(), np.random.default_rng(0), 4000
+    pair, relation = np.arange(count), rng.choice(3, count, p=[0.8, 0.15, 0.05])
+    triples = np.stack([pair, relation, pair], axis=1)
+    said = posteriors(triples, rng.beta(0.5, 1, count), np.zeros(count, dtype=np.int64))
+    taken = {}
+    for row in ("loop", *(name for name in VARIANTS if name.startswith("selector_"))):
+        config = make_config(base_job(0).config.model_dump(mode="json"), VARIANTS[row].overrides)
+        assert config.loop is not None
+        if config.loop.selector != "conformal":  # which is of a sample besides
+            found = loop_selector(config.loop, graph, 1).select(said)
+            taken[row] = (*found.index.tolist(), *found.weight.tolist())
+    assert len(taken) >= 9 and all(taken.values())
+    assert len(set(taken.values())) == len(taken)
 
 
 def test_a_row_is_replayed_and_recorded_once(
@@ -104,11 +134,14 @@ def test_rows_that_need_other_judges_replay_runs_of_their_own(
         (folder / "metrics.json").write_text("{}")
         made.append((folder, config))
 
-    for row in ("rounds_3", "rounds_5", "not_cross_fitted"):
+    for row in ("rounds_3", "rounds_5", "not_cross_fitted", "rules"):
         assert replayed(row, 0, runner) == replayed(row, 0, runner)
-    assert [folder.name for folder, _ in made] == ["0-run-longer", "0-run-not_cross_fitted"]
+    assert [folder.name for folder, _ in made] == [
+        "0-run-longer", "0-run-not_cross_fitted", "0-run-rules",
+    ]  # fmt: skip
     assert made[0][1].loop.rounds == 5 and not made[1][1].loop.cross_fitted
+    assert made[2][1].loop.rules is not None
     # another configuration's is made anew
     monkeypatch.setitem(APART, "longer", (*APART["longer"], "loop.cap=0.5"))
     replayed("rounds_5", 0, runner)
-    assert len(made) == 3 and made[2][0] == made[0][0]
+    assert len(made) == 4 and made[3][0] == made[0][0]

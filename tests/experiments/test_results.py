@@ -292,6 +292,18 @@ def test_large_figures_keep_their_digits(tmp_path: Path) -> None:
     assert "350.250" in tables.render_table(line.table, tmp_path)
 
 
+def test_an_ablation_of_the_loop_tells_strata_degrees_and_rounds(tmp_path: Path) -> None:
+    degrees = {f"mrr_degree_{one}": 0.5 for one in ("0", "1-3", "4-10", "11+")}
+    metrics = {"mrr": 0.3, "mrr_none": 0.2, "accepted": 871.0, "promised_precision": 0.85}
+    metrics |= {"real_precision": 0.75, "rounds": 2.0, "mrr_unseen_relation": 0.1, **degrees}
+    for table, strata in (("ablation_loop_toy", True), ("ablation_toy", False)):
+        append(table, [replace(LINE, table=table, metrics=metrics)], tmp_path)
+        titles, _, cells = tables.render_table(table, tmp_path).splitlines()[:3]
+        assert ("MRR none" in titles) == strata and "MRR, relations never seen" in titles
+        assert "end never given | rarer end given 1 to 3 times | 4 to 10 times | often" in titles
+        assert "| 2 | 871 | .850 | .750 |" in cells and "_" not in titles
+
+
 def test_a_table_says_which_lines_a_gpu_made(tmp_path: Path) -> None:
     near = replace(LINE, table="re_toy", hardware="A CPU, 2 cores, 24 GB")
     far = replace(near, seed=1, hardware="A CPU, 16 cores, 126 GB, NVIDIA H200")
