@@ -384,3 +384,23 @@ def test_a_selector_needs_numbers_that_fit(overrides: tuple[str, ...], told: str
 def test_fan_out_must_fit_layers_and_loss() -> None:
     assert "one for each layer" in failure(MINIMAL, "gnn.fan_out=[5,5]", "train.loss=margin")
     assert "set train.loss=self_adversarial or margin" in failure(MINIMAL, "gnn.fan_out=[5]")
+
+
+@pytest.mark.parametrize(
+    "section",
+    ["few_shot", "joint", "document", "generative", "pretraining", "extraction", "inductive",
+     "pairs: {benchmark: ogbl-ddi}"],
+)  # fmt: skip
+def test_descriptions_are_texts_of_link_prediction_alone(section: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(f"data: {{name: umls}}\n{section}{'' if ':' in section else ': {}'}\n")
+    load_run_config(path)
+    with pytest.raises(InputError, match="'data' has descriptions=texts.*; leave the key away"):
+        load_run_config(path, ["data.descriptions=texts"])
+
+
+def test_pretraining_reads_all_texts(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("data: {name: umls}\npretraining: {}\n")
+    with pytest.raises(InputError, match="texts are read whole; drop data.fraction"):
+        load_run_config(path, ["data.fraction=0.5"])

@@ -70,13 +70,27 @@ class DataConfig(Section):
     descriptions: Literal["known", "texts"] = Field(
         "known",
         description="of a knowledge graph's entities: known of them; or texts, each its entity's "
-        "page, that are read as unlabelled and known of nobody",
+        "page, that are read as unlabelled and known of nobody (but for a page's first sentence, "
+        "where text.node_features is node)",
     )
 
     @model_validator(mode="after")
     def _one_source(self) -> DataConfig:
         if (self.name is None) == (self.path is None):
             raise ValueError("needs exactly one of data.name and data.path")
+        return self
+
+
+class OtherDataConfig(DataConfig):
+    """The same for runs that give a model no text of entities to read as unlabelled."""
+
+    @model_validator(mode="after")
+    def _nothing_described(self) -> OtherDataConfig:
+        if self.descriptions != "known":
+            raise ValueError(
+                "has descriptions=texts, which only link prediction within a graph reads; leave "
+                "the key away"
+            )
         return self
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from relgnn.config.base import Count, Dropout, RunConfig, Section, Weight
+from relgnn.config.base import Count, Dropout, OtherDataConfig, RunConfig, Section, Weight
 from relgnn.config.fitting import Fitting
 from relgnn.config.relations import ReaderConfig
 
@@ -39,6 +39,7 @@ class DocumentSettings(Section):
 class DocumentConfig(RunConfig):
     """A run of relation extraction from documents."""
 
+    data: OtherDataConfig = Field(description="the data set")
     text: ReaderConfig = Field(
         default_factory=lambda: ReaderConfig(max_tokens=256), description="the language model"
     )

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from relgnn.config.augmentation import require_fields
-from relgnn.config.base import Count, Rate, RunConfig, Section
+from relgnn.config.base import Count, OtherDataConfig, Rate, RunConfig, Section
 
 INSTRUCTION = "Say how the first entity relates to the second one in the sentence."
 TEMPLATE = "Sentence: {text}\nFirst entity: {head}\nSecond entity: {tail}\nRelation:"
@@ -74,4 +74,5 @@ class WriterConfig(Section):
 class GenerativeConfig(RunConfig):
     """A run in which a causal language model states the relation."""
 
+    data: OtherDataConfig = Field(description="the data set")
     generative: WriterConfig = Field(description="the model and what it is asked")

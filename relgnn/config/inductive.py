@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from relgnn.config.base import Count, Fraction, Rate, RunConfig, Section
+from relgnn.config.base import Count, Fraction, OtherDataConfig, Rate, RunConfig, Section
 
 
 class TextsConfig(Section):
@@ -66,6 +66,7 @@ class InductiveConfig(RunConfig):
     That graph has the same relations, unless they are known by their texts.
     """
 
+    data: OtherDataConfig = Field(description="the data set")
     inductive: InductiveSettings = Field(description="what is learned")
     text: TextsConfig | None = Field(None, description="texts that are read; null: none")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from relgnn.config.base import Count, RunConfig
+from relgnn.config.base import Count, OtherDataConfig, RunConfig
 from relgnn.config.fitting import Fitting
 from relgnn.config.relations import ReaderConfig
 
@@ -20,5 +20,6 @@ class JointSettings(Fitting):
 class JointConfig(RunConfig):
     """A run of joint extraction."""
 
+    data: OtherDataConfig = Field(description="the data set")
     text: ReaderConfig = Field(default_factory=ReaderConfig, description="the language model")
     joint: JointSettings = Field(description="how mentions and relations are learned")

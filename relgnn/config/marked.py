@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from relgnn.config.base import DataConfig, Weight
+from relgnn.config.base import OtherDataConfig, Weight
 
 
-class MarkedDataConfig(DataConfig):
+class MarkedDataConfig(OtherDataConfig):
     """Which marked sentences, and how much of them is given."""
 
     negatives: Weight | None = Field(
@@ -18,8 +18,6 @@ class MarkedDataConfig(DataConfig):
 
     @model_validator(mode="after")
     def _whole(self) -> MarkedDataConfig:
-        if self.descriptions != "known":
-            raise ValueError("data.descriptions is of a knowledge graph: leave it away")
         if self.negatives is not None and self.fraction < 1:
             raise ValueError("data.negatives needs all labels: set data.fraction=1")
         return self

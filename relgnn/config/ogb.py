@@ -6,7 +6,15 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from relgnn.config.base import Count, Dropout, Rate, RunConfig, Section, Weight
+from relgnn.config.base import (
+    Count,
+    Dropout,
+    OtherDataConfig,
+    Rate,
+    RunConfig,
+    Section,
+    Weight,
+)
 from relgnn.config.graph import DecoderConfig, GnnConfig, TrainConfig, require_context
 
 
@@ -111,6 +119,8 @@ class TripleSettings(Section):
 
 class OgbConfig(RunConfig):
     """What every run on OGB has."""
+
+    data: OtherDataConfig = Field(description="the data set")
 
     @model_validator(mode="after")
     def _all_is_given(self) -> OgbConfig:

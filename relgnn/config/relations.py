@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from relgnn.config.augmentation import AttackConfig, AugmentationConfig
-from relgnn.config.base import Count, Dropout, Fraction, Rate, RunConfig, Section, Weight
+from relgnn.config.base import (
+    Count,
+    Dropout,
+    Fraction,
+    OtherDataConfig,
+    Rate,
+    RunConfig,
+    Section,
+    Weight,
+)
 from relgnn.config.continued import ContinuedConfig
 from relgnn.config.efficient import EfficientConfig
 from relgnn.config.marked import MarkedDataConfig
@@ -167,8 +176,15 @@ class RelationConfig(RunConfig):
 class PretrainingRunConfig(RunConfig):
     """A run of self-supervised pre-training, which leaves a language model."""
 
+    data: OtherDataConfig = Field(description="the data set")
     text: ReaderConfig = Field(default_factory=ReaderConfig, description="the language model")
     pretraining: PretrainingConfig = Field(description="what it learns from the texts")
+
+    @model_validator(mode="after")
+    def _all_is_given(self) -> PretrainingRunConfig:
+        if self.data.fraction < 1:
+            raise ValueError("texts are read whole; drop data.fraction")
+        return self
 
 
 Shots = Annotated[int, Field(ge=0)]
@@ -200,6 +216,7 @@ class FewShotTasks(Section):
 class FewShotConfig(RunConfig):
     """A measurement of relations that nothing is trained on."""
 
+    data: OtherDataConfig = Field(description="the data set")
     text: ReaderConfig = Field(default_factory=ReaderConfig, description="the language model")
     few_shot: FewShotTasks = Field(description="the tasks")
     metric: MetricConfig | None = Field(

@@ -54,5 +54,5 @@ def test_a_configuration_says_what_descriptions_are(tmp_path: Path) -> None:
     read = load_graph(DataConfig(path=tmp_path, descriptions="texts"))
     assert (len(known.texts), len(read.texts)) == (0, 2)
     assert (known.entity_descriptions[0], read.entity_descriptions[0]) == ("a person", "")
-    with pytest.raises(ValueError, match=r"data.descriptions is of a knowledge graph"):
+    with pytest.raises(ValueError, match="has descriptions=texts"):
         MarkedDataConfig(path=tmp_path, descriptions="texts")
