@@ -272,7 +272,7 @@ def _mean(vectors: Tensor, rows: Tensor, group: Tensor, groups: int) -> Tensor:
     # In chunks: a copy of every mention's vector at once would be the largest thing in memory.
     for some, where in zip(rows.split(65536), group.split(65536), strict=True):
         total.index_add_(0, where, vectors[some])
-    return total / torch.bincount(group, minlength=groups).clamp(min=1)[:, None]
+    return total.div_(torch.bincount(group, minlength=groups).clamp(min=1)[:, None])
 
 
 def _shape(sentences: Sequence[Sentence], evidence: Evidence) -> Tensor:
@@ -315,7 +315,7 @@ def edge_evidence(features: PairFeatures, triples: np.ndarray) -> Tensor:
 
     A pair that one page and the other speak of takes the sentences of the head's page.
     """
-    named = features.tail_mention.abs().sum(1) > 0
+    named = (features.tail_mention != 0).any(1)
     rows = {
         pair: row
         for row, pair in enumerate(zip(features.head.tolist(), features.tail.tolist(), strict=True))

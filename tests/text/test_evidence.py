@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from relgnn.data.graph import Text
 from relgnn.text.blocking import NO_SPAN
@@ -17,7 +19,9 @@ from relgnn.text.evidence import (
     Evidence,
     PairFeatures,
     SentenceVectors,
+    _mean,
     add_implied,
+    edge_evidence,
     encode_corpus,
     find_evidence,
     pool_evidence,
@@ -226,3 +230,26 @@ def test_implied_rows_keep_what_is_coreferent() -> None:
     old = len(found.head)
     assert (wider.head_coreferent[:old] == found.head_coreferent).all()
     assert wider.kind[old:].tolist() == [IMPLIED] and not wider.head_coreferent[old:].any()
+
+
+def allocated(work: Callable[[], object]) -> int:
+    """Bytes of all tensors that some work makes, whether or not it keeps them."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        work()
+    return sum(max(0, event.self_cpu_memory_usage) for event in seen.events())
+
+
+def test_pooling_makes_no_second_table_of_all_pairs(features: PairFeatures) -> None:
+    pairs, vectors = 1000, torch.ones(2, 64)
+    group = torch.tensor([0, 0, 7])
+    table = pairs * vectors.shape[1] * vectors.element_size()
+    made = allocated(lambda: _mean(vectors, torch.tensor([0, 1, 1]), group, pairs))
+    assert table <= made < 1.5 * table
+    many = replace(
+        features,
+        **{name: getattr(features, name)[:1].expand(pairs, -1).clone()
+           for name in ("sentence", "head_mention", "tail_mention")},
+        head=torch.arange(pairs), tail=torch.arange(pairs),
+    )  # fmt: skip
+    made = allocated(lambda: edge_evidence(many, np.zeros((1, 3), dtype=np.int64)))
+    assert 0 < made < 0.5 * many.tail_mention.nbytes
