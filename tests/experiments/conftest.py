@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -27,6 +29,22 @@ def known_run(own_run: Path, tmp_path: Path, clean_tree: str) -> Path:
     shutil.copytree(own_run, folder)
     save_json(folder / commit.FILE, commit.provenance())
     return folder
+
+
+@pytest.fixture
+def on_own_run(
+    own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[ModuleType], Path]:
+    """Has a program that opens runs measure the user's own; gives its folder of results."""
+
+    def prepare(program: ModuleType) -> Path:
+        monkeypatch.setattr(program, "RESULTS", tmp_path)
+        # the user's own data have a path and no name
+        monkeypatch.setattr(program, "DATA", None)
+        monkeypatch.setattr(program, "base_run", lambda seed: own_run)
+        return tmp_path
+
+    return prepare
 
 
 @pytest.fixture

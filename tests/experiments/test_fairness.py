@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -14,13 +16,9 @@ from experiments.tables import COLUMNS, render_table
 
 
 @pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_run: Path) -> Path:
-    monkeypatch.setattr(fairness, "RESULTS", tmp_path)
-    # the user's own data have a path and no name
-    monkeypatch.setattr(fairness, "DATA", None)
-    monkeypatch.setattr(fairness, "base_run", lambda seed: own_run)
+def results(on_own_run: Callable[[ModuleType], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("relgnn.audit.swap.OFTEN", 1)
-    return tmp_path
+    return on_own_run(fairness)
 
 
 def test_every_group_and_every_swap_has_a_line(results: Path) -> None:

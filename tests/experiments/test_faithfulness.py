@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -14,12 +16,8 @@ from experiments.tables import BOUNDS, COLUMNS, render_table
 
 
 @pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_run: Path) -> Path:
-    monkeypatch.setattr(faithfulness, "RESULTS", tmp_path)
-    # the user's own data have a path and no name
-    monkeypatch.setattr(faithfulness, "DATA", None)
-    monkeypatch.setattr(faithfulness, "base_run", lambda seed: own_run)
-    return tmp_path
+def results(on_own_run: Callable[[ModuleType], Path]) -> Path:
+    return on_own_run(faithfulness)
 
 
 def test_every_method_has_a_line_beside_random_orders(results: Path) -> None:
