@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from relgnn.config import load_config
+from relgnn.loop.extend import extend
 from relgnn.loop.history import History
 from relgnn.loop.ledger import Ledger
 from relgnn.loop.opened import open_run
 from relgnn.loop.run import run as start
 from relgnn.loop.verdicts import Triple, triple_of
-from relgnn.training import load_json, load_tensors
+from relgnn.training import load_json, load_tensors, save_json
 from tests.answers import Call, require_one_line
 from tests.loop.test_verdicts import line
 
@@ -337,3 +338,15 @@ def test_a_run_that_has_not_ended_is_not_extended(call: Call, run: Path) -> None
     answer = call("run", "--resume", run, "loop.rounds=2")
     require_one_line(answer, 2, "has not ended; end it first with `relgnn run --resume")
     assert History(run).round == 1
+
+
+def test_a_loop_that_stopped_early_goes_on_only_after_a_verdict(call: Call, run: Path) -> None:
+    metrics = load_json(run / "metrics.json")
+    # round 1 was worse on valid, and the loop kept round 0
+    save_json(run / "metrics.json", metrics | {"round": 0})
+    answer = call("run", "--resume", run, "loop.rounds=2")
+    require_one_line(answer, 2, "stopped after round 1, worse on valid than round 0, and would")
+    assert not (run / "metrics.previous.json").exists()
+    Ledger(run / "ledger").add_verdict("e0", "knows", "e27", "accept", "ann")
+    assert extend(run, ["loop.rounds=2"]).loop.rounds == 2
+    assert (run / "metrics.previous.json").exists()

@@ -10,6 +10,8 @@ from relgnn.config import Config, load_config
 from relgnn.errors import InputError
 from relgnn.loop.ledger import Ledger
 from relgnn.loop.opened import run_config, run_graph
+from relgnn.loop.verdicts import Verdicts
+from relgnn.training import load_json
 
 
 def extend(folder: Path, changes: Sequence[str]) -> Config:
@@ -26,8 +28,8 @@ def extend(folder: Path, changes: Sequence[str]) -> Config:
         The run's configuration with the new number of rounds.
 
     Raises:
-        InputError: the run has no loop or has not ended, its data have changed, or the changes are
-            others.
+        InputError: the run has no loop or has not ended, its loop stopped early and no verdict
+            lets it go on, its data have changed, or the changes are others.
     """
     old = run_config(folder)
     new = load_config(folder / "config.yaml", changes)
@@ -45,12 +47,20 @@ def extend(folder: Path, changes: Sequence[str]) -> Config:
         raise InputError(
             f"{folder}: has not ended; end it first with `relgnn run --resume {folder}`"
         )
-    done = max(Ledger(folder / "ledger").rounds, default=0)
+    ledger = Ledger(folder / "ledger")
+    done = max(ledger.rounds, default=0)
     if new.loop.rounds <= done:
         raise InputError(
             f"loop.rounds={new.loop.rounds}: {done} rounds of {folder} are recorded and stay; give "
             f"{done + 1} or more"
         )
-    run_graph(old, folder)
+    graph, kept = run_graph(old, folder), load_json(folder / "metrics.json").get("round", done)
+    out_of_patience = done - kept >= old.loop.patience
+    if out_of_patience and not ledger.overruled(kept, Verdicts.of(ledger.verdicts(), graph)):
+        raise InputError(
+            f"{folder}: its loop stopped after round {done}, worse on valid than round {kept}, and "
+            f"would stop there again; record verdicts against round {kept} (`relgnn ledger`), or "
+            "start a run with a larger loop.patience"
+        )
     os.replace(folder / "metrics.json", folder / "metrics.previous.json")
     return new

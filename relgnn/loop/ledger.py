@@ -126,6 +126,14 @@ class Ledger:
         events, taught = self.read(round_) if round_ else [], ("accepted", "connected", "told")
         return {triple_of(e): e["decision"] for e in events if e["decision"] in taught}
 
+    def overruled(self, round_: int, verdicts: Verdicts) -> bool:
+        """Whether a round taught what verdicts reject, or not what they accept."""
+        if not verdicts:
+            return False
+        held = self.held(round_)
+        taught = {triple for triple, decision in held.items() if decision == "accepted"}
+        return bool(verdicts.reject & held.keys()) or not verdicts.accept <= taught
+
     def accepted(self, round_: int) -> dict[Triple, float]:
         """A round's accepted triples and their weights; none in round 0."""
         events = self.read(round_) if round_ else []

@@ -146,10 +146,11 @@ class Loop:
             pseudo, edge_text = self._judge(number, previous.pseudo)
             current = self.m_step.run(number, pseudo, edge_text, self._start(rounds))
             rounds.append(current)
-            heard = self._overruled(best, self.in_force(number))
+            heard = self.ledger.overruled(best.number, self.in_force(number))
             if not heard and self._worse(current, best):
                 bad += 1
-                if bad >= self.config.patience and not self._overruled(best, self._said()):
+                out_of_patience = bad >= self.config.patience
+                if out_of_patience and not self.ledger.overruled(best.number, self._said()):
                     return rounds[: best.number + 1]
             else:
                 best, bad = current, 0
@@ -288,14 +289,6 @@ class Loop:
             lambda r: not (reject and reject & self.ledger.held(r.number).keys()), rounds
         )
         return list(clean)[-1].fitted
-
-    def _overruled(self, round_: Round, verdicts: Verdicts) -> bool:
-        """Whether a round taught what verdicts reject, or not what they accept."""
-        if not verdicts:
-            return False
-        held = self.ledger.held(round_.number)
-        taught = {triple for triple, decision in held.items() if decision == "accepted"}
-        return bool(verdicts.reject & held.keys()) or not verdicts.accept <= taught
 
     def _select(self, judgement: Judgement, verdicts: Verdicts, number: int) -> Accepted:
         """What the selector takes of all that no verdict decides, and what people accepted."""

@@ -339,11 +339,12 @@ def test_a_round_that_taught_what_is_revoked_is_no_result(
 
 
 def test_a_round_that_lacks_what_is_accepted_is_overruled(recorded: Loop) -> None:
-    rounds = [Round(n, n, Pseudo.none()) for n in range(4)]  # type: ignore[arg-type]
     accept = Verdicts(accept=frozenset([("a", "born", "t")]))
-    assert [recorded._overruled(r, accept) for r in rounds] == [True, False, True, False]
+    overruled = recorded.ledger.overruled
+    assert [overruled(n, accept) for n in range(4)] == [True, False, True, False]
     reject = Verdicts(reject=accept.accept)
-    assert [recorded._overruled(r, reject) for r in rounds] == [False, True, False, True]
+    assert [overruled(n, reject) for n in range(4)] == [False, True, False, True]
+    assert not overruled(1, Verdicts())
 
 
 def test_a_resumed_loop_loads_the_models_that_the_run_left(
