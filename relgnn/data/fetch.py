@@ -1,8 +1,9 @@
 """Build a named data set from its public home (`sources.py` says where that is).
 
 Not everything in a developer's copy has a public home. The frozen strata and fractions of codex_s
-were made for this project, so a fetched codex_s has none and draws its fractions, and Wikidata's
-descriptions, gathered from several sources, are left empty.
+were made for this project, so a fetched codex_s has none and draws its fractions; Wikidata's
+descriptions, gathered from several sources, are left empty, and so are those of fb15k237, which a
+loop over it would read.
 """
 
 from __future__ import annotations
