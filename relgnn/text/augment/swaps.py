@@ -29,11 +29,13 @@ class EntitySwap(Augmenter):
     """
 
     def __init__(self, examples: Sequence[Example]) -> None:
-        pools: dict[tuple[object, ...], dict[str, None]] = {}
+        # of each kind, every mention's place among its different ones
+        self.places: dict[tuple[object, ...], dict[str, int]] = {}
         for one in examples:
             for side in (0, 1):
-                pools.setdefault(_kind(one, side), {})[_mention(one, side)] = None
-        self.pools = {kind: list(mentions) for kind, mentions in pools.items()}
+                places = self.places.setdefault(_kind(one, side), {})
+                places.setdefault(_mention(one, side), len(places))
+        self.pools = {kind: list(places) for kind, places in self.places.items()}
 
     def rewrite(
         self, examples: Sequence[Example], generator: np.random.Generator
@@ -47,11 +49,22 @@ class EntitySwap(Augmenter):
         sides = ((0,), (1,), (0, 1))[generator.integers(3)]
         edits: list[Edit] = []
         for side in sides:
-            pool, own = self.pools.get(_kind(one, side), []), _mention(one, side)
-            others = [mention for mention in pool if mention != own]
-            if others:
-                edits.append((*_span(one, side), others[generator.integers(len(others))]))
+            other = self._other(_kind(one, side), _mention(one, side), generator)
+            if other is not None:
+                edits.append((*_span(one, side), other))
         return edited(one, edits) if edits else None
+
+    def _other(
+        self, kind: tuple[object, ...], own: str, generator: np.random.Generator
+    ) -> str | None:
+        """A mention of a kind that is not `own`, drawn without a look at the others."""
+        pool = self.pools.get(kind, [])
+        place = self.places.get(kind, {}).get(own, len(pool))
+        others = len(pool) - (place < len(pool))
+        if not others:
+            return None
+        drawn = int(generator.integers(others))
+        return pool[drawn + (drawn >= place)]
 
 
 class Distractors(Augmenter):
