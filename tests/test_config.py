@@ -399,8 +399,20 @@ def test_descriptions_are_texts_of_link_prediction_alone(section: str, tmp_path:
         load_run_config(path, ["data.descriptions=texts"])
 
 
-def test_pretraining_reads_all_texts(tmp_path: Path) -> None:
-    path = tmp_path / "own.yaml"
-    path.write_text("data: {name: umls}\npretraining: {}\n")
-    with pytest.raises(InputError, match="texts are read whole; drop data.fraction"):
-        load_run_config(path, ["data.fraction=0.5"])
+@pytest.mark.parametrize("kind", ["few_shot", "joint", "document", "pretraining"])
+def test_what_a_run_of_texts_would_not_follow_is_refused(kind: str, tmp_path: Path) -> None:
+    path = write(tmp_path, f"data: {{name: x}}\n{kind}: {{}}\n")
+    cases = {
+        "text.device_map=auto": "'text' has a device_map, which runs with 'extraction:' follow",
+        "text.model=characters": "'text' has model 'characters', which runs with 'extraction:'",
+    }
+    if kind == "pretraining":
+        cases["data.fraction=0.5"] = "data.fraction is of labels"
+    for change, told in cases.items():
+        with pytest.raises(InputError) as caught:
+            load_run_config(path, [change])
+        assert told in str(caught.value)
+        assert "\n" not in str(caught.value)
+    found = load_run_config(path)
+    # what older runs wrote opens as it did
+    assert load_run_config(write(tmp_path, found.to_yaml())) == found

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from relgnn.config.base import Count, Dropout, OtherDataConfig, RunConfig, Section, Weight
 from relgnn.config.fitting import Fitting
-from relgnn.config.relations import ReaderConfig
+from relgnn.config.relations import WholeReaderConfig
 
 
 class DocumentTuning(Fitting):
@@ -40,7 +40,7 @@ class DocumentConfig(RunConfig):
     """A run of relation extraction from documents."""
 
     data: OtherDataConfig = Field(description="the data set")
-    text: ReaderConfig = Field(
-        default_factory=lambda: ReaderConfig(max_tokens=256), description="the language model"
+    text: WholeReaderConfig = Field(
+        default_factory=lambda: WholeReaderConfig(max_tokens=256), description="the language model"
     )
     document: DocumentSettings = Field(description="how pairs are scored")

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from relgnn.config.base import Count, OtherDataConfig, RunConfig
 from relgnn.config.fitting import Fitting
-from relgnn.config.relations import ReaderConfig
+from relgnn.config.relations import WholeReaderConfig
 
 
 class JointSettings(Fitting):
@@ -21,5 +21,7 @@ class JointConfig(RunConfig):
     """A run of joint extraction."""
 
     data: OtherDataConfig = Field(description="the data set")
-    text: ReaderConfig = Field(default_factory=ReaderConfig, description="the language model")
+    text: WholeReaderConfig = Field(
+        default_factory=WholeReaderConfig, description="the language model"
+    )
     joint: JointSettings = Field(description="how mentions and relations are learned")

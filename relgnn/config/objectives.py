@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from relgnn.config.base import Count, Fraction, Probability, Rate, Section, Weight
 
@@ -56,3 +56,9 @@ class FairnessConfig(Section):
         min_length=2, description="name: words; a sentence is of the first group it has a word of"
     )
     weight: Weight = Field(0.0, description="of the gap between the groups' losses; 0: only report")
+
+    @model_validator(mode="after")
+    def _gap_is_told(self) -> FairnessConfig:
+        if "gap" in self.groups:
+            raise ValueError("has a group 'gap', as the report calls the gaps: name it otherwise")
+        return self

@@ -133,6 +133,22 @@ class ReaderConfig(Section):
     )
 
 
+class WholeReaderConfig(ReaderConfig):
+    """A language model that is there before the run, and is on one device."""
+
+    @model_validator(mode="after")
+    def _as_it_is(self) -> WholeReaderConfig:
+        if self.device_map is not None:
+            raise ValueError(
+                "has a device_map, which runs with 'extraction:' follow: set it to null"
+            )
+        if self.model == "characters":
+            raise ValueError(
+                "has model 'characters', which runs with 'extraction:' make: name another"
+            )
+        return self
+
+
 class RelationConfig(RunConfig):
     """A run of supervised relation extraction."""
 
@@ -176,14 +192,18 @@ class RelationConfig(RunConfig):
 class PretrainingRunConfig(RunConfig):
     """A run of self-supervised pre-training, which leaves a language model."""
 
-    data: OtherDataConfig = Field(description="the data set")
-    text: ReaderConfig = Field(default_factory=ReaderConfig, description="the language model")
+    data: OtherDataConfig = Field(description="the texts")
+    text: WholeReaderConfig = Field(
+        default_factory=WholeReaderConfig, description="the language model"
+    )
     pretraining: PretrainingConfig = Field(description="what it learns from the texts")
 
     @model_validator(mode="after")
-    def _all_is_given(self) -> PretrainingRunConfig:
+    def _all_texts(self) -> PretrainingRunConfig:
         if self.data.fraction < 1:
-            raise ValueError("texts are read whole; drop data.fraction")
+            raise ValueError(
+                "data.fraction is of labels, and pre-training reads texts without: set it to 1"
+            )
         return self
 
 
@@ -194,7 +214,7 @@ class FewShotTasks(Section):
     """What an encoder is asked to tell apart."""
 
     ways: int = Field(5, ge=2, description="relations of a task")
-    shots: Shots | list[Shots] = Field(
+    shots: Shots | Annotated[list[Shots], Field(min_length=1)] = Field(
         1, description="examples of each; 0: its name and description; a list: one row for each"
     )
     description: Weight = Field(0.0, description="weight of the description beside examples")
@@ -217,7 +237,9 @@ class FewShotConfig(RunConfig):
     """A measurement of relations that nothing is trained on."""
 
     data: OtherDataConfig = Field(description="the data set")
-    text: ReaderConfig = Field(default_factory=ReaderConfig, description="the language model")
+    text: WholeReaderConfig = Field(
+        default_factory=WholeReaderConfig, description="the language model"
+    )
     few_shot: FewShotTasks = Field(description="the tasks")
     metric: MetricConfig | None = Field(
         None, description="what is learned before from other relations; null: the encoder as it is"

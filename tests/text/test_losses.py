@@ -126,6 +126,7 @@ def test_examples_that_differ_in_the_label_alone_are_one_row() -> None:
 @pytest.mark.parametrize("wrong", [
     {"loss": "threshold", "focal": 1.0}, {"loss": "threshold", "label_smoothing": 0.1},
     {"multi_label": True}, {"fairness": {"groups": {"one": ["word"]}}},
+    {"fairness": {"groups": {"one": ["word"], "gap": ["other"]}}},
     {"fairness": {"groups": {"one": ["word"], "none": []}}},
 ])  # fmt: skip
 def test_settings_that_do_not_go_together(wrong: dict[str, object]) -> None:
