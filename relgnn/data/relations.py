@@ -26,6 +26,7 @@ Span = tuple[int, int]
 """Characters [start, end) of a text."""
 
 SPLITS = ("train", "valid", "test")
+_SPOKEN = {"train": "training", "valid": "validation", "test": "test"}
 _EXPECTED = "expected tokens (or text), head and tail with a span [start, end)"
 NO_RELATION = ("NA", "no_relation", "unknown", "Other")
 """Labels that say that none of the others holds."""
@@ -131,6 +132,25 @@ def content_checksum(data: Any) -> str:
             for item in getattr(data, part.name):
                 digest.update(f"{item!r}\0".encode())
     return digest.hexdigest()
+
+
+def require_parts(data: Any, parts: Sequence[str] = SPLITS, items: str = "sentences") -> None:
+    """Refuse a data set of which a part is empty.
+
+    Args:
+        data: with a name and with each of `parts`.
+        parts: of `SPLITS`.
+        items: what the parts hold.
+
+    Raises:
+        InputError: one of them holds nothing.
+    """
+    sizes = [len(getattr(data, part)) for part in parts]
+    if not all(sizes):
+        told = [f"{size} {_SPOKEN[part]}" for size, part in zip(sizes, parts, strict=True)]
+        raise InputError(
+            f"{data.name}: has {', '.join(told[:-1])} and {told[-1]} {items}; each part needs some"
+        )
 
 
 def read_relations(

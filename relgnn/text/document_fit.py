@@ -80,7 +80,9 @@ class DocumentTask(Task[Tensor]):
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         device = next(self._model.parameters()).device
         rows = batch_of([self.documents[i] for i in batch.tolist()], self.padding, device)
-        return above_threshold(self._model(rows), rows.truth.float()).mean()
+        each = above_threshold(self._model(rows), rows.truth.float())
+        # documents that name a single entity have no pair, and no mean
+        return each.mean() if len(each) else each.sum()
 
     def evaluate(self) -> dict[str, float]:
         if not self.valid:
@@ -110,8 +112,9 @@ def judged(
             model(batch_of([one], padding, device)).cpu() for one in documents if one.entities > 1
         ]
     truth = torch.cat([one.truth for one in documents])
+    scores = torch.cat([torch.zeros(0, truth.shape[1]), *logits])
     # above 0, not at it
-    return document_scores(torch.cat(logits), truth, torch.finfo(torch.float32).tiny)
+    return document_scores(scores, truth, torch.finfo(torch.float32).tiny)
 
 
 def tune(

@@ -235,7 +235,7 @@ class DocumentModel(nn.Module):
         context = torch.cat(seen).to(entities.dtype)
         z_head = torch.tanh(self.head(torch.cat([entities[heads], context], 1)))
         z_tail = torch.tanh(self.tail(torch.cat([entities[tails], context], 1)))
-        left, right = (self.dropout(z).view(len(z), -1, self.block) for z in (z_head, z_tail))
+        left, right = (self.dropout(z).unflatten(1, (-1, self.block)) for z in (z_head, z_tail))
         product = (left[:, :, :, None] * right[:, :, None, :]).flatten(1)
         logits: Tensor = self.classifier(product)
         return logits.float()

@@ -14,12 +14,13 @@ from relgnn.config import load_run_config
 from relgnn.config.document import DocumentConfig
 from relgnn.data.documents import Document, DocumentData, read_documents
 from relgnn.data.registry import folder_of
+from relgnn.data.relations import require_parts
 from relgnn.errors import InputError
 from relgnn.ranking.documents import best_cut, document_scores, facts_of
 from relgnn.runtime import Runtime, cache_home
 from relgnn.text.document_fit import evaluate_tuned, tune
 from relgnn.text.documents import Matches, compete, match, match_types, pool, standardised
-from relgnn.text.encoder import TextEncoder
+from relgnn.text.encoder import TextEncoder, require_positions
 from relgnn.training import save_json
 from relgnn.training.run_folder import carry_out
 
@@ -51,14 +52,17 @@ def load_documents(config: DocumentConfig) -> DocumentData:
     """The configuration's data set.
 
     Raises:
-        InputError: it is nowhere, or is broken, or a part of its labels is asked for.
+        InputError: it is nowhere, or is broken, or lacks a part, or a share of its labels is asked
+            for.
     """
     if config.data.fraction != 1:
         raise InputError(
             f"data.fraction is {config.data.fraction:g}: documents have no subsets of labels; set "
             "it to 1"
         )
-    return read_documents(folder_of(config.data), config.data.name or "")
+    data = read_documents(folder_of(config.data), config.data.name or "")
+    require_parts(data, ("valid", "test"), "documents")
+    return data
 
 
 def evaluate_documents(folder: Path, split: str) -> dict[str, float]:
@@ -107,6 +111,7 @@ def _matched(config: DocumentConfig, data: DocumentData, runtime: Runtime) -> Sc
         config.text.model, max_tokens=config.text.max_tokens, device=runtime.device,
         dtype=torch.bfloat16 if runtime.precision == "bf16" else torch.float32, cache=cache_home(),
     )  # fmt: skip
+    require_positions(encoder.network.network, config.text.max_tokens)
     kinds = kinds_of(data)
     types = match_types(data, kinds, encoder)
 

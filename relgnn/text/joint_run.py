@@ -17,6 +17,7 @@ from relgnn.config import load_run_config
 from relgnn.config.joint import JointConfig, JointSettings
 from relgnn.data.joint import Annotated, JointData, Mention, read_joint
 from relgnn.data.registry import folder_of
+from relgnn.data.relations import require_parts
 from relgnn.errors import InputError
 from relgnn.ranking.extraction import Item, set_scores
 from relgnn.runtime import Runtime, torch_rng
@@ -88,7 +89,9 @@ class JointTask(Task[Tensor]):
         classes = read.classes(spans, self.settings.longest)
         kept = read.thinned(spans, classes, self.settings.negatives, generator)
         spans, classes = spans[kept], classes[kept]
-        of_spans = functional.cross_entropy(model.spans(read, reading, spans), classes)
+        said = model.spans(read, reading, spans)
+        # a step that has drawn nothing has nothing to say of spans, and no mean
+        of_spans = functional.cross_entropy(said, classes) if len(classes) else said.sum()
         pairs, logits = model.pairs(read, reading, read.mentions)
         if not len(pairs):
             return of_spans
@@ -214,14 +217,17 @@ def load_joint(config: JointConfig) -> JointData:
     """The configuration's data set.
 
     Raises:
-        InputError: it is nowhere, or is broken, or a part of its labels is asked for.
+        InputError: it is nowhere, or is broken, or lacks a part, or a share of its labels is asked
+            for.
     """
     if config.data.fraction != 1:
         raise InputError(
             f"data.fraction is {config.data.fraction:g}: joint extraction has no subsets of "
             "labels; set it to 1"
         )
-    return read_joint(folder_of(config.data), config.data.name or "")
+    data = read_joint(folder_of(config.data), config.data.name or "")
+    require_parts(data)
+    return data
 
 
 def make_reader(config: JointConfig, data: JointData, runtime: Runtime) -> JointReader:

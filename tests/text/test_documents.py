@@ -14,6 +14,7 @@ from relgnn.config.document import DocumentTuning
 from relgnn.data.documents import Document, DocumentData, Entity, Fact, Place, read_documents
 from relgnn.errors import InputError
 from relgnn.ranking.documents import facts_of
+from relgnn.text.document_fit import DocumentTask, judged
 from relgnn.text.document_model import (
     DocumentModel,
     batch_of,
@@ -148,6 +149,26 @@ def test_a_batch_is_its_documents_one_by_one(
     assert both.shape == (6 + 12, 2)
 
 
+def test_documents_without_a_pair_add_nothing(data: DocumentData, tiny_bert: str) -> None:
+    model, tokenizer = made(tiny_bert)
+    one = data.valid[0]
+    alone = one._replace(entities=one.entities[:1], facts=frozenset())
+    nobody = Document("", (("the", "painter"),), (), frozenset())
+    documents = [
+        tokenise_document(x, facts_of([x], 2), tokenizer, 32) for x in (one, alone, nobody)
+    ]
+    task = DocumentTask(model, documents, [], 0, DocumentTuning(block=16))
+    whole, with_them, none = (
+        task.loss(torch.tensor(some), torch.Generator()) for some in ([0], [1, 0, 2], [1, 2])
+    )
+    torch.testing.assert_close(with_them, whole)
+    none.backward()
+    assert float(none.detach()) == 0
+    scores = judged(model, documents[1:], 0)
+    assert scores["micro_f1"] == 0
+    assert judged(model, documents, 0) == judged(model, documents[:1], 0)
+
+
 def test_every_token_is_read_where_it_sees_most(data: DocumentData, tiny_bert: str) -> None:
     tokenizer = load_model(tiny_bert)[1]
     one = wide(data)
@@ -194,6 +215,42 @@ def test_what_cannot_be(
     settings = config(tmp_path / "tiny", tiny_bert, "document.method=tuned", change)
     with pytest.raises(InputError, match=told):
         run_text(settings, tmp_path / "run")
+
+
+@pytest.mark.parametrize("method", ["match", "frequency", "tuned"])
+@pytest.mark.parametrize(("part", "told"), [
+    ("dev", "has 0 validation and 16 test documents"),
+    ("test", "has 24 validation and 0 test documents"),
+])  # fmt: skip
+def test_an_empty_part_is_refused(
+    data: DocumentData, tiny_bert: str, tmp_path: Path, method: str, part: str, told: str
+) -> None:
+    (tmp_path / "tiny" / f"{part}_revised.json").write_text("[]")
+    settings = config(tmp_path / "tiny", tiny_bert, f"document.method={method}")
+    with pytest.raises(InputError, match=told):
+        run_text(settings, tmp_path / "run")
+
+
+def test_rows_longer_than_the_model_reads_are_refused_where_nothing_is_trained(
+    data: DocumentData, tiny_bert: str, tmp_path: Path
+) -> None:
+    settings = config(tmp_path / "tiny", tiny_bert, "text.max_tokens=500")
+    with pytest.raises(InputError, match="text.max_tokens is 500 and the model has 96 positions"):
+        run_text(settings, tmp_path / "run")
+
+
+def test_types_are_told_apart_by_the_label_of_a_relation_without_a_name(
+    data: DocumentData, tiny_bert: str
+) -> None:
+    bare = dataclasses.replace(
+        data, labels=("born", "lives"), label_names=("", ""), descriptions=("", "")
+    )
+    found, named = (
+        match_types(x, ("painter", "far"), TextEncoder(tiny_bert))
+        for x in (bare, dataclasses.replace(bare, label_names=("born", "lives")))
+    )
+    torch.testing.assert_close(found, named)
+    assert not torch.allclose(found[:, 0], found[:, 1])
 
 
 def test_a_train_file_is_taken_where_it_is(data: DocumentData, tmp_path: Path) -> None:

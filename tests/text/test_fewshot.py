@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from relgnn.config import FewShotConfig, load_run_config
-from relgnn.data.relations import Example
+from relgnn.data.relations import Example, RelationData
 from relgnn.errors import InputError
 from relgnn.text.encoder import TextEncoder
 from relgnn.text.fewshot import (
     Episode,
     Views,
     accuracies,
+    described_as,
     episodes,
     hide,
     represent,
@@ -139,3 +140,25 @@ def test_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = run_text(both, tmp_path / "both")["rows"]
     assert set(rows) == {"0_shot", "2_shot", "2_shot_described"}
     assert rows["2_shot"] == metrics["test"]
+
+
+def test_a_relation_without_name_and_description_is_told_by_its_label() -> None:
+    data = RelationData(
+        "x", ("born in", "P2", "P3"), ("", "home", ""), ("", "", "near"), (), (), ()
+    )
+    assert described_as(data) == ["born in", "home", "near"]
+
+
+def test_rows_longer_than_the_model_reads_are_refused(tiny_bert: str, tmp_path: Path) -> None:
+    data = write_tiny_relations(tmp_path / "tiny")
+    path = tmp_path / "few.yaml"
+    path.write_text(
+        f"data: {{path: {data}}}\ntext: {{model: {tiny_bert}, max_tokens: 500}}\n"
+        "few_shot: {ways: 3, shots: 2, queries: 3, episodes: 20}\n"
+    )
+    config = load_run_config(path)
+    assert isinstance(config, FewShotConfig)
+    with pytest.raises(InputError, match="text.max_tokens is 500 and the model has 96 positions"):
+        run_text(config, tmp_path / "run")
+    with pytest.raises(InputError, match="few_shot.shots"):
+        load_run_config(path, ["few_shot.shots=[]"])

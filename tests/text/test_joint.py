@@ -235,6 +235,32 @@ def test_it_learns_refits_resumes_and_is_measured_again(
     assert resumed == lasting(whole)
 
 
+def test_a_step_that_draws_no_span_has_no_loss_of_spans(tiny_bert: str) -> None:
+    network, tokenizer = load_model(tiny_bert)
+    settings = JointSettings(longest=4, negatives=1)
+    model = JointModel(network, 2, 2, settings).eval()
+    rows = tokenise([LONG._replace(mentions=(), relations=())], tokenizer, 64)
+    task = JointTask(model, rows, None, 2, settings)
+    losses = [task.loss(torch.tensor([0]), torch_rng("spans", seed)) for seed in range(12)]
+    assert all(bool(torch.isfinite(loss)) for loss in losses)
+    nothing = [loss for loss in losses if float(loss.detach()) == 0]
+    assert nothing and len(nothing) < len(losses)
+    nothing[0].backward()
+
+
+@pytest.mark.parametrize(("split", "told"), [
+    ("dev", "has 48 training, 0 validation and 8 test sentences"),
+    ("test", "has 48 training, 8 validation and 0 test sentences"),
+])  # fmt: skip
+def test_an_empty_part_is_refused_before_anything_is_trained(
+    data: Path, tiny_bert: str, tmp_path: Path, split: str, told: str
+) -> None:
+    (data / f"{split}.sentences.jsonl").write_text("")
+    with pytest.raises(InputError, match=told):
+        run_text(config(data, tiny_bert), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_cannot_be(data: Path, tiny_bert: str, tmp_path: Path) -> None:
     for change, told in (("data.fraction=0.5", "no subsets"), ("text.model=/no/where", "loaded")):
         with pytest.raises(InputError, match=told):
