@@ -109,9 +109,10 @@ def match_types(data: DocumentData, kinds: Sequence[str], encoder: TextEncoder) 
     "place of birth of a number is a date" is. Standardised over the pairs of types.
     """
     words = [KIND_WORDS.get(kind, kind.lower()) for kind in kinds]
+    names = [name or x for name, x in zip(data.label_names, data.labels, strict=True)]
     said = [
         f"{name} of a {head} is a {tail}"
-        for name, (head, tail) in product(data.label_names, product(words, words))
+        for name, (head, tail) in product(names, product(words, words))
     ]
     vectors = encoder.encode(said).view(len(data.labels), len(words) ** 2, encoder.dim)
     fitting = (vectors @ describe(data, encoder)[:, :, None])[:, :, 0].T

@@ -39,9 +39,9 @@ def describe(data: Relations, encoder: TextEncoder) -> Tensor:
 
 
 def described_as(data: Relations) -> list[str]:
-    """What a relation is called and is, in words."""
-    parts = zip(data.label_names, data.descriptions, strict=True)
-    return [": ".join(filter(None, part)) for part in parts]
+    """What a relation is called and is, in words; its label where there are none."""
+    parts = zip(data.labels, data.label_names, data.descriptions, strict=True)
+    return [": ".join(filter(None, told)) or label for label, *told in parts]
 
 
 def episodes(

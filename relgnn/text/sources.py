@@ -90,9 +90,10 @@ def gather(
 ) -> tuple[RelationData, dict[str, int]]:
     """One data set of several, without anything of the one that is judged by it.
 
-    Left out are the relations of `judged`, by label and by readable name, those that `leave_out`
-    names, "no relation", and sentences that `judged` has too (letter by letter, whatever the case
-    and the spaces). Relations of two sources are one where both have the same Wikidata id.
+    Left out are the relations of `judged` (by label, with its direction and without, and by
+    readable name), those that `leave_out` names, "no relation", and sentences that `judged` has too
+    (letter by letter, whatever the case and the spaces). Relations of two sources are one where
+    both have the same Wikidata id.
 
     Args:
         names: of the data sets.
@@ -108,7 +109,8 @@ def gather(
     Raises:
         InputError: a source is `judged` itself, is nowhere, or nothing is left.
     """
-    unseen = {label.lower() for label in (*judged.labels, *judged.label_names, *leave_out)} - {""}
+    own_names = (*judged.labels, *judged.families, *judged.label_names)
+    unseen = {label.lower() for label in (*own_names, *leave_out)} - {""}
     known = {_squash(one.text) for one in _all(judged)}
     counts: Counter[str] = Counter()
     texts: dict[str, tuple[str, str]] = {}

@@ -73,6 +73,13 @@ def test_nothing_of_the_judged_data_set_is_gathered(folders: Path) -> None:
     assert {one.group for one in data.train} <= {"first", "second"}
 
 
+def test_a_judged_relation_is_left_out_whatever_its_direction(folders: Path) -> None:
+    write(folders / "turned", {"y(e1,e2)": "", "y(e2,e1)": ""}, [("Ada hit Bonn.", "y(e1,e2)")])
+    judged = read_relations(folders / "turned", "turned", ("train",))
+    data, _ = gather(["first"], judged, [], 5, np.random.default_rng(0))
+    assert "first: y" not in data.labels and "first: x" in data.labels
+
+
 def test_what_cannot_be_gathered_is_told(folders: Path) -> None:
     with pytest.raises(InputError, match="take it out"):
         gathered(folders, "judged")
