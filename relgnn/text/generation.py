@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from transformers import AutoTokenizer
 
 from relgnn.errors import InputError
@@ -46,7 +47,7 @@ def load_writer(model: str, kind: Any, key: str, device: torch.device | str = "c
             network = kind.from_pretrained(
                 path, trust_remote_code=False, dtype=torch.float32, **weights
             )
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"{key}: {model!r} cannot be loaded ({reason}); give a Hugging Face name that can be "
@@ -73,6 +74,24 @@ def _place(model: str, key: str) -> tuple[str, dict[str, str]]:
     return model, {}
 
 
+def require_room(network: Any, longest: int) -> None:
+    """Refuse prompts that are longer, answers included, than a model reads.
+
+    Args:
+        network: a causal model; some have no such limit.
+        longest: tokens of the longest prompt with its answer.
+
+    Raises:
+        InputError: they are longer.
+    """
+    room = getattr(network.config, "max_position_embeddings", None)
+    if room is not None and longest > room:
+        raise InputError(
+            f"generative: a prompt with its answer has {longest} tokens and the model reads "
+            f"{room}; lower generative.shots, or shorten generative.template or the sentences"
+        )
+
+
 def write(
     network: Any,
     tokenizer: Any,
@@ -91,8 +110,9 @@ def write(
         batch_size: texts at once; those of like length go together.
         top_p: the likeliest tokens of this mass are drawn from (Holtzman et al., 2020).
     """
-    tokenizer.padding_side = "left"
     reads_apart = bool(network.config.is_encoder_decoder)
+    # what goes on writing begins where a text ends; what reads apart counts places from its start
+    tokenizer.padding_side = "right" if reads_apart else "left"
     written = [""] * len(texts)
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     device = network.device

@@ -14,12 +14,12 @@ from transformers import AutoModelForCausalLM
 
 from relgnn.config import GenerativeConfig
 from relgnn.config.generative import WriterConfig
-from relgnn.data.relations import Example, RelationData
+from relgnn.data.relations import Example, RelationData, require_parts
 from relgnn.errors import InputError
 from relgnn.ranking.classification import f1_scores
 from relgnn.runtime import Runtime, cache_home, rng
 from relgnn.text.encoder import TextEncoder
-from relgnn.text.generation import load_writer
+from relgnn.text.generation import load_writer, require_room
 from relgnn.text.generative_task import tune
 from relgnn.text.reader import load_data
 from relgnn.training.progress import bar
@@ -49,11 +49,7 @@ def run_generative(config: GenerativeConfig, folder: Path, resume: bool = False)
 
     def load(config: GenerativeConfig) -> RelationData:
         data = load_data(config)
-        if not data.train or not data.test:
-            raise InputError(
-                f"{data.name}: has {len(data.train)} training and {len(data.test)} test sentences; "
-                "each part needs some"
-            )
+        require_parts(data, ("train", "test"))
         return data
 
     def work(data: RelationData, runtime: Runtime) -> dict[str, Any]:
@@ -198,7 +194,8 @@ def answer_scores(
     """
     asked = [tokenizer(prompt)["input_ids"] for prompt in prompts]
     said = [tokenizer(list(own), add_special_tokens=False)["input_ids"] for own in answers]
-    _require_room(network, asked, said)
+    pairs = zip(asked, said, strict=True)
+    require_room(network, max((len(ids) + max(map(len, own)) for ids, own in pairs), default=0))
     # the last token of a prompt is read with its answers, as it says the first word of each
     shared = len(commonprefix([ids[:-1] for ids in asked]))
     cache = None
@@ -250,19 +247,6 @@ def _tree_mask(shared: int, question: int, lengths: Sequence[int], dtype: torch.
     seen[question:, shared + question :] = torch.block_diag(*branches)
     mask = torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)
     return mask[None, None]
-
-
-def _require_room(
-    network: Any, asked: Sequence[Sequence[int]], said: Sequence[Sequence[Sequence[int]]]
-) -> None:
-    room = getattr(network.config, "max_position_embeddings", None)
-    pairs = zip(asked, said, strict=True)
-    longest = max((len(ids) + max(map(len, own)) for ids, own in pairs), default=0)
-    if room is not None and longest > room:
-        raise InputError(
-            f"generative: a prompt with its answer has {longest} tokens and the model reads "
-            f"{room}; lower generative.shots"
-        )
 
 
 def _mentions(one: Example) -> tuple[str, str]:

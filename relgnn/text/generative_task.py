@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from relgnn.config.generative import WriterConfig
 from relgnn.runtime import Runtime, optional_import, torch_rng
+from relgnn.text.generation import require_room
 from relgnn.training import Keeping, Task, TrainSettings, module_tensors, save_tensors
 
 IGNORED = -100
@@ -27,6 +28,9 @@ class AnswerTask(Task[Tensor]):
         tokenizer: its own.
         pairs: prompts and their answers.
         batch_size: pairs of a step.
+
+    Raises:
+        InputError: a prompt with its answer is longer than the model reads.
     """
 
     name = "relation writer"
@@ -43,6 +47,7 @@ class AnswerTask(Task[Tensor]):
             said = tokenizer(answer, add_special_tokens=False)["input_ids"]
             told = torch.tensor([IGNORED] * len(asked) + said)
             self.rows.append((torch.tensor(asked + said), told))
+        require_room(network, max((len(ids) for ids, _ in self.rows), default=0))
         # What is trained and nothing else, so that a state on the disk leaves frozen weights out.
         # The network itself stays in evaluation mode: it is tuned without dropout.
         self._trained = nn.ParameterList(p for p in network.parameters() if p.requires_grad)
@@ -108,7 +113,8 @@ def tune(
         The tuned model.
 
     Raises:
-        InputError: a rank is asked for and peft is missing.
+        InputError: a rank is asked for and peft is missing, or a prompt with its answer is longer
+            than the model reads.
     """
     if settings.lora_rank:
         if runtime.train_precision == "bf16":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from transformers import (
 )
 
 from relgnn.data.relations import Example
+from relgnn.errors import InputError
 from relgnn.text.augment import BackTranslation, Paraphrase
 from relgnn.text.generation import load_writer, write
 
@@ -58,6 +61,42 @@ def test_a_prompt_is_not_part_of_the_answer(tiny_causal: str) -> None:
     network.set_output_embeddings(head)
     texts = write(network, tokenizer, ["Ada", "Where is Bonn?"], np.random.default_rng(0))
     assert set("".join(texts)) == {"a"}
+
+
+def test_a_text_is_read_the_same_beside_longer_ones(
+    tiny_causal: str, tiny_translator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["Ada", "Where on earth is Bonn?"]
+    for folder, kind, side in (
+        (tiny_translator, AutoModelForSeq2SeqLM, "right"),
+        (tiny_causal, AutoModelForCausalLM, "left"),
+    ):
+        network, tokenizer = load_writer(folder, kind, "x")
+        asked: list[torch.Tensor] = []
+
+        def generate(input_ids: torch.Tensor, _asked: Any = asked, **_: Any) -> torch.Tensor:
+            _asked.append(input_ids)
+            return input_ids
+
+        monkeypatch.setattr(network, "generate", generate)
+        write(network, tokenizer, texts, np.random.default_rng(0))
+        short = tokenizer(texts[0])["input_ids"]
+        row = asked[0][0].tolist()
+        assert (row[: len(short)] if side == "right" else row[-len(short) :]) == short
+        if side == "right":
+            encode = network.get_encoder()
+            mask = (torch.arange(len(row)) < len(short)).long()
+            with torch.no_grad():
+                beside = encode(asked[0][:1], attention_mask=mask[None]).last_hidden_state
+                alone = encode(torch.tensor([short])).last_hidden_state
+            torch.testing.assert_close(beside[:, : len(short)], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_that_cannot_be_read_are_told(tiny_causal: str, tmp_path: Path) -> None:
+    shutil.copytree(tiny_causal, tmp_path / "broken")
+    (tmp_path / "broken" / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(InputError, match="x: .*broken' cannot be loaded"):
+        load_writer(str(tmp_path / "broken"), AutoModelForCausalLM, "x")
 
 
 def test_random_models_give_nothing_that_breaks_the_contract(

@@ -210,6 +210,18 @@ def test_what_cannot_be(
     assert "\n" not in str(caught.value)
 
 
+def test_a_training_prompt_that_is_too_long_is_told_before_the_tuning(
+    data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "short").mkdir()
+    model = write_causal(tmp_path / "short", "gpt2", positions=64)
+    for rank in (0, 4):
+        changes = ("generative.mode=tuned", f"generative.lora_rank={rank}")
+        with pytest.raises(InputError, match="and the model reads 64; lower generative.shots, or"):
+            run_text(config(data, model, *changes), tmp_path / f"run{rank}")
+        assert not (tmp_path / f"run{rank}" / "log.jsonl").exists()
+
+
 def test_packages_that_are_missing(
     data: Path, tiny_causal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
