@@ -10,7 +10,7 @@ import numpy as np
 
 from relgnn.config import RelationConfig, load_run_config
 from relgnn.data.corpus import texts_of
-from relgnn.data.relations import RelationData
+from relgnn.data.relations import RelationData, require_parts
 from relgnn.errors import InputError
 from relgnn.posterior.softmax import LabelCalibrator
 from relgnn.runtime import Runtime
@@ -100,15 +100,13 @@ def attack_run(
     assert isinstance(config, RelationConfig)
     if config.extraction.multi_label:
         raise InputError(f"{folder}: tells several labels of a sentence; give a run that tells one")
+    # its synonyms are those of the model that it was tuned from, as at the end of the run itself
+    config = adapted(with_characters(config, folder), folder)
     return attacked(config, reader.data, reader.logits, split, limit, out)
 
 
 def _require_parts(config: RelationConfig, data: RelationData) -> None:
-    if not data.train or not data.valid or not data.test:
-        raise InputError(
-            f"{data.name}: has {len(data.train)} training, {len(data.valid)} validation and "
-            f"{len(data.test)} test sentences; each part needs some"
-        )
+    require_parts(data)
     if config.semi is not None and not data.unlabelled:
         raise InputError(
             f"{data.name}: has no unlabelled sentences for 'semi'; add unlabelled.jsonl to the "

@@ -12,6 +12,7 @@ import torch
 from relgnn.config import RelationConfig, TuningConfig, load_run_config
 from relgnn.data.relations import read_relations
 from relgnn.errors import InputError
+from relgnn.text import characters, rewriting
 from relgnn.text.classifier import RelationClassifier
 from relgnn.text.classifier_task import ClassifierTask
 from relgnn.text.encoder import load_model
@@ -119,6 +120,41 @@ def test_weights_of_sentences_weigh_their_losses(data: Path, tiny_bert: str) -> 
     each = [6 * loss([float(i == j) for i in range(6)]) for j in range(6)]
     assert loss(None) == pytest.approx(sum(each) / 6)
     assert loss([1, 1, 1, 0, 0, 0.5]) == pytest.approx((sum(each[:3]) + each[5] / 2) / 6)
+
+
+def test_a_run_of_characters_is_attacked_at_its_end_and_again(
+    data: Path, tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(characters, "PACKAGED", tiny_bert)
+    settings = config(
+        data, "characters", "text.max_tokens=64", "extraction.epochs=1", "attack={sentences: 9}",
+        "augmentation={kinds: [synonyms]}",
+    )  # fmt: skip
+    metrics = run_relations(settings, tmp_path / "run")
+    assert lines(tmp_path / "run" / "augmented_train.jsonl") == []  # a character has no synonym
+    assert metrics["attack"]["attack_rate_synonyms"] == 0
+    assert attack_run(tmp_path / "run") == pytest.approx(metrics["attack"])
+
+
+def test_an_attack_takes_the_synonyms_of_the_model_that_the_run_tuned(
+    data: Path, masked_bert: str, tmp_path: Path
+) -> None:
+    settings = config(
+        data, masked_bert, "extraction.epochs=1", "attack={min_similarity: 0.0}",
+        "pretraining={epochs: 1, lr: 1.0e-2}",
+    )  # fmt: skip
+    metrics = run_relations(settings, tmp_path / "run")
+    asked: list[str] = []
+
+    def load(model: str) -> Any:
+        asked.append(model)
+        return load_model(model)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rewriting, "load_model", load)
+        again = attack_run(tmp_path / "run")
+    assert asked == [str(tmp_path / "run" / "model")]
+    assert again == pytest.approx(metrics["attack"])
 
 
 @pytest.mark.parametrize(("change", "told"), [

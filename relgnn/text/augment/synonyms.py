@@ -69,7 +69,9 @@ class Neighbours(Lexicon):
         # "Ġ" and "▁" are how vocabularies of bytes and of sentence pieces write the space before
         bare = dict.fromkeys(token.lstrip("Ġ▁") for token in tokens)
         words = [word for word in bare if word.isalpha() and word.islower() and len(word) > 2]
-        ids = tokenizer([f" {word}" for word in words], add_special_tokens=False)["input_ids"]
+        asked = [f" {word}" for word in words]
+        # a tokenizer may know no word at all, as one of characters does not
+        ids = tokenizer(asked, add_special_tokens=False)["input_ids"] if asked else []
         whole = [(word, own[0]) for word, own in zip(words, ids, strict=True) if len(own) == 1]
         self.words = [word for word, _ in whole]
         self.place = {word: i for i, word in enumerate(self.words)}
