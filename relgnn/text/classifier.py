@@ -36,8 +36,8 @@ class RelationClassifier(nn.Module):
         negative: the label that says "no relation"; None where there is none.
 
     Raises:
-        InputError: the network has fewer layers than are to be tuned, hides its attention, or
-            cannot compute activations twice.
+        InputError: the network has fewer layers than are to be tuned, none that can be told apart
+            where that is asked for, hides its attention, or cannot compute activations twice.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class RelationClassifier(nn.Module):
         if settings.attention:
             attend_openly(network)
         set_dropout(network, settings.dropout)
+        _require_layers(network, settings)
         _freeze(network, settings.layers)
         if settings.checkpointing:
             _checkpoint(network)
@@ -143,11 +144,31 @@ class RelationClassifier(nn.Module):
         return torch.cat(parts, dim=1)
 
 
+def layers_of(network: Any) -> list[nn.Module]:
+    """A network's layers from the lowest on; none where they do not lie as BERT's do."""
+    return list(getattr(getattr(network, "encoder", None), "layer", ()))
+
+
+def _require_layers(network: Any, settings: TuningConfig) -> None:
+    """Refuse to treat layers apart where they do not lie as BERT's do."""
+    if layers_of(network):
+        return
+    for key, value, idle in (
+        ("layers", settings.layers, (None, 0)), ("layer_decay", settings.layer_decay, (1,))
+    ):  # fmt: skip
+        if value not in idle:
+            raise InputError(
+                f"extraction.{key} is {value}, and {type(network).__name__} has no encoder.layer "
+                f"as BERT has, by which its layers could be told apart; set it to "
+                f"{' or '.join('null' if x is None else str(x) for x in idle)}"
+            )
+
+
 def _freeze(network: Any, layers: int | None) -> None:
     """Leave only the upper `layers` to be trained, and everything where it is None."""
     if layers is None:
         return
-    stack = list(network.encoder.layer)
+    stack = layers_of(network)
     if layers > len(stack):
         raise InputError(
             f"extraction.layers is {layers} and the language model has {len(stack)} layers; take "

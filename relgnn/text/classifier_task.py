@@ -17,6 +17,7 @@ from relgnn.runtime import torch_rng
 from relgnn.text.classifier import (
     RelationClassifier,
     gather_gradient,
+    layers_of,
     logits_of,
     logits_of_states,
     states_of,
@@ -177,7 +178,7 @@ class ClassifierTask(Task[Tensor]):
 
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         network = self._model.network
-        layers = list(network.encoder.layer)
+        layers = layers_of(network)
         depth = {id(p): i + 1 for i, layer in enumerate(layers) for p in layer.parameters()}
 
         def rate(name: str, p: nn.Parameter) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import DistilBertConfig, DistilBertModel
 
 from relgnn.config import RelationConfig, TuningConfig, load_run_config
 from relgnn.data.relations import Example
@@ -221,6 +222,31 @@ def test_what_cannot_be(data: Path, tiny_bert: str, tmp_path: Path, change: str,
         run_relations(config(data, tiny_bert, change), tmp_path / "run")
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_whose_layers_lie_otherwise(data: Path, tiny_bert: str, tmp_path: Path) -> None:
+    _, tokenizer = load_model(tiny_bert)
+    tokenizer.save_pretrained(tmp_path / "distil")
+    DistilBertModel(DistilBertConfig(
+        vocab_size=len(tokenizer), dim=32, n_layers=2, n_heads=2, hidden_dim=64,
+        max_position_embeddings=96,
+    )).save_pretrained(tmp_path / "distil")  # fmt: skip
+    model = f"text.model={tmp_path / 'distil'}"
+    for i, change in enumerate(("extraction.layers=null", "extraction.layers=0")):
+        settings = config(data, tiny_bert, model, change, "extraction.epochs=1")
+        metrics = run_relations(settings, tmp_path / f"run{i}")
+        again = evaluate_run(tmp_path / f"run{i}", "test")
+        assert again == pytest.approx({name: metrics["test"][name] for name in again})
+    for name, change, told in (
+        (
+            "few",
+            "extraction.layers=1",
+            "extraction.layers is 1, and DistilBertModel has no encoder.layer",
+        ),
+        ("falling", "extraction.layer_decay=0.9", "set it to 1$"),
+    ):
+        with pytest.raises(InputError, match=told):
+            run_relations(config(data, tiny_bert, model, change), tmp_path / name)
 
 
 @pytest.mark.parametrize(("split", "told"), [
