@@ -59,7 +59,8 @@ class JointModel(nn.Module):
         self.network, self.settings = network, settings
         set_dropout(network, settings.dropout)
         dim, width = int(network.config.hidden_size), settings.width_dim
-        self.shape = nn.Embedding(SHAPES, dim)
+        # as wide as a token's embedding, which in ALBERT is narrower than a state
+        self.shape = nn.Embedding(SHAPES, network.get_input_embeddings().embedding_dim)
         nn.init.zeros_(self.shape.weight)
         self.width = nn.Embedding(settings.longest + 1, width)
         self.kind = nn.Embedding(kinds, KIND_DIM)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import AlbertConfig, AlbertModel
 
 from relgnn.config import JointConfig, load_run_config
 from relgnn.config.joint import JointSettings
@@ -246,6 +247,16 @@ def test_a_step_that_draws_no_span_has_no_loss_of_spans(tiny_bert: str) -> None:
     nothing = [loss for loss in losses if float(loss.detach()) == 0]
     assert nothing and len(nothing) < len(losses)
     nothing[0].backward()
+
+
+def test_embeddings_may_be_narrower_than_states(tiny_bert: str) -> None:
+    tokenizer = load_model(tiny_bert)[1]
+    network = AlbertModel(AlbertConfig(
+        vocab_size=len(tokenizer), embedding_size=16, hidden_size=32, num_hidden_layers=2,
+        num_attention_heads=2, intermediate_size=64, max_position_embeddings=96,
+    ))  # fmt: skip
+    model = JointModel(network, 2, 2, JointSettings(longest=4))
+    assert len(extract(model, tokenise([SHORT, LONG], tokenizer, 64))) == 2
 
 
 @pytest.mark.parametrize(("split", "told"), [
