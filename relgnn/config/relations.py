@@ -113,6 +113,14 @@ class TuningConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _markers_are_there(self) -> TuningConfig:
+        if self.marking == "none" and self.pooling == "markers":
+            raise ValueError(
+                "pooling takes the states of markers, and marking is none; set pooling=spans"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _layers_or_efficient(self) -> TuningConfig:
         if self.efficient is not None and self.layers is not None:
             raise ValueError("tunes either upper layers or efficient's parameters; drop one key")

@@ -39,7 +39,8 @@ def between(attentions: Sequence[Tensor], batch: RowBatch, count: int) -> tuple[
     """The largest attention weights from one mention's tokens to the other's, both directions.
 
     Args:
-        attentions: of each layer, [B, heads, L, L] from token to token.
+        attentions: of each layer, [B, heads, L, P + L] from token to a prefix's P keys, if there
+            are any (`extraction.efficient`), and to token; the prefix is left out.
         batch: says whose token each is.
         count: how many of a row.
 
@@ -49,7 +50,7 @@ def between(attentions: Sequence[Tensor], batch: RowBatch, count: int) -> tuple[
     """
     head, tail = batch.role == HEAD, batch.role == TAIL
     pair = (head[:, :, None] & tail[:, None, :]) | (tail[:, :, None] & head[:, None, :])
-    weights = torch.stack(list(attentions), dim=1)
+    weights = torch.stack([one[..., -pair.shape[2] :] for one in attentions], dim=1)
     weights = weights.masked_fill(~pair[:, None, None], 0).flatten(1)
     found = weights.topk(min(count, weights.shape[1]), dim=1)
     missing = (0, count - found.values.shape[1])
@@ -85,7 +86,8 @@ def attention_report(
                     input_ids=batch.ids, attention_mask=batch.mask.long(), output_attentions=True
                 ).attentions
                 weights, places = between(found, batch, count)
-            shape = (len(found), *found[0].shape[1:])
+            # layers, heads, from, to
+            shape = (len(found), found[0].shape[1], batch.ids.shape[1], batch.ids.shape[1])
             for i, one in enumerate(part.tolist()):
                 layers, heads, starts, ends = torch.unravel_index(places[i].cpu(), shape)
                 tokens = tokenizer.convert_ids_to_tokens(batch.ids[i].tolist())

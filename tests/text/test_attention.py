@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from relgnn.config import RuntimeConfig, TuningConfig
+from relgnn.config import EfficientConfig, RuntimeConfig, TuningConfig
 from relgnn.data.relations import Example, RelationData
 from relgnn.runtime import Runtime
 from relgnn.text.attention import attention_report, between
 from relgnn.text.classifier import RelationClassifier
+from relgnn.text.efficient import attach
 from relgnn.text.encoder import load_model
 from relgnn.text.reader import Reader
 from relgnn.text.rows import HEAD, NEITHER, TAIL, Marker, RowBatch
@@ -51,6 +52,9 @@ def test_the_largest_weights_between_both_in_either_direction() -> None:
         torch.testing.assert_close(
             flat[places[row]][weights[row] > 0], weights[row][weights[row] > 0]
         )
+    prefixed = [torch.cat([torch.ones(2, 3, 4, 5), one], 3) for one in attentions]
+    for found, expected in zip(between(prefixed, batch, 20), (weights, places), strict=True):
+        assert torch.equal(found, expected)
     narrow, _ = between([one[:, :1] for one in attentions[:1]], batch, 40)
     assert narrow.shape == (2, 40)
     assert not narrow[:, 16:].any()
@@ -91,4 +95,10 @@ def test_the_report_names_the_tokens(tiny_bert: str) -> None:
             torch.tensor([x["weight"] for x in a["attention"]]),
             torch.tensor([x["weight"] for x in b["attention"]]),
         )
+    prefixed = reader(tiny_bert, 0)
+    model = prefixed.members[0]
+    model.network = attach(model.network, EfficientConfig(method="prefix", tokens=4), [])
+    for one, other in zip(attention_report(prefixed, EXAMPLES), found, strict=True):
+        ends = [{x["from"], x["to"]} for x in one["attention"]]
+        assert ends and all(end == {x["from"] for x in other["attention"]} for end in ends)
     assert len(next(attention_report(reader(tiny_bert, 3), EXAMPLES))["attention"]) == 3

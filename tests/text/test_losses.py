@@ -128,6 +128,7 @@ def test_examples_that_differ_in_the_label_alone_are_one_row() -> None:
     {"multi_label": True}, {"fairness": {"groups": {"one": ["word"]}}},
     {"fairness": {"groups": {"one": ["word"], "gap": ["other"]}}},
     {"fairness": {"groups": {"one": ["word"], "none": []}}},
+    {"marking": "none", "pooling": "markers"},
 ])  # fmt: skip
 def test_settings_that_do_not_go_together(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
