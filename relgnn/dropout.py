@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 
 LEVELS = 1 << 16
+HEADS = ("num_attention_heads", "n_heads")
+OF_WEIGHTS = ("dropout", "attention_dropout")
+"""What has one of `HEADS` is attention, whose weights are dropped by the first of these it has."""
 
 
 class Dropout(nn.Dropout):
@@ -37,8 +40,8 @@ def set_dropout(network: nn.Module, p: float, attention: bool = True) -> None:
             attention drops nothing, so over long texts they take a quarter of a training step.
     """
     for module in list(network.modules()):
+        attends = any(hasattr(module, name) for name in HEADS)
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Dropout):
-                of_attention = hasattr(module, "num_attention_heads")
-                own = 0.0 if of_attention and not attention else p
-                setattr(module, name, Dropout(own).train(child.training))
+                spared = not attention and attends and name in OF_WEIGHTS
+                setattr(module, name, Dropout(0.0 if spared else p).train(child.training))

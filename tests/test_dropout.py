@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
+from transformers import AlbertConfig, AutoModel, BertConfig, DistilBertConfig
 
 from relgnn.dropout import Dropout, set_dropout
 from relgnn.text.encoder import load_model
@@ -62,9 +65,19 @@ def test_a_network_gets_it_everywhere(tiny_bert: str) -> None:
     assert all(type(one) is Dropout and one.p == 0.25 and not one.training for one in found)
 
 
-def test_attention_can_be_spared(tiny_bert: str) -> None:
-    network, _ = load_model(tiny_bert)
+@pytest.mark.parametrize(
+    ("kind", "spared"),
+    [(BertConfig, "attention.self.dropout"), (AlbertConfig, "attention.attention_dropout"),
+     (DistilBertConfig, "attention.dropout")],
+)  # fmt: skip
+def test_attention_can_be_spared(kind: Any, spared: str) -> None:
+    sizes = {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1, "vocab_size": 9}
+    network = AutoModel.from_config(kind(**sizes))
     set_dropout(network, 0.25, attention=False)
-    for layer in network.encoder.layer:
-        assert layer.attention.self.dropout.p == 0
-        assert layer.attention.output.dropout.p == 0.25
+    found = {n: m.p for n, m in network.named_modules() if isinstance(m, nn.Dropout)}
+    assert (
+        {name for name, p in found.items() if p == 0}
+        == {name for name in found if name.endswith(spared)}
+        != set()
+    )
+    assert set(found.values()) == {0.0, 0.25}
