@@ -131,13 +131,13 @@ def draw(folder: Path, out: Path = FOLDER, sheets: Path = SHEETS) -> None:
     """Choose what is judged of a run's last round that counts.
 
     Raises:
-        InputError: it is no finished run with a loop, or the loop kept round 0.
+        InputError: it is no finished run with a loop, or the round that counts accepted nothing.
     """
     run, metrics = open_run(folder), load_json(folder / "metrics.json")
     number = metrics.get("round", 0)
-    if not number:
+    table = read_round(folder / "rounds" / str(number), run.graph) if number else None
+    if table is None or not (table.accepted > 0).any():
         raise InputError(f"{folder}: accepted nothing that counts; give a run whose loop did")
-    table = read_round(folder / "rounds" / str(number), run.graph)
     config = run.world.config
     about = {
         "config": config.model_dump(mode="json"), "seed": config.runtime.seed,

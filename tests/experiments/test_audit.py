@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from experiments import audit
@@ -136,10 +137,15 @@ def test_a_line_names_the_code_that_drew_what_was_judged(tmp_path: Path) -> None
     assert found == [("d" * 40, False), ("d" * 40, True)]
 
 
-def test_a_run_that_accepted_nothing_is_refused(own_run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [True, False], ids=["a round", "round 0"])
+def test_a_run_that_accepted_nothing_is_refused(own_run: Path, tmp_path: Path, kept: bool) -> None:
     shutil.copytree(own_run, tmp_path / "run")
-    metrics = load_json(tmp_path / "run" / "metrics.json") | {"round": 0}
-    save_json(tmp_path / "run" / "metrics.json", metrics)
+    metrics = load_json(tmp_path / "run" / "metrics.json")
+    if kept:
+        path = tmp_path / "run" / "rounds" / str(metrics["round"]) / "posterior.parquet"
+        pd.read_parquet(path).assign(weight=0.0).to_parquet(path)
+    else:
+        save_json(tmp_path / "run" / "metrics.json", metrics | {"round": 0})
     with pytest.raises(InputError, match="accepted nothing that counts"):
         audit.draw(tmp_path / "run", tmp_path / "out", tmp_path / "sheets")
     assert audit.main(["draw", str(tmp_path / "nothing")]) == 2
