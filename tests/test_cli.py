@@ -262,7 +262,9 @@ def test_predict(call: Call, own_run: Path) -> None:
     answers = json.loads(call(*words, "--head", "Ada Abel", "-k", 4, "--json").out)
     assert len(answers) == 4
     assert set(answers[0]) == {"entity", "name", "score", "probability", "known", "why"}
-    whys = [reason for answer in answers for reason in answer["why"]]
+    everybody = json.loads(call(*words, "--head", "Ada Abel", "-k", 99, "--json").out)
+    assert everybody[:4] == answers
+    whys = [reason for answer in everybody for reason in answer["why"]]
     keys = {"kind", "text", "sentence", "p", "p_text", "p_graph", "p_rules"}
     assert whys and keys == set(whys[0])
     printed = call(*words, "--tail", "e21", "-k", 2).out
