@@ -2,12 +2,12 @@
 
     python -m experiments.loop_ablation [--rows ROW ...] [--seeds S ...] [--again]
 
-The base run is row `loop` of the table loop_codex_s (configuration rgcn), made where it is missing.
+The run is configuration rgcn of the table loop_codex_s with five rounds and no controls, made where
+it is missing; its first rounds are those of the table's row `loop`, which is the row `loop` here.
 Its judges are not trained again; a row weighs, chooses and teaches otherwise
-(`relgnn.loop.replay`), with the weight decay that valid chose in the base run. `loop` changes
-nothing. Rows of more rounds replay another run, of five rounds; rows `not_cross_fitted` and `rules`
-are runs of their own, whose judges have seen what they judge, and of which rules are a third view.
-Only rows that are missing in experiments/results are run.
+(`relgnn.loop.replay`), with the weight decay that valid chose in the run. Rows `not_cross_fitted`
+and `rules` replay runs of their own, whose judges have seen what they judge, and of which rules are
+a third view. Only rows that are missing in experiments/results are run.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,14 @@ from relgnn.runtime import environment, peak_memory_mb
 TABLE = "ablation_loop_codex_s"
 LOOP = "loop_codex_s"
 MOST_ROUNDS = 5
-APART = {
-    "longer": (f"loop.rounds={MOST_ROUNDS}", f"loop.patience={MOST_ROUNDS}", "loop.controls=[]"),
+LONG = "longer"
+RUN_BY = {
+    LONG: (f"loop.rounds={MOST_ROUNDS}", f"loop.patience={MOST_ROUNDS}", "loop.controls=[]"),
     "not_cross_fitted": ("loop.cross_fitted=false", "loop.controls=[]"),
     "rules": ("loop.rules={}", "loop.controls=[]"),
 }
-"""Other runs that rows replay, and how they differ from the base run."""
+"""Runs that rows replay, each for the row of its name and the first for all others, and how they
+differ from the loop table's."""
 
 UNBOUNDED = "loop.min_probability=0.01"
 """For selectors that lower their own thresholds: the base run's bound is above nearly all of them,
@@ -82,7 +85,7 @@ VARIANTS = {
     **{f"rounds_{n}": Variant((f"loop.rounds={n}",)) for n in (1, 3, 4, MOST_ROUNDS)},
     **{f"noise_{s}": Variant(noise=s / 100) for s in (10, 20, 30, 50)},
 }
-"""Row: what it changes."""
+"""Row: what it changes, beside the number of rounds."""
 
 Runner = Callable[[Any, Path, bool], Any]
 
@@ -100,17 +103,21 @@ def base_run(seed: int, runner: Runner = run_apart) -> Path:
 def replayed(row: str, seed: int, runner: Runner = run_apart) -> Path:
     """The folder of the run that a row replays, made where it is missing."""
     name, config = replayed_config(row, seed)
-    if name not in APART:
-        return base_run(seed, runner)
     return run_in(RUNS / TABLE / f"{seed}-run-{name}", config, runner)
 
 
 def replayed_config(row: str, seed: int) -> tuple[str, Config]:
-    """Which run a row replays, a name in `APART` or another for the base run; its configuration."""
-    base = base_job(seed).config
+    """The name and the configuration of the run that a row replays."""
+    name = row if row in RUN_BY else LONG
+    return name, make_config(base_job(seed).config.model_dump(mode="json"), RUN_BY[name])
+
+
+def variant_of(row: str) -> Variant:
+    """What a row changes in the run that it replays: as many rounds as the loop table's as well."""
+    base = base_job(0).config
     assert isinstance(base, Config) and base.loop is not None
-    name = "longer" if rounds_of(VARIANTS[row]) > base.loop.rounds else row
-    return name, make_config(base.model_dump(mode="json"), APART.get(name, ()))
+    variant = VARIANTS[row]
+    return replace(variant, overrides=(f"loop.rounds={base.loop.rounds}", *variant.overrides))
 
 
 def replay_hashes(config: Config, overrides: Sequence[str]) -> set[str]:
@@ -169,8 +176,9 @@ def record(rows: Sequence[str], seed: int) -> None:
         replay = replays[folder]
         print(f"{TABLE}: {row}, seed {seed}", file=sys.stderr)
         code, started = provenance(folder), time.perf_counter()
-        config = replay.configured(VARIANTS[row].overrides)
-        metrics = measure(replay, VARIANTS[row], RUNS / TABLE / f"{seed}-{row}")
+        variant = variant_of(row)
+        config = replay.configured(variant.overrides)
+        metrics = measure(replay, variant, RUNS / TABLE / f"{seed}-{row}")
         code = at_end(code)
         cost = {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
         command = f"python -m experiments.loop_ablation --rows {row} --seeds {seed}"
@@ -179,12 +187,6 @@ def record(rows: Sequence[str], seed: int) -> None:
             [make_line(TABLE, row, seed, config, metrics, {}, command, code, cost, environment())],
             RESULTS,
         )
-
-
-def rounds_of(variant: Variant) -> int:
-    """How many rounds a variant asks for; 0 where it leaves them alone."""
-    asked = [x.removeprefix("loop.rounds=") for x in variant.overrides if "loop.rounds=" in x]
-    return int(asked[0]) if asked else 0
 
 
 @tells_errors
@@ -200,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for seed in given.seeds:
         rows = []
         for row in given.rows:
-            hashes = replay_hashes(replayed_config(row, seed)[1], VARIANTS[row].overrides)
+            hashes = replay_hashes(replayed_config(row, seed)[1], variant_of(row).overrides)
             if not known & {(row, seed, sha) for sha in hashes}:
                 rows.append(row)
         if rows:

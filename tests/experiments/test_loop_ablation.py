@@ -10,7 +10,8 @@ import pytest
 from experiments import loop_ablation
 from experiments.jobs import PLAIN, Job
 from experiments.loop_ablation import (
-    APART,
+    LONG,
+    RUN_BY,
     TABLE,
     VARIANTS,
     base_job,
@@ -18,7 +19,7 @@ from experiments.loop_ablation import (
     measure,
     replayed,
     replayed_config,
-    rounds_of,
+    variant_of,
 )
 from experiments.results import read_lines
 from experiments.tables import render_table
@@ -34,20 +35,20 @@ from tests.loop.toy import posteriors
 
 @pytest.mark.parametrize("row", VARIANTS)
 def test_every_row_changes_the_base_run(row: str) -> None:
-    base, variant = base_job(0).config, VARIANTS[row]
+    base, variant = base_job(0).config, variant_of(row)
     changed = make_config(base.model_dump(mode="json"), variant.overrides)
-    longer = make_config(base.model_dump(mode="json"), APART["longer"])
+    longer = make_config(base.model_dump(mode="json"), RUN_BY[LONG])
     assert changed.loop is not None and longer.loop is not None
-    assert max(changed.loop.rounds, rounds_of(variant)) <= longer.loop.rounds
-    others = [make_config(base.model_dump(mode="json"), v.overrides) for v in VARIANTS.values()]
+    assert changed.loop.rounds <= longer.loop.rounds
     same = [
         name
-        for (name, other), config in zip(VARIANTS.items(), others, strict=True)
-        if (config.sha256(), other.without, other.calibrated, other.noise)
-        == (changed.sha256(), variant.without, variant.calibrated, variant.noise)
+        for name in VARIANTS
+        if (other := variant_of(name)).without == variant.without
+        and (other.calibrated, other.noise) == (variant.calibrated, variant.noise)
+        and make_config(base.model_dump(mode="json"), other.overrides) == changed
     ]
     assert same == [row]
-    assert (changed.sha256() == base.sha256()) == (not variant.overrides)
+    assert (changed == base) == (not VARIANTS[row].overrides)
 
 
 @pytest.mark.parametrize("row", VARIANTS)
@@ -86,9 +87,10 @@ def test_a_row_is_replayed_and_recorded_once(
         "without_text": loop_ablation.Variant(without=("text",)),
     }
     monkeypatch.setattr(loop_ablation, "VARIANTS", some)
+    monkeypatch.setattr(loop_ablation, "RUN_BY", {LONG: ()})
     monkeypatch.setattr(loop_ablation, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(loop_ablation, "RUNS", tmp_path / "runs")
-    monkeypatch.setattr(loop_ablation, "base_run", lambda *_: known_run)
+    monkeypatch.setattr(loop_ablation, "replayed", lambda *_: known_run)
     config = run_config(known_run)
     monkeypatch.setattr(loop_ablation, "base_job", lambda seed: Job(TABLE, PLAIN, seed, config))
     # where and with what a row is measured, whatever the base run's was
@@ -134,7 +136,7 @@ def test_rows_that_need_other_judges_replay_runs_of_their_own(
         (folder / "metrics.json").write_text("{}")
         made.append((folder, config))
 
-    for row in ("rounds_3", "rounds_5", "not_cross_fitted", "rules"):
+    for row in ("loop", "rounds_5", "not_cross_fitted", "rules"):
         assert replayed(row, 0, runner) == replayed(row, 0, runner)
     assert [folder.name for folder, _ in made] == [
         "0-run-longer", "0-run-not_cross_fitted", "0-run-rules",
@@ -142,6 +144,6 @@ def test_rows_that_need_other_judges_replay_runs_of_their_own(
     assert made[0][1].loop.rounds == 5 and not made[1][1].loop.cross_fitted
     assert made[2][1].loop.rules is not None
     # another configuration's is made anew
-    monkeypatch.setitem(APART, "longer", (*APART["longer"], "loop.cap=0.5"))
+    monkeypatch.setitem(RUN_BY, LONG, (*RUN_BY[LONG], "loop.cap=0.5"))
     replayed("rounds_5", 0, runner)
     assert len(made) == 4 and made[3][0] == made[0][0]
