@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from relgnn.loop.verdicts import Verdicts
 from relgnn.loop.views import Before, Fused
 from relgnn.loop.votes import Votes
 from relgnn.loop.world import World
-from relgnn.text.evidence import pool_evidence
+from relgnn.text.evidence import Evidence, PairFeatures, pool_evidence
 
 
 @dataclass(frozen=True)
@@ -47,34 +47,51 @@ class Variant:
     noise: float = 0.0
 
 
+class Reread:
+    """What the judges of a finished run read and said, from disk, for all of its replays.
+
+    Args:
+        world: the run's surroundings.
+        folder: of the run.
+    """
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self.e_step, self.folder = EStep(world), folder
+        # pooled again for every row they would take half as long as teaching; more rounds than
+        # most rows have would fill the memory
+        self.round = lru_cache(maxsize=2)(self._round)
+
+    def _round(self, number: int) -> tuple[Votes, Evidence, PairFeatures]:
+        """A round's votes, and the evidence that they are about."""
+        votes = Votes.load(self.folder / "rounds" / str(number))
+        evidence = self.e_step.evidence_with(votes.proposed)
+        features = pool_evidence(self.e_step.world.sentences, evidence, self.e_step.vectors)
+        return votes, evidence, features
+
+
 class ReplayedEStep(EStep):
     """An E step that has its votes from disk.
 
     Args:
         world: with the variant's configuration.
-        source: folder of the run whose votes they are.
+        reread: the run whose votes they are.
         variant: what is changed.
-        like: an E step on the same graph and texts, whose linking is taken over.
     """
 
-    def __init__(self, world: World, source: Path, variant: Variant, like: EStep) -> None:
-        self.world, self.source, self.variant = world, source, variant
-        self.linked, self.vectors = like.linked, like.vectors
-        self.split_encoder = None
-        self._extractor = like._extractor
+    def __init__(self, world: World, reread: Reread, variant: Variant) -> None:
+        self.world, self.reread, self.variant = world, reread, variant
+        self.linked = reread.e_step.linked
 
     def run(self, round_: int, pseudo: Pseudo, before: Before | None = None) -> Judgement:
         """Weigh a round's votes; `pseudo` was known to other judges and changes nothing."""
-        votes = Votes.load(self.source / "rounds" / str(round_))
+        votes, evidence, features = self.reread.round(round_)
         missing = set(self.variant.without) - votes.by_view.keys()
         if missing or not votes.by_view.keys() - set(self.variant.without):
             raise InputError(
-                f"{self.source}: round {round_} has the views {', '.join(votes.by_view)}; leave "
-                "out some of them, not all"
+                f"{self.reread.folder}: round {round_} has the views {', '.join(votes.by_view)}; "
+                "leave out some of them, not all"
             )
         kept = {n: x for n, x in votes.by_view.items() if n not in self.variant.without}
-        evidence = self.evidence_with(votes.proposed)
-        features = pool_evidence(self.world.sentences, evidence, self.vectors)
         return self._fused(replace(votes, by_view=kept), evidence, features, before)
 
     def _weighed(self, votes: Votes, before: Before | None) -> dict[str, Fused]:
@@ -98,7 +115,7 @@ class ReplayedLoop(Loop):
 
     def __init__(self, world: World, e_step: ReplayedEStep, noise: float) -> None:
         super().__init__(world)
-        self._e_step, self.source, self.noise = e_step, e_step.source, noise
+        self._e_step, self.source, self.noise = e_step, e_step.reread.folder, noise
 
     def run(self) -> list[Round]:
         """The last round; all of them where each starts from the one before."""
@@ -115,6 +132,9 @@ class ReplayedLoop(Loop):
 
     def _hear(self, number: int) -> Verdicts:
         return self.in_force(number)
+
+    def _leave_text_model(self, number: int, judgement: Judgement, previous: Pseudo) -> None:
+        """A replay's judges are the source's, whose text model is there."""
 
     def _taught(
         self, table: RoundTable, connected: np.ndarray, told: np.ndarray, verdicts: Verdicts
@@ -155,8 +175,8 @@ class Replay:
             )
 
     @cached_property
-    def _linking(self) -> EStep:
-        return EStep(self.world)
+    def _reread(self) -> Reread:
+        return Reread(self.world, self.folder)
 
     def run(self, variant: Variant, folder: Path) -> list[Round]:
         """The rounds of a variant.
@@ -178,7 +198,7 @@ class Replay:
                 "it with more rounds"
             )
         world = replace(self.world, config=config, folder=folder, resume=False)
-        e_step = ReplayedEStep(world, self.folder, variant, self._linking)
+        e_step = ReplayedEStep(world, self._reread, variant)
         return ReplayedLoop(world, e_step, variant.noise).run()
 
     def configured(self, overrides: Sequence[str]) -> Config:

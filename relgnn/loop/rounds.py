@@ -202,10 +202,7 @@ class Loop:
             save_tensors(text_path, {"edge_text": edge_text})
             if judgement.votes is not None:
                 judgement.votes.save(self.round_folder(number))
-            with self.world.stages.lap("text model", number):
-                reader = fit_text_model(self.world, judgement.features, previous.of(Role.ACCEPTED))
-            save_pairs(self.round_folder(number) / TEXT_MODEL, reader)
-            self.e_step.save_extractor(self.round_folder(number) / TEXT_MODEL)
+            self._leave_text_model(number, judgement, previous)
             events = ledger_events(graph, table, judgement, accepted, LEDGER_FLOOR, connected, told)
             unjudged = verdicts.events(table.triples, graph, self.config.folds)
             self.ledger.append(number, [*events, *unjudged])
@@ -215,6 +212,14 @@ class Loop:
         if not self.world.config.gnn.evidence:
             return taught, None
         return taught, load_tensors(text_path)[0]["edge_text"].float()
+
+    def _leave_text_model(self, number: int, judgement: Judgement, previous: Pseudo) -> None:
+        """Write what reads new sentences as this round's judges read the corpus."""
+        folder = self.round_folder(number) / TEXT_MODEL
+        with self.world.stages.lap("text model", number):
+            reader = fit_text_model(self.world, judgement.features, previous.of(Role.ACCEPTED))
+        save_pairs(folder, reader)
+        self.e_step.save_extractor(folder)
 
     def taught(self, table: RoundTable, verdicts: Verdicts) -> Pseudo:
         """What a round with these posteriors and accepted triples teaches the graph model."""
