@@ -55,7 +55,10 @@ class TextCoefficient(nn.Module):
                 f"edge evidence of width {graph.evidence.shape[1]} for a layer with evidence_dim "
                 f"{self.evidence_dim}; encode it with the encoder that the model was built for"
             )
-        score = functional.linear(self.q, graph.evidence.to(self.q.dtype)).transpose(0, 1)
+        evidence = graph.evidence
+        if not torch.is_autocast_enabled(evidence.device.type):
+            evidence = evidence.to(self.q.dtype)
+        score = functional.linear(self.q, evidence).transpose(0, 1)
         padded = functional.pad(score, (0, 1)).flatten(1)
         slot = (
             graph.direction * score.shape[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -89,6 +90,7 @@ class LinkPredictionTask(NumberedTask):
             self.pair_of, target_pair = (one.to(device) for one in supervision.pairs())
             self.target_pair = target_pair.repeat(2)
         self.graph = supervision.message_graph(model.entity.shape[0], relations).to(device)
+        self._cast: MessageGraph | None = None
         fan_out = config.gnn.fan_out if model.encoder is not None else None
         self.sampler = None if fan_out is None else NeighbourSampler(self.graph, fan_out)
         self.valid = valid
@@ -269,7 +271,7 @@ class LinkPredictionTask(NumberedTask):
             return None
         device = self.head.device
         if part is None:
-            graph = self.graph
+            graph = self._context
             target = torch.zeros(graph.num_edges + 1, dtype=torch.bool, device=device)
             target[self.context_row[batch]] = True
             target = target[:-1]
@@ -282,6 +284,20 @@ class LinkPredictionTask(NumberedTask):
         told = target if self.pair_of is None else self._same_pairs(batch, part)
         silent = told | (draws[2] < rate)
         return graph.drop(~dropped).mask_evidence(~silent)
+
+    @property
+    def _context(self) -> MessageGraph:
+        """The whole context, its evidence in the precision in which products are made of it.
+
+        Otherwise every layer of every step would cast all of it anew.
+        """
+        evidence, device = self.graph.evidence, self.head.device.type
+        if evidence is None or not torch.is_autocast_enabled(device):
+            return self.graph
+        if self._cast is None:
+            dtype = torch.get_autocast_dtype(device)
+            self._cast = replace(self.graph, evidence=evidence.to(dtype))
+        return self._cast
 
     def _same_pairs(self, batch: Tensor, part: Subgraph | None) -> Tensor:
         """Which edges connect the ends of a target of the batch, bool [e]."""

@@ -17,7 +17,7 @@ from relgnn.linkpred.supervision import Supervision
 from relgnn.linkpred.task import LinkPredictionTask, rank_triples
 from relgnn.ranking.admissible import Admissible
 from relgnn.ranking.ranks import FilterIndex, evaluate_ranks
-from tests.linkpred.tasks import CALM, make_task
+from tests.linkpred.tasks import CALM, make_task, training_graph
 from tests.linkpred.toy import RUNTIME, taught, toy_config
 
 LOSSES = ("cross_entropy", "bce", "margin", "self_adversarial")
@@ -294,3 +294,22 @@ def test_each_targets_row_is_that_of_its_last_equal_in_the_context() -> None:
     empty = replace(supervision, context=context[:0], context_weight=torch.ones(0))
     assert empty.context_rows().tolist() == [0] * 60
     assert replace(empty, targets=targets[:0]).context_rows().tolist() == []
+
+
+def test_evidence_is_cast_once_and_only_for_training(
+    graph: KnowledgeGraph, features: TextFeatures
+) -> None:
+    spoken = torch.randn(len(graph.train), 16, generator=torch.Generator().manual_seed(0))
+    supervision = replace(Supervision.gold(graph.train), evidence=spoken)
+    once, batch = make_task(graph, features, *CALM, supervision=supervision), torch.arange(8)
+    every_time = make_task(graph, features, *CALM, supervision=supervision)
+    exact = gradients(once, batch)
+    assert training_graph(once, [0]).evidence is once.graph.evidence
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = training_graph(once, [0]).evidence
+        assert cast is not None and cast.dtype == torch.bfloat16
+        assert training_graph(once, [1]).evidence is cast
+        every_time._cast = every_time.graph
+        assert torch.equal(gradients(once, batch), gradients(every_time, batch))
+    assert torch.equal(gradients(once, batch), exact)
+    assert once.graph.evidence is not None and once.graph.evidence.dtype == torch.float32
