@@ -29,7 +29,11 @@ class Backend(Protocol):
     """The two sums over edges; `relgnn.gnn.sparse` has their equations, shapes and types."""
 
     def weighted_spmm(
-        self, pattern: SparsePattern, coefficient: Tensor, features: Tensor
+        self,
+        pattern: SparsePattern,
+        coefficient: Tensor,
+        features: Tensor,
+        dtype: torch.dtype | None = None,
     ) -> Tensor:
         """Sum features over edges."""
 
@@ -61,13 +65,18 @@ class LibraryBackend(ABC):
         """
 
     def weighted_spmm(
-        self, pattern: SparsePattern, coefficient: Tensor, features: Tensor
+        self,
+        pattern: SparsePattern,
+        coefficient: Tensor,
+        features: Tensor,
+        dtype: torch.dtype | None = None,
     ) -> Tensor:
         """Sum features over edges; see `relgnn.gnn.sparse.weighted_spmm`."""
         features = widen(features)
         with torch.autocast(features.device.type, enabled=False):
             values = torch.atleast_2d(coefficient.to(features.dtype))
             out = self.gather_sum(pattern, features, values.unsqueeze(-1))
+        out = out.to(dtype or features.dtype)
         return out.squeeze(0) if coefficient.dim() == 1 else out
 
     def weighted_product_spmm(
@@ -199,9 +208,14 @@ def use_backend(name: str) -> Iterator[None]:
         _current = before
 
 
-def weighted_spmm(pattern: SparsePattern, coefficient: Tensor, features: Tensor) -> Tensor:
+def weighted_spmm(
+    pattern: SparsePattern,
+    coefficient: Tensor,
+    features: Tensor,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
     """Sum features over edges with the chosen backend; see `relgnn.gnn.sparse.weighted_spmm`."""
-    return _current.weighted_spmm(pattern, coefficient, features)
+    return _current.weighted_spmm(pattern, coefficient, features, dtype)
 
 
 def weighted_product_spmm(

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from relgnn.errors import InputError
 from relgnn.gnn.graph import MessageGraph
+from relgnn.gnn.precision import product_dtype
 
 
 class TextCoefficient(nn.Module):
@@ -55,9 +56,7 @@ class TextCoefficient(nn.Module):
                 f"edge evidence of width {graph.evidence.shape[1]} for a layer with evidence_dim "
                 f"{self.evidence_dim}; encode it with the encoder that the model was built for"
             )
-        evidence = graph.evidence
-        if not torch.is_autocast_enabled(evidence.device.type):
-            evidence = evidence.to(self.q.dtype)
+        evidence = graph.evidence.to(product_dtype(self.q))
         score = functional.linear(self.q, evidence).transpose(0, 1)
         padded = functional.pad(score, (0, 1)).flatten(1)
         slot = (

@@ -26,6 +26,17 @@ struct bf16 {
   }
 };
 
+// The nearest number of the other type, the even one of two.
+inline void narrow(float value, float* out) { *out = value; }
+inline void narrow(double value, double* out) { *out = value; }
+inline void narrow(float value, bf16* out) {
+  uint32_t wide;
+  std::memcpy(&wide, &value, sizeof wide);
+  const bool nan = (wide & 0x7fffffff) > 0x7f800000;
+  const uint32_t near = (wide + 0x7fff + ((wide >> 16) & 1)) >> 16;
+  out->bits = static_cast<uint16_t>(nan ? (wide >> 16) | 0x40 : near);
+}
+
 constexpr i64 AHEAD = 4;    // entries whose rows are fetched early
 constexpr i64 FAR = 16;     // the same for single numbers, which cost less to fetch
 constexpr i64 LINE = 64;    // bytes of a cache line
@@ -59,12 +70,12 @@ inline void fetch(const T* row, i64 width) {
 }
 
 // Columns [first, first + W) of one output row, for B coefficients of each entry at once.
-template <class T, class A, int B, int W>
+template <class T, class A, class O, int B, int W>
 inline void sum_tile(i64 begin, i64 end, const i32* index, const i64* order, const A* coefficient,
-                     i64 entries, const T* features, i64 width, i64 first, bool add, A* out) {
+                     i64 entries, const T* features, i64 width, i64 first, bool add, O* out) {
   A sum[B][W];
   for (int b = 0; b < B; ++b)
-    for (int j = 0; j < W; ++j) sum[b][j] = add ? out[b * width + first + j] : 0;
+    for (int j = 0; j < W; ++j) sum[b][j] = add ? static_cast<A>(out[b * width + first + j]) : 0;
   for (i64 k = begin; k < end; ++k) {
     const T* __restrict row = features + static_cast<i64>(index[k]) * width + first;
     if (k + AHEAD < end) fetch(features + static_cast<i64>(index[k + AHEAD]) * width + first, W);
@@ -75,20 +86,22 @@ inline void sum_tile(i64 begin, i64 end, const i32* index, const i64* order, con
       for (int j = 0; j < W; ++j) sum[b][j] += c * static_cast<A>(row[j]);
     }
   }
-  for (int b = 0; b < B; ++b) std::memcpy(out + b * width + first, sum[b], W * sizeof(A));
+  for (int b = 0; b < B; ++b)
+#pragma omp simd
+    for (int j = 0; j < W; ++j) narrow(sum[b][j], out + b * width + first + j);
 }
 
 // out[i, b, :] = Σ_k coefficient[b, order[k]] · features[index[k], :], plus out itself on `add`
-template <class T, class A, int B>
+template <class T, class A, class O, int B>
 void sum_rows(i64 rows, i64 width, const i32* pointer, const i32* index, const i64* order,
-              const A* coefficient, i64 entries, const T* features, bool add, A* out, i64 stride) {
+              const A* coefficient, i64 entries, const T* features, bool add, O* out, i64 stride) {
   each_row(pointer, rows, RANGES, [=](i64, i64 i, i64 begin, i64 end) {
     if (add && begin == end) return;
-    A* row = out + i * stride;
+    O* row = out + i * stride;
     i64 j = 0;
 #define TILE(W) \
   for (; j + W <= width; j += W) \
-    sum_tile<T, A, B, W>(begin, end, index, order, coefficient, entries, features, width, j, add, row)
+    sum_tile<T, A, O, B, W>(begin, end, index, order, coefficient, entries, features, width, j, add, row)
     TILE(64);
     TILE(32);
     TILE(16);
@@ -98,15 +111,15 @@ void sum_rows(i64 rows, i64 width, const i32* pointer, const i32* index, const i
   });
 }
 
-template <class T, class A>
+template <class T, class A, class O>
 void sum_all(i64 rows, i64 width, i64 bases, const i32* pointer, const i32* index,
              const i64* order, const A* coefficient, i64 entries, const T* features, bool add,
-             A* out) {
+             O* out) {
   const i64 stride = bases * width;
   i64 b = 0;
 #define BASES(B) \
   for (; b + B <= bases; b += B) \
-    sum_rows<T, A, B>(rows, width, pointer, index, order, coefficient + b * entries, entries, \
+    sum_rows<T, A, O, B>(rows, width, pointer, index, order, coefficient + b * entries, entries, \
                       features, add, out + b * width, stride)
   BASES(4);
   BASES(2);
@@ -118,9 +131,9 @@ void sum_all(i64 rows, i64 width, i64 bases, const i32* pointer, const i32* inde
 // them added to what is there on `add`:
 // to_features[i, :] = Σ_k Σ_b coefficient[b, order[k]] · grad[index[k], b, :]
 // to_coefficient[b, order[k]] = ⟨grad[index[k], b, :], features[i, :]⟩
-template <class T, class A>
+template <class T, class A, class O>
 void sum_back(i64 rows, i64 width, i64 bases, const i32* pointer, const i32* index,
-              const i64* order, const A* coefficient, i64 entries, const A* grad,
+              const i64* order, const A* coefficient, i64 entries, const O* grad,
               const T* features, bool add, A* to_features, A* to_coefficient) {
   each_row(pointer, rows, RANGES, [=](i64, i64 i, i64 begin, i64 end) {
     static thread_local std::vector<A> own;
@@ -130,7 +143,7 @@ void sum_back(i64 rows, i64 width, i64 bases, const i32* pointer, const i32* ind
     const A* __restrict here = own.data();
     if (!add) std::fill(sum, sum + width, A(0));
     for (i64 k = begin; k < end; ++k) {
-      const A* row = grad + static_cast<i64>(index[k]) * bases * width;
+      const O* row = grad + static_cast<i64>(index[k]) * bases * width;
       if (k + 2 < entries)
         fetch(grad + static_cast<i64>(index[k + 2]) * bases * width, bases * width);
       if (k + FAR < entries)
@@ -140,13 +153,14 @@ void sum_back(i64 rows, i64 width, i64 bases, const i32* pointer, const i32* ind
         }
       const i64 e = order[k];
       for (i64 b = 0; b < bases; ++b) {
-        const A* __restrict g = row + b * width;
+        const O* __restrict g = row + b * width;
         const A c = coefficient[b * entries + e];
         A dot = 0;
 #pragma omp simd reduction(+ : dot)
         for (i64 j = 0; j < width; ++j) {
-          sum[j] += c * g[j];
-          dot += g[j] * here[j];
+          const A value = g[j];
+          sum[j] += c * value;
+          dot += value * here[j];
         }
         to_coefficient[b * entries + e] = dot;
       }
@@ -362,18 +376,19 @@ void softmax_rows(i64 rows, i64 heads, i64 entries, const i32* pointer, const A*
 
 }  // namespace
 
-#define EXPORT(NAME, T, A) \
+// T of features, A of coefficients and sums, O of what is written and of its gradient
+#define EXPORT(NAME, T, A, O) \
   void sum_##NAME(i64 rows, i64 width, i64 bases, const i32* pointer, const i32* index, \
                   const i64* order, const A* coefficient, i64 entries, const T* features, \
-                  bool add, A* out) { \
-    sum_all<T, A>(rows, width, bases, pointer, index, order, coefficient, entries, features, add, \
-                  out); \
+                  bool add, O* out) { \
+    sum_all<T, A, O>(rows, width, bases, pointer, index, order, coefficient, entries, features, \
+                     add, out); \
   } \
   void sum_back_##NAME(i64 rows, i64 width, i64 bases, const i32* pointer, const i32* index, \
-                       const i64* order, const A* coefficient, i64 entries, const A* grad, \
+                       const i64* order, const A* coefficient, i64 entries, const O* grad, \
                        const T* features, bool add, A* to_features, A* to_coefficient) { \
-    sum_back<T, A>(rows, width, bases, pointer, index, order, coefficient, entries, grad, \
-                   features, add, to_features, to_coefficient); \
+    sum_back<T, A, O>(rows, width, bases, pointer, index, order, coefficient, entries, grad, \
+                      features, add, to_features, to_coefficient); \
   }
 
 #define EXPORT_PRODUCT(NAME, A, COMPLEX) \
@@ -404,9 +419,11 @@ void softmax_rows(i64 rows, i64 heads, i64 entries, const i32* pointer, const A*
 extern "C" {
 EXPORT_BLOCKS(float32, float)
 EXPORT_BLOCKS(float64, double)
-EXPORT(float32, float, float)
-EXPORT(float64, double, double)
-EXPORT(bfloat16, bf16, float)
+EXPORT(float32_float32, float, float, float)
+EXPORT(float64_float64, double, double, double)
+EXPORT(bfloat16_float32, bf16, float, float)
+EXPORT(float32_bfloat16, float, float, bf16)
+EXPORT(bfloat16_bfloat16, bf16, float, bf16)
 EXPORT_PRODUCT(float32, float, false)
 EXPORT_PRODUCT(float64, double, false)
 EXPORT_PRODUCT(complex64, float, true)

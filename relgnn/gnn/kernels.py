@@ -56,7 +56,11 @@ class Spans:
 
 
 def edge_sum(
-    pattern: SparsePattern, coefficient: Tensor, features: Tensor, out: Tensor | None = None
+    pattern: SparsePattern,
+    coefficient: Tensor,
+    features: Tensor,
+    out: Tensor | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """out[i, b] = Σ_{e: row_e = i} c_b(e) · h[column_e].
 
@@ -65,25 +69,29 @@ def edge_sum(
         coefficient: c, [B, E], in float32 where the features are in half precision.
         features: h, [M, d].
         out: [N, B, d], what the sums are added to, in place; zeros where None.
+        dtype: of the result where there is no `out`: sums are made in the coefficients' type, and
+            rounded once where that is another.
 
     Returns:
-        [N, B, d] of the coefficients' type.
+        [N, B, d] of `dtype`, the coefficients' type where None.
     """
     _check(pattern, coefficient, features)
     rows, (bases, entries), width = pattern.shape[0], coefficient.shape, features.shape[1]
+    add, dtype = out is not None, dtype or coefficient.dtype
     native = _native(coefficient, features)
     if native is None:
         summed = _edge_sum(pattern, coefficient, widen(features))
-        return summed if out is None else out.add_(summed)
+        return summed.to(dtype) if out is None else out.add_(summed)
     coefficient, features = coefficient.contiguous(), features.contiguous()
-    add = out is not None
-    out = coefficient.new_empty(rows, bases, width) if out is None else out
-    _function(native, "sum", features)(
+    if out is None:
+        written = _written(coefficient, dtype)
+        out = coefficient.new_empty(rows, bases, width, dtype=written)
+    _function(native, "sum", features, out)(
         *map(ctypes.c_int64, (rows, width, bases)),
         *map(pointer, (pattern.row_pointer, pattern.row_indices, pattern.row_order, coefficient)),
         ctypes.c_int64(entries), pointer(features), ctypes.c_bool(add), pointer(out),
     )  # fmt: skip
-    return out
+    return out if add else out.to(dtype)
 
 
 def edge_sum_gradients(
@@ -93,12 +101,14 @@ def edge_sum_gradients(
     grad: Tensor,
     to_features: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of `edge_sum` for grad [N, B, d]: to the coefficients [B, E], to h [M, d].
+    """Gradients of `edge_sum` for grad [N, B, d], in the type of its result: to the coefficients
+    [B, E], and to h [M, d] in the coefficients' type.
 
     `to_features` is what the second is added to, in place; zeros where None.
     """
     rows, (bases, entries), width = pattern.shape[1], coefficient.shape, features.shape[1]
     native = _native(coefficient, features)
+    grad = grad.to(_written(coefficient, grad.dtype) if native else coefficient.dtype)
     if native is None:
         found, sent = _edge_sum_gradients(pattern, coefficient, widen(features), grad)
         return found, sent if to_features is None else to_features.add_(sent)
@@ -106,7 +116,7 @@ def edge_sum_gradients(
     to_coefficient = torch.empty_like(coefficient)
     add = to_features is not None
     to_features = coefficient.new_empty(rows, width) if to_features is None else to_features
-    _function(native, "sum_back", features)(
+    _function(native, "sum_back", features, grad)(
         *map(ctypes.c_int64, (rows, width, bases)),
         *map(pointer, (pattern.column_pointer, pattern.column_indices, pattern.column_order)),
         pointer(coefficient), ctypes.c_int64(entries), *map(pointer, (grad, features)),
@@ -262,6 +272,12 @@ def _check(pattern: SparsePattern, coefficient: Tensor, features: Tensor) -> Non
         )
 
 
+def _written(coefficient: Tensor, dtype: torch.dtype) -> torch.dtype:
+    """What the compiled sums write where `dtype` is asked for: it, or the coefficients' type."""
+    half = (coefficient.dtype, dtype) == (torch.float32, torch.bfloat16)
+    return dtype if half else coefficient.dtype
+
+
 def _native(coefficient: Tensor, features: Tensor) -> ctypes.CDLL | None:
     """The compiled kernels where they can serve these tensors."""
     kinds = {torch.float32: torch.float32, torch.bfloat16: torch.float32,
@@ -272,8 +288,10 @@ def _native(coefficient: Tensor, features: Tensor) -> ctypes.CDLL | None:
     return library(SOURCE)
 
 
-def _function(native: ctypes.CDLL, name: str, value: Tensor) -> Any:
-    function = native[f"{name}_{str(value.dtype).removeprefix('torch.')}"]
+def _function(native: ctypes.CDLL, name: str, *values: Tensor) -> Any:
+    """The kernel for values of these types."""
+    types = (str(value.dtype).removeprefix("torch.") for value in values)
+    function = native["_".join([name, *types])]
     function.restype = None
     return function
 

@@ -12,7 +12,7 @@ from relgnn.errors import InputError
 from relgnn.gnn.backends import weighted_product_spmm, weighted_spmm
 from relgnn.gnn.edges import TextCoefficient, check_relations
 from relgnn.gnn.graph import MessageGraph
-from relgnn.gnn.precision import widen
+from relgnn.gnn.precision import product_dtype, widen
 from relgnn.gnn.sparse import SparsePattern
 
 Activation = Callable[[Tensor], Tensor]
@@ -110,7 +110,7 @@ class RGCNLayer(nn.Module):
         """h' of the nodes that are the rows of `pattern`, with features `own`."""
         # Where most nodes have no edge, sums are made for those that have some.
         pattern, rows = pattern.filled or (pattern, None)
-        sums = weighted_spmm(pattern, coefficient, x)
+        sums = weighted_spmm(pattern, coefficient, x, product_dtype(self.bases))
         # Σ_b (A_b H) V_b as one matrix product: a node's sums of all bases lie together.
         messages = sums.transpose(0, 1).flatten(1) @ self.bases.flatten(0, 1)
         out = self.self_loop(own)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from relgnn.gnn.precision import widen
+from relgnn.gnn.precision import product_dtype, widen
 
 BLOCK = {"cpu": 1 << 10, "cuda": 1 << 15}
 """Candidates scored at once: so few that a processor's cache holds a batch's scores of them."""
@@ -44,12 +44,9 @@ def product_cross_entropy(
     Returns:
         A scalar, whose gradient has none itself.
     """
-    device = queries.device.type
-    half = torch.is_autocast_enabled(device)
-    dtype = torch.get_autocast_dtype(device) if half else queries.dtype
-    size = block or BLOCK.get(device, BLOCK["cuda"])
+    size = block or BLOCK.get(queries.device.type, BLOCK["cuda"])
     loss: Tensor = _ProductCrossEntropy.apply(
-        queries, candidates, targets, weights, label_smoothing, dtype, size
+        queries, candidates, targets, weights, label_smoothing, product_dtype(queries), size
     )
     return loss
 

@@ -152,21 +152,29 @@ def _compress(index: Tensor, size: int, in_order: bool) -> tuple[Tensor, Tensor 
     return pointer, order
 
 
-def weighted_spmm(pattern: SparsePattern, coefficient: Tensor, features: Tensor) -> Tensor:
+def weighted_spmm(
+    pattern: SparsePattern,
+    coefficient: Tensor,
+    features: Tensor,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
     """Sum features over edges: out_b = A_b H, with A_b[row_e, column_e] = coefficient_b(e).
 
     Args:
         pattern: where the entries are, shape (N, M).
         coefficient: [E], or [B, E] for B matrices on the same pattern.
         features: H, [M, d]. In half precision it is read as it is, and summed in float32.
+        dtype: of the result; where it is half precision, sums are rounded once, and a gradient
+            that comes so is read as it is.
 
     Returns:
-        [N, d], or [B, N, d] (a view: a node's B sums lie together), in float32 at least.
+        [N, d], or [B, N, d] (a view: a node's B sums lie together), in float32 at least where
+        there is no `dtype`.
     """
     kind = torch.promote_types(features.dtype, torch.float32)
     with torch.autocast(features.device.type, enabled=False):
         values = torch.atleast_2d(coefficient.to(kind))
-        out = _EdgeSum.apply(pattern, values, features).transpose(0, 1)
+        out = _EdgeSum.apply(pattern, values, features, dtype).transpose(0, 1)
     return out.squeeze(0) if coefficient.dim() == 1 else out
 
 
@@ -203,27 +211,33 @@ def edge_softmax(pattern: SparsePattern, scores: Tensor) -> Tensor:
 
 class _EdgeSum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, pattern: SparsePattern, coefficient: Tensor, features: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        pattern: SparsePattern,
+        coefficient: Tensor,
+        features: Tensor,
+        dtype: torch.dtype | None,
+    ) -> Tensor:
         ctx.pattern = pattern
         ctx.save_for_backward(coefficient, features)
-        return kernels.edge_sum(pattern, coefficient, features)
+        return kernels.edge_sum(pattern, coefficient, features, dtype=dtype)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         coefficient, features = ctx.saved_tensors
         if not ctx.needs_input_grad[1]:
             back = _sent_back(ctx.pattern.transpose, coefficient, grad)
-            return None, None, back.to(features.dtype)
+            return None, None, back.to(features.dtype), None
         to_coefficient, to_features = kernels.edge_sum_gradients(
             ctx.pattern, coefficient, features, grad
         )
-        return None, to_coefficient, to_features.to(features.dtype)
+        return None, to_coefficient, to_features.to(features.dtype), None
 
 
 def _sent_back(transpose: SparsePattern, coefficient: Tensor, grad: Tensor) -> Tensor:
     """Σ_b A_bᵀ g_b [M, d] alone, for grad [N, B, d]: cheaper than with the coefficients' own."""
-    found = grad.new_zeros(transpose.shape[0], 1, grad.shape[2])
+    found = coefficient.new_zeros(transpose.shape[0], 1, grad.shape[2])
     for b, values in enumerate(coefficient):
         found = kernels.edge_sum(transpose, values[None], grad[:, b].contiguous(), found)
     return found.squeeze(1)

@@ -24,6 +24,7 @@ from relgnn.gnn.losses import (
 )
 from relgnn.gnn.negatives import NEGATIVE_SAMPLERS
 from relgnn.gnn.one_vs_all import product_cross_entropy
+from relgnn.gnn.precision import product_dtype
 from relgnn.gnn.sampling import NeighbourSampler, Subgraph
 from relgnn.linkpred.model import LinkPredictor
 from relgnn.linkpred.signals import Scored, Seen, Step, make_signals
@@ -291,12 +292,11 @@ class LinkPredictionTask(NumberedTask):
 
         Otherwise every layer of every step would cast all of it anew.
         """
-        evidence, device = self.graph.evidence, self.head.device.type
-        if evidence is None or not torch.is_autocast_enabled(device):
+        evidence = self.graph.evidence
+        if evidence is None or product_dtype(evidence) == evidence.dtype:
             return self.graph
         if self._cast is None:
-            dtype = torch.get_autocast_dtype(device)
-            self._cast = replace(self.graph, evidence=evidence.to(dtype))
+            self._cast = replace(self.graph, evidence=evidence.to(product_dtype(evidence)))
         return self._cast
 
     def _same_pairs(self, batch: Tensor, part: Subgraph | None) -> Tensor:

@@ -201,10 +201,11 @@ def test_only_the_gradients_that_are_asked_for(pattern: SparsePattern) -> None:
 @given(
     shape=st.tuples(*(st.integers(1, top) for top in (9, 9, 40, 150, 6))),
     dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
+    half=st.sampled_from([None, torch.bfloat16, torch.float16]),
     seed=st.integers(0, 99),
 )
 def test_compiled_equals_pytorch_at_any_width(
-    shape: tuple[int, ...], dtype: torch.dtype, seed: int
+    shape: tuple[int, ...], dtype: torch.dtype, half: torch.dtype | None, seed: int
 ) -> None:
     rows, columns, edges, width, bases = shape
     generator = torch.Generator().manual_seed(seed)
@@ -213,16 +214,44 @@ def test_compiled_equals_pytorch_at_any_width(
     kind = torch.promote_types(dtype, torch.float32)
     values = torch.randn(bases, edges, generator=generator, dtype=kind)
     features = torch.randn(columns, width, generator=generator).to(dtype)
-    grad = torch.randn(rows, bases, width, generator=generator, dtype=kind)
+    grad = torch.randn(rows, bases, width, generator=generator, dtype=kind).to(half or kind)
 
     def run() -> list[Tensor]:
         gradients = kernels.edge_sum_gradients(pattern, values, features, grad)
-        return [kernels.edge_sum(pattern, values, features), *gradients]
+        return [kernels.edge_sum(pattern, values, features, dtype=half), *gradients]
 
     compiled = run()
     with native.disabled():
         plain = run()
-    torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-4)
+    assert [one.dtype for one in compiled] == [half or kind, kind, kind]
+    # where sums differ in their last bit, half precision may round them to neighbours
+    nearby = {"rtol": 1e-2, "atol": 1e-2} if half else {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(compiled[0], plain[0], **nearby)
+    torch.testing.assert_close(compiled[1:], plain[1:], rtol=1e-4, atol=1e-4)
+
+
+def test_sums_are_rounded_as_pytorch_rounds_them() -> None:
+    """Ties to the even number, numbers too large to infinity, and what is no number stays none."""
+    bits = torch.randint(-(2**31), 2**31, (1 << 16,), dtype=torch.int64).to(torch.int32)
+    special = [0x3F808000, 0x3F818000, 0x7F7FFFFF, 0x7F800000, 0x7F800001, 0x00008000]
+    numbers = torch.cat([torch.tensor(special, dtype=torch.int32), bits]).view(torch.float32)
+    one = torch.zeros(1, dtype=torch.int64)
+    pattern = SparsePattern.build(one, one, (1, 1))
+    out = kernels.edge_sum(pattern, torch.ones(1, 1), numbers[None], dtype=torch.bfloat16)
+    expected = numbers.bfloat16()
+    assert torch.equal(out.flatten().isnan(), expected.isnan())
+    assert torch.equal(out.flatten().nan_to_num(), expected.nan_to_num())
+
+
+def test_half_results_have_the_gradients_of_full_ones(pattern: SparsePattern) -> None:
+    found = []
+    for dtype in (None, torch.bfloat16):
+        values, h = normal(2, EDGES).requires_grad_(), normal(COLUMNS, WIDTH).requires_grad_()
+        out = weighted_spmm(pattern, values, h, dtype)
+        assert out.dtype == (dtype or torch.float32)
+        (out * normal(2, ROWS, WIDTH, seed=3).bfloat16()).sum().backward()
+        found.append((values.grad, h.grad))
+    torch.testing.assert_close(*found)
 
 
 def test_the_number_of_threads_changes_no_bit() -> None:
