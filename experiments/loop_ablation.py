@@ -84,6 +84,7 @@ VARIANTS = {
     "adversarial": Variant(("train.adversarial={}",)),
     "contrast": Variant(("train.contrast={}",)),
     "consistency": Variant(("loop.consistency={}",)),
+    "rounds_0": Variant(taught=False),
     **{f"rounds_{n}": Variant((f"loop.rounds={n}",)) for n in (1, 3, 4, MOST_ROUNDS)},
     **{f"noise_{s}": Variant(noise=s / 100) for s in (10, 20, 30, 50)},
 }

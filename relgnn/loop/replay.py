@@ -39,12 +39,14 @@ class Variant:
         without: views that have no say.
         calibrated: False takes P(given | views) for the probability of being true.
         noise: share of the accepted triples whose tail becomes any entity.
+        taught: False teaches nothing of what was read, as round 0.
     """
 
     overrides: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     calibrated: bool = True
     noise: float = 0.0
+    taught: bool = True
 
 
 class Reread:
@@ -110,15 +112,17 @@ class ReplayedLoop(Loop):
     Args:
         world: with the variant's configuration and a folder of its own.
         e_step: gives the votes.
-        noise: share of the accepted triples whose tail becomes any entity.
     """
 
-    def __init__(self, world: World, e_step: ReplayedEStep, noise: float) -> None:
+    def __init__(self, world: World, e_step: ReplayedEStep) -> None:
         super().__init__(world)
-        self._e_step, self.source, self.noise = e_step, e_step.reread.folder, noise
+        self._e_step, self.source = e_step, e_step.reread.folder
+        self.variant = e_step.variant
 
     def run(self) -> list[Round]:
         """The last round; all of them where each starts from the one before."""
+        if not self.variant.taught:
+            return [self.m_step.run(0, Pseudo.none(), None, None)]
         if self.config.warm_start:
             return super().run()
         pseudo, edge_text = Pseudo.none(), None
@@ -140,11 +144,11 @@ class ReplayedLoop(Loop):
         self, table: RoundTable, connected: np.ndarray, told: np.ndarray, verdicts: Verdicts
     ) -> Pseudo:
         taught = super()._taught(table, connected, told, verdicts)
-        if not self.noise:
+        if not self.variant.noise:
             return taught
         rng, graph = self.world.runtime.rng("noise of a replay"), self.world.graph
         typed = np.flatnonzero(taught.role == Role.ACCEPTED)
-        wrong = rng.choice(typed, round(self.noise * len(typed)), replace=False)
+        wrong = rng.choice(typed, round(self.variant.noise * len(typed)), replace=False)
         tails = taught.triples[:, 2].copy()
         tails[wrong] = rng.integers(0, graph.num_entities, len(wrong))
         return taught.with_column(2, tails)
@@ -199,7 +203,7 @@ class Replay:
             )
         world = replace(self.world, config=config, folder=folder, resume=False)
         e_step = ReplayedEStep(world, self._reread, variant)
-        return ReplayedLoop(world, e_step, variant.noise).run()
+        return ReplayedLoop(world, e_step).run()
 
     def configured(self, overrides: Sequence[str]) -> Config:
         """The run's configuration with changes."""

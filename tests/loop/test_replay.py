@@ -95,6 +95,14 @@ def test_noise_moves_tails(replay: Replay, tmp_path: Path) -> None:
     assert 0.3 < moved[typed].mean() <= 0.5
 
 
+def test_taught_nothing_it_is_round_0(replay: Replay, own_run: Path, tmp_path: Path) -> None:
+    (found,) = replay.run(Variant(taught=False), tmp_path)
+    assert found.number == 0 and not len(found.pseudo)
+    kept = load_tensors(own_run / "rounds/0/checkpoint.safetensors")[0]
+    for name, tensor in module_tensors(found.fitted.model).items():
+        np.testing.assert_array_equal(tensor, kept[name])
+
+
 @pytest.fixture(scope="module")
 def heard(own_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     """The run with a second round, and triples that a person said something of before it: accepted
