@@ -136,6 +136,7 @@ def _context(
     return {
         "headline": f"{short(before)} → {short(after)}",
         "groups": groups,
+        "strata": len(groups) > 1,
         "changes": {g: _change(folder, graph, g) for g in groups},
         "last": last,
         "rounds": rounds,

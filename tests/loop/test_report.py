@@ -4,6 +4,7 @@ import re
 import shutil
 import struct
 import zlib
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -119,6 +120,22 @@ def test_a_loop_that_kept_round_0_has_a_report(
     page = write_report(tmp_path, graph).read_text(encoding="utf-8")
     assert "the loop kept that model" in page
     assert "accepted triples</h2>" not in page
+
+
+def test_strata_are_explained_where_there_are_some(
+    html: str, run_folder: Path, graph: KnowledgeGraph, tmp_path: Path
+) -> None:
+    assert "Strata say where" in html and "each stratum" in html
+    folder = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    metrics = load_json(folder / "metrics.json")
+    for one in (*metrics["rows"].values(), *(entry["test"] for entry in metrics["rounds"])):
+        for name in one.keys() - {"all"}:
+            del one[name]
+    save_json(folder / "metrics.json", metrics)
+    plain = write_report(folder, replace(graph, strata=None)).read_text(encoding="utf-8")
+    assert not re.search(
+        "strat", re.sub(r"data:[^\"]+|<style>.*?</style>", "", plain, flags=re.S), re.I
+    )
 
 
 def test_a_run_without_a_loop_is_refused(tmp_path: Path) -> None:
