@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from relgnn.data.registry import find, load
-from relgnn.data.relations import Example, RelationData, Span, is_relations, read_relations
+from relgnn.data.relations import (
+    Example,
+    RelationData,
+    Span,
+    content_checksum,
+    is_relations,
+    read_relations,
+)
 from relgnn.data.tables import Problems, find_file, raise_first, read_json_lines
 from relgnn.errors import InputError
 
@@ -19,7 +27,20 @@ class MarkedText(NamedTuple):
     mentions: tuple[Span, ...] = ()
 
 
-def read_corpus(name: str | None, path: Path | None) -> list[MarkedText]:
+@dataclass(frozen=True)
+class Corpus:
+    """The texts of a data set."""
+
+    name: str
+    texts: tuple[MarkedText, ...]
+
+    @property
+    def checksum(self) -> str:
+        """See `content_checksum`."""
+        return content_checksum(self)
+
+
+def read_corpus(name: str | None, path: Path | None) -> Corpus:
     """The texts of a data set.
 
     Args:
@@ -39,7 +60,7 @@ def read_corpus(name: str | None, path: Path | None) -> list[MarkedText]:
         found = [MarkedText(one.text) for one in graph.texts]
     if not found:
         raise InputError(f"{name or path}: has no texts; give a texts.jsonl, or another data set")
-    return found
+    return Corpus(name or str(path), tuple(found))
 
 
 def texts_of(data: RelationData) -> list[MarkedText]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from relgnn.config import PretrainingConfig, PretrainingRunConfig, RelationConfig
-from relgnn.data.corpus import MarkedText, read_corpus
+from relgnn.data.corpus import Corpus, MarkedText, read_corpus
 from relgnn.runtime import Runtime
 from relgnn.text.encoder import MODEL, load_model, require_positions, save_model
 from relgnn.text.pretraining import pretrain
@@ -23,9 +23,9 @@ def run_pretraining(
     Arguments, result and errors are those of `run_text`.
     """
 
-    def work(texts: Sequence[MarkedText], runtime: Runtime) -> dict[str, Any]:
-        found = adapt(config, config.pretraining, texts, runtime, folder, resume)
-        return {"held_out": found, "texts": len(texts), "rows": {"final": found}}
+    def work(corpus: Corpus, runtime: Runtime) -> dict[str, Any]:
+        found = adapt(config, config.pretraining, corpus.texts, runtime, folder, resume)
+        return {"held_out": found, "texts": len(corpus.texts), "rows": {"final": found}}
 
     return carry_out(config, folder, resume, lambda c: read_corpus(c.data.name, c.data.path), work)
 

@@ -30,17 +30,17 @@ def test_texts_of_train_and_of_no_label_once_with_all_their_mentions() -> None:
 
 def test_every_kind_of_folder_has_texts(tmp_path: Path) -> None:
     folder = write_tiny_relations(tmp_path / "marked")
-    marked = read_corpus(None, folder)
+    marked = read_corpus(None, folder).texts
     parts = [(folder / f"{part}.jsonl").read_text() for part in ("train", "unlabelled")]
     assert len(marked) == sum(len(part.splitlines()) for part in parts)
     assert all(len(one.mentions) == 2 for one in marked)
-    graph = read_corpus(None, write_tiny(tmp_path / "graph"))
+    graph = read_corpus(None, write_tiny(tmp_path / "graph")).texts
     assert graph[0] == MarkedText("Ada was born in Bonn. Today the home is Cork.")
     plain = tmp_path / "plain"
     plain.mkdir()
     (plain / "texts.jsonl").write_text('{"id": "a", "text": "One."}\n{"text": "Two."}\n')
-    assert read_corpus(None, plain) == [MarkedText("One."), MarkedText("Two.")]
-    assert len(read_corpus("atlas", None)) > 10
+    assert read_corpus(None, plain).texts == (MarkedText("One."), MarkedText("Two."))
+    assert len(read_corpus("atlas", None).texts) > 10
 
 
 @pytest.mark.parametrize(("lines", "told"), [

@@ -79,6 +79,23 @@ def test_a_resumed_run_is_the_whole_one(
     assert models[0] == models[1]
 
 
+def test_other_texts_are_not_gone_on_with(
+    masked_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    lines = [json.dumps({"text": f"Ada saw {place}. It was far."}) for place in ("Bonn", "Cork")]
+    (folder / "texts.jsonl").write_text("\n".join(lines * 8))
+    settings = config(tmp_path, folder, masked_bert)
+    stop_at(monkeypatch, 1)
+    with pytest.raises(Interrupted):
+        run_pretraining(settings, tmp_path / "run")
+    monkeypatch.undo()
+    (folder / "texts.jsonl").write_text("\n".join(lines * 7))
+    with pytest.raises(InputError, match="have changed since the run began"):
+        run_pretraining(settings, tmp_path / "run", resume=True)
+
+
 @pytest.mark.parametrize("layers", ["0", "null"])
 def test_tuning_goes_on_from_the_adapted_model(
     masked_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layers: str
