@@ -59,8 +59,7 @@ class Reread:
 
     def __init__(self, world: World, folder: Path) -> None:
         self.e_step, self.folder = EStep(world), folder
-        # pooled again for every row they would take half as long as teaching; more rounds than
-        # most rows have would fill the memory
+        # as many rounds as most rows have: each holds its votes and the numbers of its sentences
         self.round = lru_cache(maxsize=2)(self._round)
 
     def _round(self, number: int) -> tuple[Votes, Evidence, PairFeatures]:

@@ -15,6 +15,7 @@ from relgnn.text.blocking import NO_SPAN, EvidenceRows, columns, joined, link_st
 from relgnn.text.coreference import Coreference
 from relgnn.text.encoder import Span, TextEncoder
 from relgnn.text.linking import COREFERENT, IMPLIED, MentionLinker
+from relgnn.text.means import Means
 from relgnn.training.progress import track
 
 
@@ -208,8 +209,8 @@ class PairFeatures:
     """What a pair model reads of each pair, pooled over its sentences.
 
     Args:
-        sentence: [P, d], mean vector of the pair's sentences.
-        head_mention, tail_mention: [P, d], mean vectors of the spans; zero where unnamed.
+        sentence: P groups, mean vector of the pair's sentences.
+        head_mention, tail_mention: P groups, mean vectors of the spans; zero where unnamed.
         shape: [P, 2·kinds + 5], counts: kinds seen (flags and logs), number of sentences, whether
             the head is named, whether the pair is met in a page's first sentence, how early. Where
             coreference was resolved, four more: rows whose head, and whose tail, is coreferent
@@ -218,9 +219,9 @@ class PairFeatures:
         node, name: [N, d], encodings of node texts and of names alone.
     """
 
-    sentence: Tensor
-    head_mention: Tensor
-    tail_mention: Tensor
+    sentence: Means
+    head_mention: Means
+    tail_mention: Means
     shape: Tensor
     head: Tensor
     tail: Tensor
@@ -230,11 +231,20 @@ class PairFeatures:
     def __len__(self) -> int:
         return len(self.head)
 
+    def rows_of(self, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
+        """Rows int64 [Q] of pairs (head, tail), both int64 [Q]; -1 for a pair that is not here."""
+        size = max(len(self.node), 1)
+        keys = (self.head * size + self.tail).numpy()
+        order, asked = np.argsort(keys, kind="stable"), head * size + tail
+        place = np.searchsorted(keys, asked, sorter=order)
+        row = np.append(order, -1)[place]
+        return np.where(np.append(keys, -1)[row] == asked, row, -1)
+
 
 def pool_evidence(
     sentences: Sequence[Sentence], evidence: Evidence, vectors: SentenceVectors
 ) -> PairFeatures:
-    """Pool the corpus's encodings for every pair.
+    """What there is to read of every pair; its vectors are pooled when they are asked for.
 
     Args:
         sentences: the corpus that `evidence` was found in; position = id.
@@ -242,7 +252,7 @@ def pool_evidence(
         vectors: the corpus's encodings.
     """
     pair = torch.from_numpy(evidence.pair)
-    whole = _mean(vectors.whole, torch.from_numpy(evidence.sentence), pair, evidence.num_pairs)
+    pairs, sentence = evidence.num_pairs, torch.from_numpy(evidence.sentence)
     mentions = []
     for column in (evidence.head_span, evidence.tail_span):
         rows = torch.tensor(
@@ -253,9 +263,9 @@ def pool_evidence(
             dtype=torch.long,
         )
         named = rows >= 0
-        mentions.append(_mean(vectors.spans, rows[named], pair[named], evidence.num_pairs))
+        mentions.append(Means.over(vectors.spans, rows[named], pair[named], pairs))
     return PairFeatures(
-        sentence=whole,
+        sentence=Means.over(vectors.whole, sentence, pair, pairs),
         head_mention=mentions[0],
         tail_mention=mentions[1],
         shape=_shape(sentences, evidence),
@@ -264,15 +274,6 @@ def pool_evidence(
         node=vectors.node,
         name=vectors.name,
     )
-
-
-def _mean(vectors: Tensor, rows: Tensor, group: Tensor, groups: int) -> Tensor:
-    """Mean [groups, d] of vectors[rows] in each group; zero where a group is empty."""
-    total = torch.zeros(groups, vectors.shape[1])
-    # In chunks: a copy of every mention's vector at once would be the largest thing in memory.
-    for some, where in zip(rows.split(65536), group.split(65536), strict=True):
-        total.index_add_(0, where, vectors[some])
-    return total.div_(torch.bincount(group, minlength=groups).clamp(min=1)[:, None])
 
 
 def _shape(sentences: Sequence[Sentence], evidence: Evidence) -> Tensor:
@@ -315,15 +316,11 @@ def edge_evidence(features: PairFeatures, triples: np.ndarray) -> Tensor:
 
     A pair that one page and the other speak of takes the sentences of the head's page.
     """
-    named = (features.tail_mention != 0).any(1)
-    rows = {
-        pair: row
-        for row, pair in enumerate(zip(features.head.tolist(), features.tail.tolist(), strict=True))
-        if named[row]
-    }
-    out = torch.zeros(len(triples), features.sentence.shape[1])
-    for i, (h, _, t) in enumerate(triples.tolist()):
-        row = rows.get((h, t), rows.get((t, h)))
-        if row is not None:
-            out[i] = features.sentence[row]
+    head, tail = triples[:, 0], triples[:, 2]
+    found = []
+    for row in (features.rows_of(head, tail), features.rows_of(tail, head)):
+        found.append(np.where(np.append(features.tail_mention.filled, False)[row], row, -1))
+    row = np.where(found[0] >= 0, *found)
+    out = torch.zeros(len(triples), features.sentence.width)
+    out[row >= 0] = features.sentence[torch.from_numpy(row[row >= 0])]
     return out

@@ -125,24 +125,12 @@ class PairLabels:
             weight: float [T].
             num_relations: R.
         """
-        row = {
-            pair: i
-            for i, pair in enumerate(
-                zip(features.head.tolist(), features.tail.tolist(), strict=True)
-            )
-        }
-        found = []
-        for (h, r, t), w in zip(triples.tolist(), weight.tolist(), strict=True):
-            for pair, output in (((h, t), r), ((t, h), r + num_relations)):
-                if pair in row:
-                    found.append((row[pair], output, w))
-        columns = zip(*found, strict=True) if found else ((), (), ())
-        rows, outputs, weights = columns
-        return cls(
-            np.array(rows, dtype=np.int64),
-            np.array(outputs, dtype=np.int64),
-            np.array(weights, dtype=float),
-        )
+        head, relation, tail = triples.T
+        row = np.stack([features.rows_of(head, tail), features.rows_of(tail, head)], axis=1)
+        output = np.stack([relation, relation + num_relations], axis=1)
+        there = row >= 0
+        twice = np.stack([weight, weight], axis=1).astype(float)
+        return cls(row[there], output[there], twice[there])
 
     def subset(self, mask: np.ndarray) -> PairLabels:
         """Only the labels that `mask` [P] keeps."""
@@ -260,7 +248,7 @@ def fit_pairs(
     outputs = 2 * num_relations
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch_rng("pair model", seed).initial_seed()))
-        model = PairModel(features.sentence.shape[1], features.shape.shape[1], outputs, settings)
+        model = PairModel(features.sentence.width, features.shape.shape[1], outputs, settings)
     trainer = Trainer(
         TrainSettings(epochs=settings.epochs, lr=settings.lr, weight_decay=settings.weight_decay),
         seed=seed,

@@ -23,6 +23,7 @@ from relgnn.loop.candidates import (
     propose_pairs,
 )
 from relgnn.text.evidence import PairFeatures
+from relgnn.text.means import Means
 from tests.linkpred.toy import RUNTIME, HashEncoder, toy_config, toy_graph
 
 Judge = tuple[LinkPredictor, MessageGraph]
@@ -43,7 +44,8 @@ def judge(graph: KnowledgeGraph) -> Judge:
 def features(pairs: list[tuple[int, int]], entities: int = 10) -> PairFeatures:
     head, tail = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).unbind(1)
     blank, nodes = torch.zeros(len(pairs), 4), torch.zeros(entities, 4)
-    return PairFeatures(blank, blank, blank, blank, head, tail, nodes, nodes)
+    none = Means.of_rows(blank)
+    return PairFeatures(none, none, none, blank, head, tail, nodes, nodes)
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(2, 10))

@@ -19,7 +19,6 @@ from relgnn.text.evidence import (
     Evidence,
     PairFeatures,
     SentenceVectors,
-    _mean,
     add_implied,
     edge_evidence,
     encode_corpus,
@@ -27,6 +26,7 @@ from relgnn.text.evidence import (
     pool_evidence,
 )
 from relgnn.text.linking import COREFERENT, EXACT, IMPLIED, STEM
+from relgnn.text.means import Means
 from tests.text.toy import toy_graph
 
 NAMES = ("Ada", "Bonn", "painter", "Cork", "Ben")
@@ -239,17 +239,28 @@ def allocated(work: Callable[[], object]) -> int:
     return sum(max(0, event.self_cpu_memory_usage) for event in seen.events())
 
 
-def test_pooling_makes_no_second_table_of_all_pairs(features: PairFeatures) -> None:
-    pairs, vectors = 1000, torch.ones(2, 64)
+def test_no_table_of_all_pairs_is_made(features: PairFeatures) -> None:
+    pairs, spans, width = 10_000, torch.ones(2, 64), 64
     group = torch.tensor([0, 0, 7])
-    table = pairs * vectors.shape[1] * vectors.element_size()
-    made = allocated(lambda: _mean(vectors, torch.tensor([0, 1, 1]), group, pairs))
-    assert table <= made < 1.5 * table
+    few = Means.over(spans, torch.tensor([0, 1, 1]), group, pairs)
+    ends = torch.arange(pairs)
     many = replace(
-        features,
-        **{name: getattr(features, name)[:1].expand(pairs, -1).clone()
-           for name in ("sentence", "head_mention", "tail_mention")},
-        head=torch.arange(pairs), tail=torch.arange(pairs),
+        features, sentence=few, head_mention=few, tail_mention=few, head=ends, tail=ends,
+        node=torch.ones(pairs, 1),
     )  # fmt: skip
-    made = allocated(lambda: edge_evidence(many, np.zeros((1, 3), dtype=np.int64)))
-    assert 0 < made < 0.5 * many.tail_mention.nbytes
+    triples = np.array([[7, 0, 7], [3, 0, 4]])
+    made = allocated(lambda: edge_evidence(many, triples))
+    assert 0 < made < 0.5 * pairs * width * spans.element_size()
+    assert edge_evidence(many, triples).sum(1).tolist() == [width, 0]
+
+
+def test_rows_of_pairs_are_found_whatever_their_order(features: PairFeatures) -> None:
+    order = torch.tensor([2, 0, 1])
+    some = replace(features, head=features.head[order], tail=features.tail[order])
+    head, tail = some.head.numpy(), some.tail.numpy()
+    assert some.rows_of(head, tail).tolist() == [0, 1, 2]
+    absent = np.full(1, len(NAMES) - 1)
+    assert some.rows_of(np.append(absent, head[2]), np.append(absent, tail[2])).tolist() == [-1, 2]
+    assert replace(some, head=some.head[:0], tail=some.tail[:0]).rows_of(head, tail).tolist() == [
+        -1, -1, -1,
+    ]  # fmt: skip

@@ -13,6 +13,7 @@ from torch.nn import functional
 from relgnn.errors import InputError
 from relgnn.runtime import rng
 from relgnn.text.evidence import PairFeatures
+from relgnn.text.means import Means
 from relgnn.text.pairs import (
     PairLabels,
     PairModel,
@@ -48,8 +49,9 @@ def features(truth: np.ndarray) -> PairFeatures:
     sentence = unit(PAIRS, DIM, 1)
     sentence[truth, 0] += 2
     return PairFeatures(
-        sentence=functional.normalize(sentence), head_mention=unit(PAIRS, DIM, 2),
-        tail_mention=unit(PAIRS, DIM, 3), shape=unit(PAIRS, 3, 4),
+        sentence=Means.of_rows(functional.normalize(sentence)),
+        head_mention=Means.of_rows(unit(PAIRS, DIM, 2)),
+        tail_mention=Means.of_rows(unit(PAIRS, DIM, 3)), shape=unit(PAIRS, 3, 4),
         head=torch.from_numpy(keys // ENTITIES), tail=torch.from_numpy(keys % ENTITIES),
         node=unit(ENTITIES, DIM, 5), name=unit(ENTITIES, DIM, 6),
     )  # fmt: skip
