@@ -44,9 +44,12 @@ class RelationTable(nn.Module):
         """q_r, [B, d], of relations [B] in [0, 2R)."""
         return self.query[relations]
 
-    def messages(self, number: int, q: Tensor, text: Tensor | None) -> Tensor:
-        """m_l(r', q), [2R, B, d], for l = number and q [B, d]."""
-        return torch.matmul(q, self.weight[number]) + self.bias[number]
+    def messages(self, q: Tensor, text: Tensor | None) -> Tensor:
+        """m_l(r', q) of all maps, [L, 2R, B, d], for q [B, d].
+
+        All at once: the gradient of one map's part of the weights would be as large as all.
+        """
+        return torch.matmul(q, self.weight) + self.bias
 
 
 class RelationText(nn.Module):
@@ -83,14 +86,14 @@ class RelationText(nn.Module):
         """q_r, [B, d], of relations [B] in [0, 2R), from text [R, text_dim]."""
         return self._both_ways(text, self.query)[relations]
 
-    def messages(self, number: int, q: Tensor, text: Tensor | None) -> Tensor:
-        """m_l(r', q), [2R, B, d], for l = number and q [B, d], from text [R, text_dim]."""
-        vectors = self._both_ways(text, self.message[number])
-        return vectors[:, None] * (1 + self.condition[number](q))
+    def messages(self, q: Tensor, text: Tensor | None) -> Tensor:
+        """m_l(r', q) of all maps, [L, 2R, B, d], for q [B, d] and text [R, text_dim]."""
+        factors = torch.stack([1 + condition(q) for condition in self.condition])
+        return self._both_ways(text, self.message)[:, :, None] * factors[:, None]
 
     def _both_ways(self, text: Tensor | None, weight: Tensor) -> Tensor:
         assert text is not None
-        return torch.matmul(unit_mean_square(text.to(weight.dtype)), weight).flatten(0, 1)
+        return torch.matmul(unit_mean_square(text.to(weight.dtype)), weight).flatten(-3, -2)
 
 
 def unit_mean_square(text: Tensor) -> Tensor:

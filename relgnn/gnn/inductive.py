@@ -110,13 +110,13 @@ class TextMatch(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class _Asked:
-    """A batch of queries: q [B, d], the scorer's terms of q [B, d] and of texts [N, d], and the
-    factors [B, k] and [N, k] of how texts match."""
+    """A batch of queries: q [B, d], m_l(r', q) [2R, B, d] for each l, the scorer's terms of q
+    [B, d] and of texts [N, d], and the factors [B, k] and [N, k] of how texts match."""
 
     graph: MessageGraph
     heads: Tensor
     q: Tensor
-    relation_text: Tensor | None
+    messages: tuple[Tensor, ...]
     by_query: Tensor
     by_text: Tensor | None
     match: tuple[Tensor, Tensor] | None
@@ -206,13 +206,13 @@ class QueryEncoder(nn.Module):
             graph if without is None else graph.drop(~without),
             heads,
             q,
-            relation_text,
+            widen(self.relations.messages(q, relation_text)).unbind(0),
             self.scorer.query(q),
             self.scorer.by_text(node_text, graph.num_nodes),
             None if self.match is None or node_text is None else self.match(node_text, heads, q),
         )
         states = self._all_states(asked) if budget is None else self._search(asked, budget)
-        vectors = self._messages(len(self.layers), asked)
+        vectors = asked.messages[-1]
         query = torch.arange(len(heads), device=heads.device)
         if tails is not None:
             _check_ids("tail", tails, graph.num_nodes)
@@ -251,7 +251,7 @@ class QueryEncoder(nn.Module):
                 graph.relation,
                 graph.weight,
                 widen(sent).flatten(1),
-                self._messages(number, asked).flatten(1),
+                asked.messages[number].flatten(1),
             )
             heard = heard.view(-1, h.shape[-1]).index_add(0, at_head, asked.q)
             h = layer(h, heard.view_as(h))
@@ -271,17 +271,13 @@ class QueryEncoder(nn.Module):
                 asked.graph.relation[step.message] * len(asked.q) + step.query,
                 asked.graph.weight[step.message],
                 widen(sent),
-                self._messages(number, asked).flatten(0, 1),
+                asked.messages[number].flatten(0, 1),
             )
             visited, at_head = step.visited, step.kept[at_head]
             h = torch.zeros_like(heard).index_copy(0, step.kept, h)
             h = layer(h, heard.index_add(0, at_head, asked.q))
         padded = functional.pad(h, (0, 0, 0, 1))
         return lambda query, node: padded[visited.rows(query, node)]
-
-    def _messages(self, number: int, asked: _Asked) -> Tensor:
-        """m_l(r', q), [2R, B, d]."""
-        return widen(self.relations.messages(number, asked.q, asked.relation_text))
 
 
 def _all_roles(graph: MessageGraph, vectors: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ constexpr i64 FAR = 16;     // the same for single numbers, which cost less to f
 constexpr i64 LINE = 64;    // bytes of a cache line
 constexpr i64 RANGES = 64;  // of rows, taken by threads as they come
 constexpr i64 PIECE = 128;  // rows of one relation that a thread multiplies at once
-constexpr i64 PARTS = 16;   // of a sum over all edges; fixed, so that rounding is
+constexpr i64 PARTS = 16;   // of a sum over all edges at most; fixed, so that rounding is
 
 // First row of range p of n, such that ranges hold about equally many entries.
 inline i64 range_start(const i32* pointer, i64 rows, i64 p, i64 n) {
@@ -240,9 +240,11 @@ void product_back(i64 rows, i64 width, i64 relations, const i32* pointer, const 
                   const i64* order, const i64* other, const A* coefficient, const A* grad,
                   const A* left, const A* right, A* to_left, A* to_right, A* to_coefficient) {
   const i64 step = Complex ? 2 * width : width, size = relations * step, entries = pointer[rows];
-  std::vector<A> parts(PARTS * size, A(0));
+  // where a row of `right` has few entries, clearing and adding parts would take the longest
+  const i64 count = std::clamp<i64>(entries / std::max<i64>(relations, 1), 2, PARTS);
+  std::vector<A> parts(count * size, A(0));
   A* part = parts.data();
-  each_row(pointer, rows, PARTS, [=](i64 p, i64 i, i64 begin, i64 end) {
+  each_row(pointer, rows, count, [=](i64 p, i64 i, i64 begin, i64 end) {
     A* sum = to_left + i * step;
     std::fill(sum, sum + step, A(0));
     for (i64 k = begin; k < end; ++k) {
@@ -261,7 +263,7 @@ void product_back(i64 rows, i64 width, i64 relations, const i32* pointer, const 
 #pragma omp parallel for
   for (i64 j = 0; j < size; ++j) {
     A sum = 0;
-    for (i64 p = 0; p < PARTS; ++p) sum += parts[p * size + j];
+    for (i64 p = 0; p < count; ++p) sum += part[p * size + j];
     to_right[j] = sum;
   }
 }

@@ -28,7 +28,7 @@ def reader() -> RelationText:
 
 def test_the_table_maps_each_query_to_each_relation(table: RelationTable) -> None:
     q = normal(4, DIM)
-    out = table.messages(1, q, None)
+    out = table.messages(q, None)[1]
     assert out.shape == (2 * RELATIONS, 4, DIM)
     expected = q[2] @ table.weight[1, 4] + table.bias[1, 4, 0]
     torch.testing.assert_close(out[4, 2], expected)
@@ -40,7 +40,7 @@ def test_text_is_read_in_both_directions(reader: RelationText) -> None:
     unit = text / text.square().mean(1, keepdim=True).sqrt()
     queries = reader.queries(torch.tensor([1, 1 + RELATIONS]), text)
     torch.testing.assert_close(queries, torch.stack([unit[1] @ p for p in reader.query]))
-    out = reader.messages(1, q, text)
+    out = reader.messages(q, text)[1]
     assert out.shape == (2 * RELATIONS, 4, DIM)
     factor = 1 + reader.condition[1](q[3])
     torch.testing.assert_close(out[2, 3], unit[2] @ reader.message[1, 0] * factor)
@@ -50,8 +50,8 @@ def test_text_is_read_in_both_directions(reader: RelationText) -> None:
 def test_relations_never_seen_are_read(reader: RelationText) -> None:
     text, q = normal(7, TEXT), normal(2, DIM)
     reader.check(7, text)
-    some = reader.messages(0, q, text[[6, 2]])
-    torch.testing.assert_close(some, reader.messages(0, q, text)[[6, 2, 13, 9]])
+    some = reader.messages(q, text[[6, 2]])
+    torch.testing.assert_close(some, reader.messages(q, text)[:, [6, 2, 13, 9]])
 
 
 def test_the_length_of_a_text_vector_does_not_matter() -> None:

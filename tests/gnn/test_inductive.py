@@ -63,7 +63,7 @@ def by_message(
     boundary = [q[0] if node == head else torch.zeros(DIM) for node in range(NODES)]
     h, reached = boundary, {head}
     for number, layer in enumerate(model.layers):
-        vectors = model.relations.messages(number, q, relation_text)[:, 0]
+        vectors = model.relations.messages(q, relation_text)[number, :, 0]
         heard, priority = list(boundary), [scorer(state, scorer.query(q)[0]) for state in h]
         best = sorted(reached, key=lambda node: (-priority[node].item(), node))[:senders]
         for source, target, by, _, _, weight in every:
@@ -75,7 +75,7 @@ def by_message(
             own + layer.norm(functional.relu(layer.own(own) + layer.heard(new)))
             for own, new in zip(h, heard, strict=True)
         ]
-    vectors = model.relations.messages(LAYERS, q, relation_text)[:, 0]
+    vectors = model.relations.messages(q, relation_text)[LAYERS, :, 0]
     role = [torch.zeros(DIM)] * NODES
     for _, target, by, _, _, weight in every:
         role[target] = role[target] + weight * vectors[by]
