@@ -1,12 +1,15 @@
 """Linking at scale: sentences and candidates a second, peak memory, and recall on CoDEx-S.
 
-    python -m benchmarks.linking [--sizes N ...] [--chunk N] [--coreference] [--json] [--record]
+    python -m benchmarks.linking [--sizes N ...] [--encoded N] [--chunk N] [--coreference] [--json]
+        [--record]
 
 The sentences of a size are made up as they are read, from the names of CoDEx-S's entities; each
 size runs in a process of its own. Times are of linking alone: making and cutting texts is left
 out. Memory is what the linker and the stream add to the resident set. Recall is measured on the
 real texts: of the given triples whose both ends some sentence names, letter by letter, how many
-are among the candidate pairs. `--record` adds the figures to experiments/results/speed.jsonl.
+are among the candidate pairs. Of these texts the first sentences are encoded besides, each whole
+and over every span that linking found, as the loop does it; without a cache. `--record` adds the
+figures to experiments/results/speed.jsonl.
 """
 
 from __future__ import annotations
@@ -20,9 +23,11 @@ from dataclasses import dataclass
 from itertools import accumulate, islice
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.encode import fastest
 from benchmarks.measure import apart, peak_since, reset_peak
 from benchmarks.speed import Row, record
 from experiments.command import make_parser
@@ -32,10 +37,12 @@ from relgnn.errors import RelgnnError
 from relgnn.runtime import rng
 from relgnn.text.blocking import CHUNK, link_stream
 from relgnn.text.coreference import Coreference
-from relgnn.text.evidence import find_evidence
+from relgnn.text.encoder import TextEncoder
+from relgnn.text.evidence import encode_corpus, find_evidence
 from relgnn.text.linking import MentionLinker, plain_name
 
 SIZES = (100_000, 1_000_000)
+ENCODED = 20_000
 DATA = "codex_s"
 LENGTH = 8
 """Sentences of a made-up text."""
@@ -67,6 +74,21 @@ class Scale:
     candidates: int
     build_s: float
     link_s: float
+    memory_mb: float
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What encoding real sentences took.
+
+    Attributes:
+        sentences: as many as were asked for, or as there are.
+        seconds: of encoding them and their spans.
+        memory_mb: peak of encoder and vectors above what was resident before.
+    """
+
+    sentences: int
+    seconds: float
     memory_mb: float
 
 
@@ -146,6 +168,19 @@ def measure_size(
     return Scale(source.count, candidates, build, link, peak_since(before))
 
 
+def measure_encoding(sentences: int, data: str = DATA) -> Encoding:
+    """Encode the first so many real sentences in this process."""
+    graph = load(data)
+    some = graph.sentences()[:sentences]
+    evidence = find_evidence(graph, some)
+    nodes = torch.zeros(graph.num_entities, 1)
+    before = reset_peak()
+    encoder = TextEncoder(dtype=fastest())
+    started = time.perf_counter()
+    encode_corpus(graph, some, evidence, encoder, (nodes, nodes))
+    return Encoding(len(some), time.perf_counter() - started, peak_since(before))
+
+
 def sentences_naming(names: Sequence[str], sentences: Sequence[str]) -> list[set[int]]:
     """For each name the sentences that hold it as whole words, letter by letter."""
     whole = "\n".join(sentences)
@@ -183,8 +218,10 @@ def recall(coreference: bool = False, data: str = DATA) -> Recall:
     return Recall(len(graph.train), named, found, reached, seconds)
 
 
-def rows_of(scales: Sequence[Scale], reached: Recall, coreference: bool) -> list[Row]:
-    """One row a size, and one of recall, as the table of speeds keeps them."""
+def rows_of(
+    scales: Sequence[Scale], encoded: Encoding | None, reached: Recall, coreference: bool
+) -> list[Row]:
+    """One row a size, one of encoding and one of recall, as the table of speeds keeps them."""
     name = "linking_coreference" if coreference else "linking"
     rows: list[Row] = [
         {
@@ -198,6 +235,16 @@ def rows_of(scales: Sequence[Scale], reached: Recall, coreference: bool) -> list
         }
         for one in scales
     ]
+    if encoded is not None:
+        rows.append(
+            {
+                "row": f"linking_encoded_{encoded.sentences}",
+                "peer": None,
+                "ours_s": encoded.seconds,
+                "sentences_s": encoded.sentences / encoded.seconds,
+                "ours_mb": encoded.memory_mb,
+            }
+        )
     rows.append(
         {
             "row": f"{name}_recall",
@@ -229,6 +276,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = make_parser("benchmarks.linking", __doc__)
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES))
+    parser.add_argument(
+        "--encoded", type=int, default=ENCODED, help=f"real sentences to encode, 0: none; {ENCODED}"
+    )
     parser.add_argument("--chunk", type=int, default=CHUNK, help=f"sentences at once; {CHUNK}")
     parser.add_argument("--coreference", action="store_true", help="resolve subjects too")
     parser.add_argument("--data", default=DATA, help=f"whose names and texts; {DATA}")
@@ -237,6 +287,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if min(given.chunk, *given.sizes) < 1:
         parser.error("--sizes and --chunk: expected numbers from 1")
+    if given.encoded < 0:
+        parser.error("--encoded: expected a number from 0")
     began = provenance()
     try:
         reached = recall(given.coreference, given.data)
@@ -245,10 +297,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             asked = (size, given.coreference, given.chunk, given.data)
             scales.append(apart(measure_size, *asked))
             print(scales[-1], file=sys.stderr, flush=True)
+        encoded = apart(measure_encoding, given.encoded, given.data) if given.encoded else None
     except RelgnnError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    rows = rows_of(scales, reached, given.coreference)
+    rows = rows_of(scales, encoded, reached, given.coreference)
     if given.record:
         settings: dict[str, Any] = {"coreference": given.coreference, "chunk": given.chunk}
         words = " --coreference" if given.coreference else ""
@@ -259,6 +312,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     console = Console()
     console.print(table(scales))
+    if encoded is not None:
+        rate = encoded.sentences / encoded.seconds
+        console.print(
+            f"encoding {encoded.sentences:,} sentences: {encoded.seconds:.1f} s, {rate:,.0f} a "
+            f"second, {encoded.memory_mb:,.0f} MB at most"
+        )
     console.print(
         f"{given.data}: of {reached.given:,} given triples a sentence names both ends of "
         f"{reached.named:,}, and {reached.found:,} of these are candidate pairs; of all, "

@@ -76,18 +76,25 @@ def test_the_command_prints_and_records(
     monkeypatch.setattr(linking, "apart", lambda function, *asked: function(*asked))
     kept: list[results.Line] = []
     monkeypatch.setattr("benchmarks.speed.append", lambda table, lines: kept.extend(lines))
-    asked = ["--data", "atlas", "--sizes", "50", "100", "--json", "--record"]
+    asked = ["--data", "atlas", "--sizes", "50", "100", "--encoded", "9", "--json", "--record"]
     assert linking.main(asked) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
-    assert [row["row"] for row in rows] == ["linking_50", "linking_100", "linking_recall"]
+    assert [row["row"] for row in rows] == [
+        "linking_50", "linking_100", "linking_encoded_9", "linking_recall",
+    ]  # fmt: skip
+    assert rows[2]["sentences_s"] == pytest.approx(9 / rows[2]["ours_s"])
     assert 0 < rows[-1]["recall"] <= 1 and 0 < rows[-1]["reached"] <= 1
     results.append("speed", kept, tmp_path)
     lines = results.read_lines("speed", tmp_path)
     assert {line.command for line in lines} == {"python -m benchmarks.linking"}
     text = render_speed(lines)
     assert "| `linking_100` |" in text and "are candidate pairs" in text
-    assert linking.main(["--data", "atlas", "--sizes", "50"]) == 0
-    assert "sentences/s" in capsys.readouterr().out
+    few = ["--data", "atlas", "--sizes", "50", "--encoded"]
+    assert linking.main([*few, "0"]) == 0
+    said = capsys.readouterr().out
+    assert "sentences/s" in said and "encoding" not in said
+    assert linking.main([*few, "5"]) == 0
+    assert "encoding 5 sentences" in capsys.readouterr().out
 
 
 def test_what_cannot_be_measured_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,3 +103,6 @@ def test_what_cannot_be_measured_is_one_line(capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit):
         linking.main(["--sizes", "0"])
     assert "expected numbers from 1" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        linking.main(["--encoded", "-1"])
+    assert "expected a number from 0" in capsys.readouterr().err
