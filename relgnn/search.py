@@ -32,8 +32,7 @@ class Choice:
 
     def draw(self, trial: optuna.Trial, key: str) -> Any:
         """The trial's value; the storage knows it by its JSON."""
-        names = [json.dumps(value) for value in self.values]
-        return json.loads(trial.suggest_categorical(key, names))
+        return json.loads(trial.suggest_categorical(key, [_json(one) for one in self.values]))
 
     def ends(self) -> Sequence[Any]:
         """Every value."""
@@ -131,9 +130,7 @@ def search(
     optuna = _optuna()
     base = load_run_config(path, overrides)
     metric = _metric(base)
-    for number in range(max(len(one.ends()) for one in space.values())):
-        ends = {k: one.ends()[min(number, len(one.ends()) - 1)] for k, one in space.items()}
-        load_run_config(path, [*overrides, *_changes(ends)])
+    _require_legal(path, overrides, space)
     study = _open(optuna, base, space, storage or out / "study.db")
     while (done := _ended(study)) < trials:
         seed = int(rng(f"search/{done}", base.runtime.seed).integers(2**31))
@@ -171,22 +168,67 @@ def _metric(config: AnyConfig) -> str:
     )
 
 
+def _require_legal(path: Path, overrides: Sequence[str], space: Space) -> None:
+    """Refuse a value that the configuration refuses whatever the other keys' values are.
+
+    One that it takes beside some of them is searched, and given up beside the others.
+
+    Raises:
+        InputError: there is one, or a key is unknown.
+    """
+
+    def load(values: Mapping[str, Any]) -> None:
+        load_run_config(path, [*overrides, *_changes(values)])
+
+    def legal(values: Mapping[str, Any]) -> bool:
+        try:
+            load(values)
+        except InputError:
+            return False
+        return True
+
+    each: list[dict[str, Any]] = [{k: end} for k, one in space.items() for end in one.ends()]
+    rows = [
+        {key: one.ends()[min(number, len(one.ends()) - 1)] for key, one in space.items()}
+        for number in range(max(len(one.ends()) for one in space.values()))
+    ]
+    beside = [*rows, *(row | one for row in rows for one in each)]
+    for value in each:
+        if not any(legal(other | value) for other in beside):
+            load(value)  # alone, so that the error names it
+            load(rows[0] | value)
+
+
 def _changes(values: Mapping[str, Any]) -> list[str]:
     """Overrides of a configuration; JSON is YAML."""
-    return [f"{key}={json.dumps(value)}" for key, value in values.items()]
+    return [f"{key}={_json(value)}" for key, value in values.items()]
+
+
+def _json(value: Any) -> str:
+    # a date, which YAML knows and JSON does not, is a text to a configuration too
+    return json.dumps(value, default=str)
 
 
 def _open(optuna: Any, base: AnyConfig, space: Space, storage: Path) -> optuna.Study:
+    from sqlalchemy.exc import DBAPIError
+
     storage.parent.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        study_name="relgnn", storage=f"sqlite:///{storage}", direction="maximize",
-        load_if_exists=True, pruner=optuna.pruners.MedianPruner(n_warmup_steps=1),
-    )  # fmt: skip
+    try:
+        study = optuna.create_study(
+            study_name="relgnn", storage=f"sqlite:///{storage}", direction="maximize",
+            load_if_exists=True, pruner=optuna.pruners.MedianPruner(n_warmup_steps=1),
+        )  # fmt: skip
+    except DBAPIError as error:
+        raise InputError(
+            f"{storage}: is not the SQLite file of a search, or cannot be written ({error.orig}); "
+            "give another --storage"
+        ) from None
     about = json.dumps([base.sha256(), base.runtime.seed, repr(sorted(space.items()))])
     mark = hashlib.sha256(about.encode()).hexdigest()
     if study.user_attrs.get("search", mark) != mark:
         raise InputError(
-            f"{storage}: holds a search of another configuration or space; give another --storage"
+            f"{storage}: holds a search of another configuration or space; give another --out, and "
+            "another --storage where you give one"
         )
     study.set_user_attr("search", mark)
     for trial in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
@@ -244,7 +286,9 @@ def _report(
             f"none of {len(study.trials)} trials came to an end; narrow the space, or try more"
         )
     best, names = study.best_trial, list(study.best_trial.params)
-    config = load_run_config(path, [*overrides, *(f"{k}={v}" for k, v in best.params.items())])
+    # a choice is stored by its JSON
+    found = {k: json.loads(v) if isinstance(v, str) else v for k, v in best.params.items()}
+    config = load_run_config(path, [*overrides, *_changes(found)])
     with atomic_file(out / "best.yaml") as beside:
         beside.write_text(config.to_yaml(), encoding="utf-8")
     rows = [["trial", "state", metric, "seconds", *names]]
@@ -258,13 +302,13 @@ def _report(
     importance = _importance(optuna, study, seed)
     if importance:
         _plot(importance, metric, out / "importance.png")
-    found = {
-        "best": {"trial": best.number, metric: best.value, "parameters": best.params},
+    report = {
+        "best": {"trial": best.number, metric: best.value, "parameters": found},
         "trials": len(study.trials),
         "importance": importance,
     }
-    save_json(out / "search.json", found)
-    return found
+    save_json(out / "search.json", report)
+    return report
 
 
 def _importance(optuna: Any, study: optuna.Study, seed: int) -> dict[str, float]:

@@ -102,7 +102,7 @@ def test_another_search_is_not_mixed_in(tmp_path: Path, monkeypatch: pytest.Monk
     search.search(CONFIG, (), SPACE, 2, tmp_path)
     other = {**SPACE, "extraction.lr": Range(1e-5, 1e-2, log=True)}
     for changes, space in (((), other), (("extraction.epochs=3",), SPACE)):
-        with pytest.raises(InputError, match="another configuration or space"):
+        with pytest.raises(InputError, match="another configuration or space; give another --out"):
             search.search(CONFIG, changes, space, 2, tmp_path)
 
 
@@ -161,12 +161,13 @@ def test_a_space_that_the_configuration_refuses(
     assert not (tmp_path / "study.db").exists()
 
 
+@pytest.mark.parametrize("focal", [(2.0, 0.0), (0.0, 2.0)])
 def test_values_that_do_not_go_together_are_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    focal: tuple[float, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space = {
         "extraction.loss": Choice(("cross_entropy", "threshold")),
-        "extraction.focal": Choice((2.0, 0.0)),
+        "extraction.focal": Choice(focal),
     }
     runs, said = fake(monkeypatch), []
     found = search.search(CONFIG, (), space, 12, tmp_path, say=said.append)
@@ -186,3 +187,50 @@ def test_integers_stay_integers() -> None:
     drawn = Range(2, 9).draw(trial, "extraction.epochs")
     assert isinstance(drawn, int) and 2 <= drawn <= 9
     assert isinstance(replace(Range(2, 9), low=2.0).draw(trial, "extraction.lr"), float)
+
+
+def test_values_that_only_go_with_anothers_are_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The configuration alone refuses the focal loss, and takes it with one of the losses."""
+    fake(monkeypatch)
+    space = {
+        "extraction.focal": Choice((2.0, 0.0)),
+        "extraction.loss": Choice(("threshold", "cross_entropy")),
+    }
+    search.search(CONFIG, ("extraction.loss=threshold",), space, 3, tmp_path)
+    # beside 2 and 1 that loss is refused, and a third value is never drawn
+    space["extraction.focal"] = Choice((2.0, 1.0))
+    with pytest.raises(InputError, match="neither focal nor label_smoothing"):
+        search.search(CONFIG, (), space, 3, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_was_best_is_told_by_its_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake(monkeypatch)
+    space = {
+        "extraction.batch_size": Choice((8,)), "extraction.layers": Choice((None,)),
+        "extraction.marking": Choice(("special",)), "extraction.lr": Range(1e-5, 1e-3, log=True),
+    }  # fmt: skip
+    told = search.search(CONFIG, (), space, 1, tmp_path)["best"]["parameters"]
+    rate = told.pop("extraction.lr")
+    assert 1e-5 <= rate <= 1e-3
+    assert told == {
+        "extraction.batch_size": 8, "extraction.layers": None, "extraction.marking": "special"
+    }  # fmt: skip
+    written = yaml.safe_load((tmp_path / "search.json").read_text())["best"]["parameters"]
+    assert written["extraction.batch_size"] == 8 and written["extraction.layers"] is None
+    best = load_run_config(tmp_path / "best.yaml").extraction
+    assert (best.batch_size, best.layers, best.marking, best.lr) == (8, None, "special", rate)
+
+
+def test_a_storage_that_holds_no_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(monkeypatch)
+    other = tmp_path / "notes.db"
+    other.write_text("no database " * 100)
+    for storage in (other, tmp_path):
+        with pytest.raises(InputError, match="not the SQLite file of a search") as caught:
+            search.search(CONFIG, (), SPACE, 1, tmp_path / "out", storage)
+        assert str(caught.value).startswith(f"{storage}: ") and "\n" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +50,7 @@ def search(
         print_json({"search": str(folder), **found})
         return
     best = found["best"]
-    rows = [[key, str(value)] for key, value in {**best, **best["parameters"]}.items()]
-    print_table("Best trial", ["", ""], [row for row in rows if row[0] != "parameters"])
+    told = {k: v for k, v in best.items() if k != "parameters"} | best["parameters"]
+    rows = [[key, x if isinstance(x, str) else json.dumps(x)] for key, x in told.items()]
+    print_table("Best trial", ["", ""], rows)
     print(f"{folder}/best.yaml is its configuration: relgnn run {folder}/best.yaml")
