@@ -131,13 +131,15 @@ def compare(
         InputError: no group has enough, or one has everybody.
     """
     asked = _asked(run.graph.test, ranks, grouping)
-    found = [
-        Group(
-            name, len(members), _errors(asked, members, least),
-            None if statements is None else _calibration(statements, grouping, members, least),
-        )
-        for name, members in grouping.members.items()
-    ]  # fmt: skip
+    found = []
+    for name, members in grouping.members.items():
+        errors = calibration = None
+        # most of thousands of groups are too small, whoever of them is asked about
+        if len(members) >= least:
+            errors = _errors(asked, members, least)
+            if statements is not None:
+                calibration = _calibration(statements, grouping, members, least)
+        found.append(Group(name, len(members), errors, calibration))
     if not any(one.errors for one in found):
         raise InputError(
             f"--group {grouping.name}: no group has {least} members with questions, or one has "

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -27,7 +28,8 @@ class Grouping:
         name: id of the relation, or `PRONOUN`.
         title: in words.
         relation: its number; None for pronouns.
-        members: label of a group -> its entities, int64, ascending.
+        members: label of a group, with its id where several share a name -> its entities, int64,
+            ascending.
     """
 
     name: str
@@ -35,7 +37,7 @@ class Grouping:
     relation: int | None
     members: dict[str, np.ndarray]
 
-    @property
+    @cached_property
     def everybody(self) -> np.ndarray:
         """Entities that are in some group, int64, ascending."""
         return np.unique(np.concatenate(list(self.members.values())))
@@ -50,12 +52,7 @@ def grouping(graph: KnowledgeGraph, written: str) -> Grouping:
     Raises:
         InputError: there is no such relation, or nobody is in any group.
     """
-    if written == PRONOUN:
-        found = Grouping(PRONOUN, "pronoun of the page", None, _by_pronoun(graph))
-    else:
-        relation = find_relation(graph, written)
-        title = label(graph.relations, graph.relation_names, relation)
-        found = Grouping(graph.relations[relation], title, relation, _by_relation(graph, relation))
+    found = _groups(graph, written)
     if not found.members:
         raise InputError(
             f"--group {written}: nobody in {graph.name} is in such a group; give another relation, "
@@ -72,9 +69,9 @@ def usual_groupings(graph: KnowledgeGraph) -> list[Grouping]:
     """
     known = dict(zip(graph.relations, graph.relation_names, strict=True))
     names = [one for one, name in known.items() if one in USUAL or name.casefold() in USUAL]
-    found = [grouping(graph, name) for name in names]
-    if len(_by_pronoun(graph)) > 1:
-        found.append(grouping(graph, PRONOUN))
+    every = [_groups(graph, one) for one in (*names, PRONOUN)]
+    # one pronoun alone has nobody to stand beside
+    found = [one for one in every if len(one.members) > (one.name == PRONOUN)]
     if not found:
         raise InputError(
             f"{graph.name} has neither gender, nor citizenship, nor pages with pronouns; give the "
@@ -83,13 +80,26 @@ def usual_groupings(graph: KnowledgeGraph) -> list[Grouping]:
     return found
 
 
+def _groups(graph: KnowledgeGraph, written: str) -> Grouping:
+    """Groups by a relation or by `pronoun`, of which there may be none."""
+    if written == PRONOUN:
+        return Grouping(PRONOUN, "pronoun of the page", None, _by_pronoun(graph))
+    relation = find_relation(graph, written)
+    title = label(graph.relations, graph.relation_names, relation)
+    return Grouping(graph.relations[relation], title, relation, _by_relation(graph, relation))
+
+
 def _by_relation(graph: KnowledgeGraph, relation: int) -> dict[str, np.ndarray]:
     known = graph.filter_triples("test")
     members: dict[int, set[int]] = defaultdict(set)
     for head, _, tail in known[known[:, 1] == relation].tolist():
         members[tail].add(head)
-    names = graph.entities, graph.entity_names
-    return {label(*names, tail): _sorted(list(heads)) for tail, heads in sorted(members.items())}
+    names = {tail: label(graph.entities, graph.entity_names, tail) for tail in sorted(members)}
+    often = Counter(names.values())
+    return {
+        name if often[name] == 1 else f"{name} ({graph.entities[tail]})": _sorted(members[tail])
+        for tail, name in names.items()
+    }
 
 
 def _by_pronoun(graph: KnowledgeGraph) -> dict[str, np.ndarray]:
@@ -105,5 +115,5 @@ def _by_pronoun(graph: KnowledgeGraph) -> dict[str, np.ndarray]:
     return {pronoun: _sorted(found[pronoun]) for pronoun in sorted(found)}
 
 
-def _sorted(entities: Sequence[int]) -> np.ndarray:
+def _sorted(entities: Iterable[int]) -> np.ndarray:
     return np.array(sorted(entities), dtype=np.int64)

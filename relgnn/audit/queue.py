@@ -139,12 +139,20 @@ class Queue:
         Raises:
             InputError: no statement has the number.
         """
+        return Action(state, by, {"statement": self.item(number).id})
+
+    def item(self, number: int) -> Item:
+        """The statement with a number, as it stands now.
+
+        Raises:
+            InputError: no statement has the number.
+        """
         self._follow()
         if number not in self._items:
             raise InputError(
                 f"statement {number}: is not in the queue; `relgnn audit queue list` shows what is"
             )
-        return Action(state, by, {"statement": number})
+        return self._items[number]
 
     def _follow(self) -> None:
         with self._changing:

@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from relgnn.audit.fairness import LEAST, Group, compare, statements_of
 from relgnn.audit.groups import grouping, usual_groupings
 from relgnn.audit.swap import MOST, Swap, swap_groups
+from relgnn.errors import InputError
 from relgnn.loop.opened import OpenRun
 from relgnn.loop.report import short, signed
 from relgnn.ranking.statistics import Interval
@@ -86,7 +87,7 @@ def audit_run(
     Args:
         run: an opened run.
         written: relations (id or exact name) or `pronoun`; gender, citizenship and pronouns as far
-            as the data have them where none is given.
+            as the data have them, and have large enough groups, where none is given.
         least: members with questions that a group needs.
         persons: whose group is swapped at most; 0 swaps none.
 
@@ -97,13 +98,17 @@ def audit_run(
     found = [grouping(graph, one) for one in written] or usual_groupings(graph)
     ranks, _ = run.evaluate("test")
     statements = statements_of(run)
-    audited = [
-        Audited(
-            one.name, one.title, tuple(compare(run, one, ranks, statements, least)),
-            swap_groups(run, one, persons) if persons else None,
-        )
-        for one in found
-    ]  # fmt: skip
+    audited: list[Audited] = []
+    for one in found:
+        try:
+            groups = tuple(compare(run, one, ranks, statements, least))
+        except InputError:
+            # of the usual groupings, which nobody asked for, those that can be told are
+            if written or (one is found[-1] and not audited):
+                raise
+            continue
+        swap = swap_groups(run, one, persons) if persons else None
+        audited.append(Audited(one.name, one.title, groups, swap))
     negatives = "checked false triples" if "test" in graph.negatives else "drawn with another tail"
     config = run.world.config
     return Report(

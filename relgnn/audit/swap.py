@@ -134,6 +134,27 @@ class Swapper:
         return self.graph.node_texts()
 
     @cached_property
+    def _by_head(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the given triples, those of a head together, and where each head's begin."""
+        heads = self.graph.train[:, 0]
+        rows = np.argsort(heads, kind="stable")
+        return rows, np.searchsorted(heads[rows], np.arange(self.graph.num_entities + 1))
+
+    def _given(self, entity: int) -> np.ndarray:
+        """Rows int64 of the given triples with this head, ascending."""
+        rows, starts = self._by_head
+        found: np.ndarray = rows[starts[entity] : starts[entity + 1]]
+        return found
+
+    @cached_property
+    def _tails(self) -> list[np.ndarray]:
+        """Of each relation the tails of its given triples, in their order."""
+        train = self.graph.train
+        often = np.bincount(train[:, 1], minlength=self.graph.num_relations)
+        tails = train[np.argsort(train[:, 1], kind="stable"), 2]
+        return np.split(tails, often.cumsum()[:-1])
+
+    @cached_property
     def reads_names(self) -> bool:
         """Whether the model reads just these texts of the nodes."""
         return self.run.world.config.text.node_features == "node"
@@ -190,10 +211,9 @@ class Swapper:
             yield from self._edits_of_words(grouping)
             return
         train = self.graph.train
-        heads = train[:, 0]
         for row in np.flatnonzero(train[:, 1] == grouping.relation).tolist():
-            entity = int(heads[row])
-            others = np.flatnonzero((heads == entity) & (train[:, 1] != grouping.relation))
+            own = self._given(int(train[row, 0]))
+            others = own[train[own, 1] != grouping.relation]
             if not len(others):
                 continue
             other = int(draws.choice(others))
@@ -214,8 +234,8 @@ class Swapper:
         """Another tail of the same relation for a given triple; its name in the text too."""
         train, graph = self.graph.train, self.graph
         entity, relation, tail = train[row].tolist()
-        pool = train[train[:, 1] == relation, 2]
-        own = train[(train[:, 0] == entity) & (train[:, 1] == relation), 2]
+        rows, pool = self._given(entity), self._tails[relation]
+        own = train[rows[train[rows, 1] == relation], 2]
         pool = pool[~np.isin(pool, [*own, entity])]
         if not len(pool):
             return None

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from relgnn.commands.ask import RunFolder
 from relgnn.commands.console import AsJson, note, print_json, print_table, start_quietly
+from relgnn.errors import InputError
 
 if TYPE_CHECKING:
     from relgnn.audit.queue import Item, Queue
@@ -62,7 +63,7 @@ def run(
         typer.Option(
             help="A relation (id or exact name) that says who is in which group, or `pronoun` (of "
             "people's pages); may be given several times. By default gender, citizenship and "
-            "pronouns, as far as the data have them."
+            "pronouns, as far as the data have them and some group is large enough."
         ),
     ] = None,
     least: Annotated[
@@ -74,7 +75,7 @@ def run(
         typer.Option(
             metavar="FOLDER",
             help="Write model_card.md and data_card.md there, with the last audit's findings, in "
-            "place of an audit.",
+            "place of an audit; without --group and --out.",
         ),
     ] = None,
     out: Annotated[
@@ -89,10 +90,17 @@ def run(
     """
     start_quietly()
     if cards is not None:
+        if group or out is not None:
+            raise InputError(
+                "--cards writes cards in place of an audit; leave --group and --out away"
+            )
         from relgnn.audit.cards import write_cards
 
-        for path in write_cards(run, cards):
-            print(path)
+        written = [str(path) for path in write_cards(run, cards)]
+        if as_json:
+            print_json({"cards": written})
+        else:
+            print("\n".join(written))
         return
     from relgnn.audit.report import audit_run
     from relgnn.loop.opened import open_run
@@ -151,7 +159,6 @@ def verify(
     noted head nobody can tell whether the end was cut off, or all of it rewritten.
     """
     from relgnn.audit.chain import NOTHING, AuditLog, Head
-    from relgnn.errors import InputError
 
     if not file.is_file():
         raise InputError(f"{file}: no such file; check the path")
@@ -172,12 +179,15 @@ def _queue_of(run: Path) -> Queue:
 
 def _decide(run: Path, number: int, state: State, by: str | None, as_json: bool) -> None:
     found = _queue_of(run)
-    found.log.append([found.decision(number, state.value, by or getpass.getuser())])
-    [item] = [one for one in found.items() if one.id == number]
+    decision = found.decision(number, state.value, by or getpass.getuser())
+    # before it is recorded: where the data are gone, an error means that nothing was decided
+    said = "" if as_json else _words(run, [found.item(number)])[0]
+    found.log.append([decision])
+    item = found.item(number)
     if as_json:
         print_json(item.to_dict())
     else:
-        print(f"{item.state} by {item.by}: {_words(run, [item])[0]}")
+        print(f"{item.state} by {item.by}: {said}")
 
 
 def _words(run: Path, items: Sequence[Item]) -> list[str]:

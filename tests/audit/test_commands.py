@@ -34,6 +34,15 @@ def test_a_person_goes_through_the_queue(call: Call, run: Path) -> None:
     require_one_line(call("audit", "queue", "list", run / "ledger"), 2, "is no run folder")
 
 
+def test_what_cannot_be_shown_is_not_decided(call: Call, run: Path, tmp_path: Path) -> None:
+    config = run / "config.yaml"
+    lines = [line for line in config.read_text().splitlines() if "path: " not in line]
+    config.write_text("\n".join(lines).replace("data:", f"data:\n  path: {tmp_path / 'gone'}"))
+    require_one_line(call("audit", "queue", "release", run, 2), 2, "its data were in")
+    assert audit_log(run).verify().entries == 2
+    assert json.loads(call("audit", "queue", "release", run, 2, "--json").out)["by"]
+
+
 def test_a_log_is_checked(call: Call, run: Path) -> None:
     path = audit_log(run).path
     found = json.loads(call("audit", "verify", path, "--json").out)

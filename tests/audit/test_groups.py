@@ -43,10 +43,24 @@ def test_groups_by_pronoun_leave_out_whom_none_fits(graph: KnowledgeGraph) -> No
     assert members(found.members) == {"he": [1], "she": [0, 3]} and found.relation is None
 
 
+def test_groups_that_share_a_name_stay_apart(graph: KnowledgeGraph) -> None:
+    names = ("", "", "", "", "Neustadt", "Neustadt")
+    found = grouping(replace(graph, entity_names=names), "P27")
+    assert members(found.members) == {"Neustadt (ulm)": [0, 1], "Neustadt (bern)": [0, 2]}
+    assert found.everybody.tolist() == [0, 1, 2]
+
+
 def test_what_is_usual_is_what_the_data_have(graph: KnowledgeGraph, opened: OpenRun) -> None:
     assert [one.name for one in usual_groupings(graph)] == ["P27", PRONOUN]
     silent = replace(graph, texts=(), entity_descriptions=("",) * 6)
     assert [one.name for one in usual_groupings(silent)] == ["P27"]
+    listed = replace(
+        graph, relations=("P27", "job", "P21"), relation_names=("", "", ""),
+        relation_descriptions=("", "", ""),
+    )  # fmt: skip
+    assert [one.name for one in usual_groupings(listed)] == ["P27", PRONOUN]
+    with pytest.raises(InputError, match="--group P21: nobody in toy"):
+        grouping(listed, "P21")
     with pytest.raises(InputError, match="neither gender, nor citizenship"):
         usual_groupings(opened.graph)
     with pytest.raises(InputError, match="--group pronoun: nobody in data"):

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from relgnn.audit.cards import DATA, MODEL, write_cards
+from relgnn.audit.groups import Grouping, grouping
 from relgnn.audit.report import written_report
+from relgnn.loop.opened import run_config, run_graph
 from relgnn.loop.report import short
 from relgnn.posterior.calibration import calibration_report
 from tests.answers import Call, require_one_line
@@ -41,6 +43,21 @@ def test_an_audit_is_written_and_shown(
         assert f"| {short(one['errors']['mrr'])} |" in row
         assert one["errors"]["gap"]["low"] <= one["errors"]["gap"]["mean"]
     assert short(part["swap"]["moved_control"]) in shown and "drawn with another tail" in shown
+
+
+def test_usual_groups_that_are_too_small_are_left_out(
+    call: Call, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = Grouping("few", "few", None, {"one": np.array([0])})
+    usual = [few]
+    monkeypatch.setattr("relgnn.audit.report.usual_groupings", lambda graph: usual)
+    words = ("audit", run, "--least", 2, "--swaps", 0, "--out", tmp_path, "--json")
+    require_one_line(call(*words), 2, "--group few: no group has 2 members")
+    for place in (0, 1):
+        usual[:] = [few]
+        usual.insert(place, grouping(run_graph(run_config(run), run), "lives"))
+        told = json.loads(call(*words).out)
+        assert [one["name"] for one in told["groupings"]] == ["lives"]
 
 
 def test_what_cannot_be_audited_is_told(call: Call, run: Path) -> None:
@@ -80,6 +97,36 @@ def test_the_cards_hold_the_figures_of_the_run(call: Call, run: Path, tmp_path: 
     assert "Fairness was not audited" in cards[MODEL]
     assert "20 persons" in cards[MODEL] and "The data's folder has no PROVENANCE.txt" in cards[DATA]
     assert "30 entities" in cards[DATA] and "No licence is told" in cards[DATA]
+
+
+def test_cards_stand_in_place_of_an_audit(call: Call, run: Path, tmp_path: Path) -> None:
+    told = json.loads(call("audit", run, "--cards", tmp_path, "--json").out)
+    assert told == {"cards": [str(tmp_path / MODEL), str(tmp_path / DATA)]}
+    for other in (("--group", "lives"), ("--out", tmp_path)):
+        words = ("audit", run, "--cards", tmp_path / "more", *other)
+        require_one_line(call(*words), 2, "in place of an audit", "leave --group and --out away")
+    assert not (tmp_path / "more").exists()
+
+
+@pytest.mark.parametrize(
+    ("extraction", "told"),
+    [
+        ({}, "that of round 0.\n"),  # without test triples, or where the loop fell back
+        ({"accepted": 0}, "that of round 0. It accepted 0 statements from\n  text.\n"),
+        (
+            {"accepted": 5, "promised": 0.9, "real": 0.8},
+            "5 statements from\n  text, promised to be right at .900; .800 of them are in the data",
+        ),
+    ],
+)
+def test_a_card_of_a_loop_tells_what_is_known_of_it(
+    run: Path, tmp_path: Path, extraction: dict[str, float], told: str
+) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics |= {"round": 0, "extraction": extraction}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    assert told in write_cards(folder, tmp_path / "cards")[0].read_text()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from relgnn.audit.swap import GENDERED, NEUTRAL, Edit, Swapper, exchange, swap_g
 from relgnn.linkpred.features import encode_features
 from relgnn.linkpred.scorer import Scorer
 from relgnn.loop.opened import OpenRun
+from relgnn.runtime import rng
 
 
 def test_words_are_exchanged_whole_and_keep_their_case() -> None:
@@ -100,6 +101,28 @@ def test_a_swap_of_an_edge_stands_beside_another_edge_of_the_same_person(
     assert found.moved_gap.mean == pytest.approx(found.moved - found.moved_control)
     assert found.first_gap.low <= found.first_gap.mean <= found.first_gap.high
     assert swap_groups(opened, group, most=1) is None
+
+
+def test_edits_are_those_that_a_look_through_all_given_triples_finds(opened: OpenRun) -> None:
+    train, swapper = opened.graph.train, Swapper(opened)
+    draws, expected = rng("counterfactual swaps", 0), []
+    for row in np.flatnonzero(train[:, 1] == 1).tolist():
+        entity = train[row, 0]
+        others = np.flatnonzero((train[:, 0] == entity) & (train[:, 1] != 1))
+        if not len(others):
+            continue
+        pair = []
+        for one in (row, int(draws.choice(others))):
+            relation = train[train[:, 1] == train[one, 1]]
+            own = relation[relation[:, 0] == entity, 2]
+            tails = relation[~np.isin(relation[:, 2], [*own, entity]), 2]
+            pair.append((one, int(draws.choice(tails))))
+        expected.append(pair)
+    found = [
+        [(one.row, one.tail) for one in (swap, control)]
+        for swap, control, _ in swapper.edits(grouping(opened.graph, "lives"))
+    ]
+    assert found == expected and len(found) > 2
 
 
 def test_whose_text_tells_no_gender_is_not_swapped(opened: OpenRun) -> None:
