@@ -81,9 +81,9 @@ class Counterfactual:
         """A small set of edges without which the tail is not the first answer; None: it is not now.
 
         Greedy: of the most important edges that which costs the tail most of its lead over the best
-        other answer is taken away, then the next one beside it. In the end every edge that the
-        fall does not need is put back, so that no part of the set is enough; a smaller set of
-        other edges may be.
+        other answer is taken away, then the next one beside it. In the end edges that the fall does
+        not need are put back one by one, so that with any one of the rest the tail is first again;
+        a smaller set of other edges may be enough.
 
         Args:
             found: which edges are important to it.
@@ -97,13 +97,17 @@ class Counterfactual:
             lead = [self._lead([*gone, edge]) for edge in left]
             gone.append(left.pop(int(np.argmin(lead))))
             fell = self._falls(gone)
-        for edge in gone[:-1] if fell else ():
-            fewer = [one for one in gone if one != edge]
-            if self._falls(fewer):
-                gone = fewer
-        edges = np.array(gone, dtype=np.int64)
+        edges = np.array(self._needed(gone) if fell else gone, dtype=np.int64)
         triples = triples_of(self.run.fitted.graph).cpu().numpy()[edges]
         return SmallestSet(edges, triples, fell, self.without_edges(edges))
+
+    def _needed(self, gone: list[int]) -> list[int]:
+        """Some of the edges without which the tail falls, each of which the fall needs."""
+        for edge in gone:
+            fewer = [one for one in gone if one != edge]
+            if self._falls(fewer):
+                return self._needed(fewer)
+        return gone
 
     def _falls(self, edges: list[int]) -> bool:
         return self.without_edges(np.array(edges, dtype=np.int64)).rank > 1

@@ -141,8 +141,10 @@ class PathFinder:
         for node in first:
             if node in last:
                 yield head, node, tail
+        # made once: both ends may have a hundred thousand neighbours
+        beside = last.keys() - {head}
         for node in first:
-            between = self._steps[node].keys() & last.keys() - {head}
+            between = self._steps[node].keys() & beside
             for other in sorted(between, key=self._degree):
                 yield head, node, other, tail
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from relgnn.data import Sentence
 from relgnn.errors import InputError
-from relgnn.explain.shapley import Shapley, shapley
+from relgnn.explain.shapley import PAIRS, Shapley, shapley
 from relgnn.loop.candidates import fusion_extra
 from relgnn.loop.estep import ROWS_PER_PAIR, EStep
 from relgnn.loop.opened import OpenRun
@@ -22,6 +22,11 @@ from relgnn.text.linking import IMPLIED
 from relgnn.text.marking import occurrences
 from relgnn.text.pairs import score_pairs
 from relgnn.text.pooling import pool_rows
+
+AT_ONCE = 500_000
+"""Rows of evidence that are pooled at once, each as often as there are coalitions with it."""
+ALTOGETHER = 16 * AT_ONCE
+"""The same over all coalitions of a triple's sentences: of hundreds fewer orders are drawn."""
 
 Triple = tuple[int, int, int]
 
@@ -125,7 +130,10 @@ class Rereading:
         def game(coalitions: np.ndarray) -> np.ndarray:
             return self.odds(triple, coalitions)
 
-        return Shares(names, shapley(game, len(spoken), self._rng("sentences")))
+        # an order and its reverse pool, on average, half of the rows for each of their coalitions
+        most = ALTOGETHER // max(1, len(self._rows(triple)) * (len(spoken) + 1))
+        pairs = min(PAIRS, max(2, most))
+        return Shares(names, shapley(game, len(spoken), self._rng("sentences"), pairs=pairs))
 
     def odds(self, triple: Triple, coalitions: np.ndarray) -> np.ndarray:
         """Log odds [K] of a judged triple by some of its sentences.
@@ -163,10 +171,31 @@ class Rereading:
 
         The pairs (head, tail) and (tail, head) are read each by themselves; the surer one counts.
         """
+        rows = self._rows(triple)
+        silent = np.isnan(self.votes.by_view["text"][row, 1])
+        said = None if silent else self._said(rows)
+        there = coalitions[:, np.searchsorted(self.speaking(triple), self.evidence.sentence[rows])]
+        parts = min(len(there), 1 + int(there.sum()) // AT_ONCE)
+        return np.concatenate(
+            [self._pooled(triple, rows, said, some) for some in np.array_split(there, parts)]
+        )
+
+    def _pooled(
+        self, triple: Triple, rows: np.ndarray, said: np.ndarray | None, there: np.ndarray
+    ) -> np.ndarray:
+        """The text's votes [K, 2] by some of the rows of a triple's evidence.
+
+        Args:
+            triple: head, relation, tail.
+            rows: int64 [m], rows of the evidence.
+            said: what the extractor says of each, [m, 2R]; None where it is silent.
+            there: bool [K, m], which of them each coalition has.
+        """
+        if not there.any():
+            return np.full((len(there), 2), np.nan)
         head, relation, tail = triple
-        relations, evidence, rows = self.graph.num_relations, self.evidence, self._rows(triple)
-        player = np.searchsorted(self.speaking(triple), evidence.sentence[rows])
-        coalition, which = np.nonzero(coalitions[:, player])
+        relations, evidence = self.graph.num_relations, self.evidence
+        coalition, which = np.nonzero(there)
         turned = evidence.head[rows] != head
         groups, pair = np.unique(2 * coalition + turned[which], return_inverse=True)
         backward = groups % 2 == 1
@@ -178,29 +207,34 @@ class Rereading:
         every = np.arange(len(groups))
         logits = score_pairs(self.model.pairs, features, every)[every, output]
         read = np.full(len(groups), np.nan)
-        if not np.isnan(self.votes.by_view["text"][row, 1]):
-            read = self._extracted(rows, which, pair, len(groups))[every, output]
-        found = np.full((len(coalitions), 2, 2), np.nan)
+        if said is not None:
+            read = self._extracted(said, rows, which, pair, len(groups))[every, output]
+        found = np.full((len(there), 2, 2), np.nan)
         found[groups // 2, groups % 2] = np.column_stack([logits, read])
         surer = np.nan_to_num(found[:, :, 0], nan=-np.inf).argmax(1)
         return found[np.arange(len(found)), surer]
 
+    def _said(self, rows: np.ndarray) -> np.ndarray | None:
+        """The extractor's logits [m, 2R] of rows of the evidence; None where there is none."""
+        if self.model.extractor is None or not len(rows):
+            return None
+        found: np.ndarray = extract_rows(
+            *self.model.extractor, occurrences(self.graph, self.sentences, self.evidence, rows)
+        )
+        return found
+
     def _extracted(
-        self, rows: np.ndarray, which: np.ndarray, pair: np.ndarray, pairs: int
+        self, said: np.ndarray, rows: np.ndarray, which: np.ndarray, pair: np.ndarray, pairs: int
     ) -> np.ndarray:
         """The extractor's logits [P, 2R], pooled over the few surest rows that name both ends.
 
         Args:
+            said: float [m, 2R], of each row.
             rows: int64 [m], rows of the evidence.
             which: int64 [M], positions in `rows`, once for each pair that has the row.
             pair: int64 [M], that pair.
             pairs: P.
         """
-        if self.model.extractor is None or not len(rows):
-            return np.full((pairs, 2 * self.graph.num_relations), np.nan)
-        said = extract_rows(
-            *self.model.extractor, occurrences(self.graph, self.sentences, self.evidence, rows)
-        )
         kind = self.evidence.kind[rows]
         named = np.flatnonzero(kind[which] != IMPLIED)
         named = named[np.lexsort((kind[which[named]], pair[named]))]

@@ -114,6 +114,15 @@ def test_the_smallest_set_drops_the_answer_and_no_part_of_it_does(toy: OpenRun) 
     assert sets, "no set of several edges was put to the test"
 
 
+def test_an_edge_that_another_made_needless_is_put_back(
+    toy: OpenRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All three make the tail fall, the last two do, and then the second does without the last."""
+    fall = ({1, 2, 3}, {2, 3}, {2})
+    monkeypatch.setattr(Counterfactual, "_falls", lambda self, edges: set(edges) in fall)
+    assert Counterfactual(toy, firsts(toy)[0])._needed([1, 2, 3]) == [2]
+
+
 def test_one_edge_that_is_enough_is_found(toy: OpenRun) -> None:
     enough = 0
     for triple in firsts(toy):

@@ -7,6 +7,7 @@ import pytest
 
 from relgnn.errors import InputError
 from relgnn.explain.reading import Rereading, Triple
+from relgnn.explain.shapley import PAIRS
 from relgnn.loop.candidates import fusion_extra
 from relgnn.loop.opened import OpenRun
 from relgnn.loop.records import evidence_id
@@ -97,6 +98,34 @@ def test_coalitions_do_not_disturb_one_another(opened: OpenRun, reading: Rereadi
     alone = [reading.odds(triple, one[None])[0] for one in coalitions]
     np.testing.assert_allclose(together, alone, atol=1e-4)
     assert (np.abs(together) <= logit(np.array(1 - UNSEEN)) + 1e-9).all()
+
+
+def test_coalitions_are_read_in_parts_as_all_at_once(
+    opened: OpenRun, reading: Rereading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    triple = judged(opened, reading, 2)[0]
+    coalitions = np.random.default_rng(1).random((9, len(reading.speaking(triple)))) < 0.6
+    coalitions[0] = False
+    whole = reading.odds(triple, coalitions)
+    for most in (1, 4):
+        monkeypatch.setattr("relgnn.explain.reading.AT_ONCE", most)
+        np.testing.assert_allclose(reading.odds(triple, coalitions), whole, atol=1e-4)
+
+
+def test_the_more_sentences_the_fewer_orders(
+    opened: OpenRun, reading: Rereading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    triple, drawn = judged(opened, reading, 2)[0], []
+
+    def drawing(*args: object, pairs: int) -> None:
+        drawn.append(pairs)
+
+    monkeypatch.setattr("relgnn.explain.reading.shapley", drawing)
+    rows, players = len(reading._rows(triple)), len(reading.speaking(triple))
+    for pairs in (PAIRS, 2 * PAIRS, 9, 1):
+        monkeypatch.setattr("relgnn.explain.reading.ALTOGETHER", pairs * rows * (players + 1))
+        reading.by_sentence(triple)
+    assert drawn == [PAIRS, PAIRS, 9, 2]
 
 
 def test_the_text_of_edges_is_the_runs_where_nothing_is_gone(
