@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from relgnn import __version__
 from relgnn.cli import app, main
+from relgnn.commands.console import print_metrics
 from relgnn.ranking.metrics import read_ranks
 from relgnn.training import Interrupted, load_json
 from relgnn.training.progress import _SCREEN
@@ -361,6 +362,15 @@ def test_help_explains_every_command_and_option(call: Call, command: str) -> Non
         assert getattr(parameter, "help", None), f"{command}: say what {parameter.name} is"
     listed = getattr(found, "commands", {})
     assert {" ".join([*command.split(), name]) for name in listed} <= set(COMMANDS)
+
+
+def test_a_row_in_a_file_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    best = dict.fromkeys(("mrr", "hits@1", "hits@3", "hits@10"), 0.125)
+    strata = ("all", "feature", "corpus", "none", "unseen", "1-1", "1-N", "N-1", "N-N")
+    print_metrics("toy", {"test": {name: {"both": {"realistic": best}} for name in strata}})
+    title, header, row = capsys.readouterr().out.splitlines()
+    assert title.startswith("toy: MRR") and header.split()[:3] == ["MRR", "feature", "corpus"]
+    assert row.split() == ["test", *["0.125"] * 12]
 
 
 def test_usage_errors(call: Call) -> None:

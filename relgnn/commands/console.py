@@ -13,6 +13,8 @@ import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 STRATA = ("all", "feature", "corpus", "none", "unseen")
+UNFOLDED = 10_000
+"""Width of what is no screen: in a file or a pipe a row is a line, and no number is divided."""
 
 
 @dataclass
@@ -61,7 +63,10 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     print(title)
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = UNFOLDED
+    console.print(table)
 
 
 def print_metrics(title: str, rows: Mapping[str, Mapping[str, Any]]) -> None:

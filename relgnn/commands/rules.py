@@ -80,7 +80,8 @@ def predict_by_rules(
         print_json(answers)
         return
     for place, one in enumerate(answers, 1):
-        print(f"{place:3d}. {one['name']} ({one['entity']}; score {one['score']:.2f})")
+        named = one["name"] or one["entity"]
+        print(f"{place:3d}. {named} ({one['entity']}; score {one['score']:.2f})")
         for line in one["why"]:
             print(f"           {line}")
     if not answers:
