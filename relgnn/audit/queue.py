@@ -103,7 +103,8 @@ class Queue:
             MachineError: it cannot be read.
         """
         self._follow()
-        return [one for one in self._items.values() if state in (None, one.state)]
+        with self._changing:  # another thread may follow meanwhile
+            return [one for one in self._items.values() if state in (None, one.state)]
 
     @property
     def waiting(self) -> int:

@@ -84,7 +84,13 @@ class Lane(Generic[Job, Result]):
                 raise Busy
             self._jobs.append((job, future, loop))
             self._changed.notify()
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            with self._changed:
+                # jobs cannot be compared (arrays), futures can
+                self._jobs = deque(one for one in self._jobs if one[1] is not future)
+            raise
 
     def close(self, timeout: float | None = None) -> bool:
         """Take no more jobs, finish those that wait, and end the thread.

@@ -10,6 +10,7 @@ from relgnn.loop.history import VIEWS, History
 from relgnn.loop.verdicts import Triple, triple_of
 from relgnn.loop.why import Secrets
 from relgnn.serving import schemas
+from relgnn.serving.damage import own_files
 
 TRIPLE = ("head", "relation", "tail")
 KEPT = (*TRIPLE, *VIEWS, "decision", "weight", "reason", "evidence_ids")
@@ -46,6 +47,7 @@ class LedgerPages:
 
         Raises:
             InputError: an id or name is unknown.
+            MachineError: the file of verdicts is damaged.
         """
         graph = self.history.graph
         entity = asked.entity and graph.entities[find_entity(graph, asked.entity, hint)]
@@ -65,8 +67,14 @@ class LedgerPages:
         return {"round": self.round, "total": len(found), "events": events}
 
     def said(self) -> dict[Triple, str]:
-        """What people said last of triples, by ids, as of now."""
-        return {triple_of(one): one["verdict"] for one in self.history.ledger.verdicts()}
+        """What people said last of triples, by ids, as of now.
+
+        Raises:
+            MachineError: the file of verdicts is damaged.
+        """
+        with own_files():
+            verdicts = self.history.ledger.verdicts()
+        return {triple_of(one): one["verdict"] for one in verdicts}
 
     def _all(self, last: Mapping[Triple, str]) -> Iterator[dict[str, Any]]:
         silent = dict.fromkeys((*VIEWS, "decision", "reason")) | {"weight": 0.0, "evidence_ids": []}

@@ -18,6 +18,7 @@ from relgnn.audit.guard import Private
 from relgnn.errors import RelgnnError
 from relgnn.serving import keys
 from relgnn.serving.batching import Busy, Closed, Lane
+from relgnn.serving.damage import own_files
 from relgnn.serving.limits import Buckets
 from relgnn.serving.logs import event, place_of
 from relgnn.serving.metrics import Metrics
@@ -66,6 +67,11 @@ def too_many(reason: str, seconds: float = 1.0) -> Refused:
     """429: ask again in so many seconds."""
     error = "too many requests; ask again after the seconds of the header Retry-After"
     return Refused(429, reason, error, {"Retry-After": str(max(1, math.ceil(seconds)))})
+
+
+def gone() -> Refused:
+    """499, as proxies count it: whoever asked is not there any more, and hears nothing of it."""
+    return Refused(499, "gone", "whoever asked did not wait for the answer")
 
 
 def refusal_of(error: Exception) -> Refused | None:
@@ -169,9 +175,17 @@ class Edge:
             raise Busy
         self.admitted += 1
         try:
-            async with asyncio.timeout(self.settings.timeout_s):
+            async with asyncio.timeout(self.settings.timeout_s) as limit:
                 body = await self._body(scope, receive)
-                await self.app(scope, _again(body, receive), answer.send)
+                leaving = asyncio.create_task(answer.end_when_gone(receive, limit))
+                try:
+                    await self.app(scope, _again(body, receive), answer.send)
+                finally:
+                    leaving.cancel()
+        except TimeoutError:
+            if answer.gone:
+                raise gone() from None
+            raise
         finally:
             self.admitted -= 1
 
@@ -185,7 +199,8 @@ class Edge:
                 )
             return None
         kind, _, written = _header(scope, b"authorization").partition(" ")
-        key = self.keys.find(written.strip()) if kind.lower() == "bearer" else None
+        with own_files():
+            key = self.keys.find(written.strip()) if kind.lower() == "bearer" else None
         if key is None:
             raise Refused(
                 401, "key", "give a key that is known here: Authorization: Bearer KEY",
@@ -207,6 +222,8 @@ class Edge:
             size = 0
             while more and size <= limit:
                 message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise gone()
                 parts.append(message.get("body", b""))
                 size, more = size + len(parts[-1]), message.get("more_body", False)
         if size > limit:
@@ -245,6 +262,14 @@ class _Answer:
     def __init__(self, send: Send, request: str) -> None:
         self._send, self.request, self.status = send, request, 0
         self.key: str | None = None
+        self.gone = False
+
+    async def end_when_gone(self, receive: Receive, limit: asyncio.Timeout) -> None:
+        """Let the time of a request be over when whoever asked leaves before the answer begins."""
+        left = (await receive())["type"] == "http.disconnect"
+        if left and self.status == 0 and not limit.expired():
+            self.gone = True
+            limit.reschedule(asyncio.get_running_loop().time())
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

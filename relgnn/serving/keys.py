@@ -86,15 +86,19 @@ class KeyFile:
 
         Raises:
             InputError: the file is no file of keys.
+            MachineError: it cannot be read.
         """
         try:
             about = self.path.stat()
+            seen = (about.st_mtime_ns, about.st_ino)
+            if seen != self._seen:
+                self._keys, self._seen = self._read(), seen
         except FileNotFoundError:
             self._seen, self._keys = None, {}
-            return self._keys
-        seen = (about.st_mtime_ns, about.st_ino)
-        if seen != self._seen:
-            self._keys, self._seen = self._read(), seen
+        except OSError as error:
+            raise MachineError(
+                f"{self.path}: cannot be read ({error.strerror}); check its rights"
+            ) from None
         return self._keys
 
     def find(self, written: str) -> Key | None:
@@ -170,7 +174,7 @@ class KeyFile:
         try:
             rows = json.loads(self.path.read_text(encoding="utf-8"))["keys"]
             keys = [Key(**{**row, "scope": Scope[row["scope"]]}) for row in rows]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (IsADirectoryError, ValueError, KeyError, TypeError):
             raise InputError(
                 f"{self.path}: is no file of keys; make one with `relgnn serve-key add`"
             ) from None
@@ -197,12 +201,9 @@ def require_keys(path: Path) -> KeyFile:
         InputError: there is none, or the file is no file of keys.
         MachineError: it cannot be read.
     """
-    try:
-        found = KeyFile(path)
-        if found.keys():
-            return found
-    except OSError as error:
-        raise MachineError(f"{path}: cannot be read ({error.strerror}); check its rights") from None
+    found = KeyFile(path)
+    if found.keys():
+        return found
     raise InputError(f"{path}: holds no key; make one with `relgnn serve-key add {path} --name me`")
 
 

@@ -37,6 +37,8 @@ class Metrics:
         self.refused = Counter(
             "relgnn_refused", "Requests that were refused, by reason.", ("reason",), registry=own
         )
+        # from 0 on, or else Prometheus sees no increase when it happens first
+        self.refused.labels("machine")
         self.batch = Histogram(
             "relgnn_batch_size", "Requests that were worked off together.", ("lane",),
             buckets=SIZES, registry=own,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from relgnn.serving import schemas
 from relgnn.serving.batching import Lane
 from relgnn.serving.browse import LedgerPages
 from relgnn.serving.compare import Comparison
+from relgnn.serving.damage import own_files
 from relgnn.serving.metrics import Metrics
 from relgnn.serving.names import NameSearch
 from relgnn.serving.privacy import Masker
@@ -137,9 +139,12 @@ class Service:
             lane.start()
 
     def close(self) -> None:
-        """Finish what waits, within the settings' time."""
+        """Finish what waits, within the settings' time: that of all lanes together."""
+        ends = time.monotonic() + self.settings.drain_s
         for lane in self.lanes:
-            lane.close(self.settings.drain_s)
+            lane.close(0)
+        for lane in self.lanes:
+            lane.close(max(0.0, ends - time.monotonic()))
 
     async def predict(self, asked: schemas.Predict) -> dict[str, Any]:
         """Answers to an open query, and how many of them are withheld.
@@ -318,7 +323,8 @@ class Service:
 
     def _record(self, jobs: Sequence[Writing]) -> list[None]:
         # the log first: an entry without its verdict says that somebody tried
-        self.withholding.queue.log.append([action for job in jobs for action in job.actions])
+        with own_files():
+            self.withholding.queue.log.append([action for job in jobs for action in job.actions])
         lines = [job.verdict for job in jobs if job.verdict is not None]
         if lines:
             assert self.ledger is not None

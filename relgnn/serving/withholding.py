@@ -14,6 +14,7 @@ from relgnn.errors import RelgnnError
 from relgnn.loop.why import named
 from relgnn.serving import schemas
 from relgnn.serving.batching import Busy
+from relgnn.serving.damage import own_files
 from relgnn.serving.logs import event, place_of
 
 
@@ -63,9 +64,10 @@ class Withholding:
         """Statements that were withheld, and how many there are.
 
         Raises:
-            InputError: the log is damaged.
+            MachineError: the log is damaged.
         """
-        found = self.queue.items(asked.state)
+        with own_files():
+            found = self.queue.items(asked.state)
         shown = found[asked.offset : asked.offset + asked.limit]
         return {"statements": [self._statement(one) for one in shown], "total": len(found)}
 
@@ -74,8 +76,10 @@ class Withholding:
 
         Raises:
             InputError: there is no such statement.
-            MachineError: it could not be written.
+            MachineError: it could not be written, or the log is damaged.
         """
+        with own_files():
+            self.queue.items()
         await self._write([self.queue.decision(asked.id, asked.state, by)])
         return self._statement(next(one for one in self.queue.items() if one.id == asked.id))
 

@@ -56,7 +56,7 @@ def serve(settings: Settings) -> None:
 
     Raises:
         InputError: the run cannot be opened, there are no keys, or everybody could ask.
-        MachineError: the port is taken.
+        MachineError: the port is taken, or one of several workers could not begin.
     """
     log_lines()
     if settings.keys is None and settings.host not in LOOPBACK:
@@ -72,7 +72,10 @@ def serve(settings: Settings) -> None:
         if settings.workers == 1:
             uvicorn.Server(config).run([listener])
         else:
-            Multiprocess(config, [listener]).run()
+            together = Multiprocess(config, [listener])
+            together.run()
+            if any(one.exitcode == STARTUP_FAILURE for one in together.processes):
+                raise MachineError("a worker could not begin; the event `not started` says why")
         event("stopped")
 
 
@@ -99,7 +102,7 @@ def server_config(settings: Settings) -> uvicorn.Config:
 
 
 def prepared(settings: Settings) -> Settings:
-    """The settings with the files of the runs' vectors, once the keys are known to be some.
+    """The settings with the files of the runs' vectors, once keys and policy are found to be some.
 
     The parent of several workers has it made by another process, so that nothing large stays in
     its memory.
@@ -111,11 +114,14 @@ def prepared(settings: Settings) -> Settings:
 
 
 def _prepare(settings: Settings) -> Settings:
+    from relgnn.audit.policy import load_policy
     from relgnn.serving.keys import require_keys
     from relgnn.serving.share import shared_vectors
 
     if settings.keys is not None:
         require_keys(settings.keys)
+    if settings.policy is not None:
+        load_policy(settings.policy)  # here, where a mistake in it ends the command as one
     vectors = {"vectors": shared_vectors(settings.run)}
     if settings.compare is not None:
         vectors["compare_vectors"] = shared_vectors(settings.compare)

@@ -108,6 +108,26 @@ def test_whoever_gives_up_takes_their_job_along() -> None:
     assert gate.batches == [[0], [2]] and lane.close(30)
 
 
+def test_who_gave_up_keeps_nobody_out() -> None:
+    gate = Gate()
+    lane = Lane("test", gate, depth=2, size=1)
+
+    async def run() -> list[int]:
+        lane.start()
+        first = await begun(gate, lane)
+        gone = await waiting(lane, [1, 2])
+        for task in gone:
+            task.cancel()
+        await asyncio.gather(*gone, return_exceptions=True)
+        assert len(lane) == 0 and not lane.full
+        others = await waiting(lane, [3, 4])
+        gate.open.set()
+        return await asyncio.gather(first, *others)
+
+    assert asyncio.run(run()) == [0, 6, 8]
+    assert gate.batches == [[0], [3], [4]] and lane.close(30)
+
+
 def test_a_lane_without_work_ends() -> None:
     lane = Lane("test", Gate(), depth=1)
     lane.start()

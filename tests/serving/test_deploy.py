@@ -85,6 +85,16 @@ def test_labels_of_expressions_are_those_of_the_metrics() -> None:
             assert set(grouped.split(", ")) <= labels, one
 
 
+def test_what_an_alert_waits_for_is_counted_from_zero() -> None:
+    """A series that begins at 1 has had no increase: the first failure would tell nobody."""
+    watched = {
+        reason for one in expressions() for reason in re.findall(r'increase\(.*reason="(\w+)"', one)
+    }
+    text = Metrics().exposition().decode()
+    assert watched
+    assert all(f'relgnn_refused_total{{reason="{one}"}} 0.0' in text for one in watched)
+
+
 def test_alerts_say_what_and_how_bad() -> None:
     for group in read("prometheus/alerts.yaml")["groups"]:
         names = [rule["alert"] for rule in group["rules"]]

@@ -80,6 +80,32 @@ def test_keys_must_be_there(served_run: Path, vectors: Path, tmp_path: Path) -> 
         create_app(Settings(run=served_run, vectors=vectors, keys=tmp_path / "none.json"))
 
 
+def test_a_damaged_file_of_keys_is_no_mistake_of_whoever_asks(
+    tmp_path: Path, lines: io.StringIO
+) -> None:
+    file, sent = KeyFile(tmp_path / "keys.json"), []
+    key = file.add("ann", Scope.read)
+
+    async def app(scope: Scope_, receive: Receive, send: Send) -> None:
+        raise AssertionError("somebody was let in")
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message.get("status") or message["body"].decode())
+
+    edge = Edge(app, Settings(run=tmp_path, keys=file.path), Metrics(), {})
+    file.path.write_text("{")
+    headers = [(b"authorization", f"Bearer {key}".encode())]
+    told = {"type": "http", "method": "POST", "path": "/v1/predict", "headers": headers}
+    asyncio.run(edge(told, receive, send))
+    assert sent[0] == 503 and "ask again later" in sent[1] and "keys" not in sent[1]
+    damaged, _ = map(json.loads, lines.getvalue().splitlines())
+    assert (damaged["event"], damaged["level"]) == ("damaged", "error")
+    assert str(tmp_path) not in lines.getvalue()
+
+
 def test_too_many_requests_are_told_when_to_come_again(open_service: Open, tmp_path: Path) -> None:
     file = KeyFile(tmp_path / "keys.json")
     ann, bob = file.add("ann", Scope.read), file.add("bob", Scope.read)
@@ -186,6 +212,58 @@ def test_who_has_no_key_keeps_nobody_waiting(served_run: Path) -> None:
     asyncio.run(edge({**told, "path": "/healthz"}, never, sent))
     asyncio.run(edge({**told, "path": "/v1/predict"}, little, sent))
     assert bodies == [b"", b"{}"] and admitted == [0, 1] and edge.admitted == 0
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_whoever_leaves_takes_their_request_along(tmp_path: Path, answered: bool) -> None:
+    """One who leaves before the answer begins: else nobody's requests would fill the queues."""
+    left, ended, sent = asyncio.Event(), [], []
+    messages = iter([{"type": "http.request", "body": b"{}", "more_body": False}])
+
+    async def app(scope: Scope_, receive: Receive, send: Send) -> None:
+        assert (await receive())["body"] == b"{}"
+        if answered:
+            await send({"type": "http.response.start", "status": 200})
+        left.set()
+        try:
+            await asyncio.sleep(0 if answered else 60)
+        finally:
+            ended.append(edge.admitted)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def receive() -> Message:
+        if message := next(messages, None):
+            return message
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message.get("status", message["type"]))
+
+    edge = Edge(app, Settings(run=tmp_path), Metrics(), {})
+    told = {"type": "http", "method": "POST", "headers": [(b"host", b"localhost")]}
+    asyncio.run(edge({**told, "path": "/v1/predict"}, receive, send))
+    assert sent == [200 if answered else 499, "http.response.body"]
+    assert ended == [1] and edge.admitted == 0
+
+
+def test_half_a_body_is_no_request(tmp_path: Path) -> None:
+    begun = iter([{"type": "http.request", "body": b"{}", "more_body": True}])
+    sent: list[int] = []
+
+    async def app(scope: Scope_, receive: Receive, send: Send) -> None:
+        raise AssertionError("it was taken for a whole one")
+
+    async def receive() -> Message:
+        return next(begun, {"type": "http.disconnect"})
+
+    async def send(message: Message) -> None:
+        sent.append(message.get("status", 0))
+
+    edge = Edge(app, Settings(run=tmp_path), Metrics(), {})
+    told = {"type": "http", "method": "POST", "headers": [(b"host", b"localhost")]}
+    asyncio.run(edge({**told, "path": "/v1/predict"}, receive, send))
+    assert sent == [499, 0]
 
 
 def test_more_than_a_worker_has_at_once_is_refused(open_service: Open, stuck: Stuck) -> None:

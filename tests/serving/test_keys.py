@@ -100,6 +100,18 @@ def test_faults_are_told(file: KeyFile, tmp_path: Path) -> None:
         require_keys(file.path / "below")
 
 
+def test_a_file_that_may_not_be_read_is_told_so(
+    file: KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, encoding: str) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    file.add("ann", Scope.read)
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(MachineError, match=r"cannot be read \(Permission denied\)"):
+        require_keys(file.path)
+
+
 def test_scopes_include_the_smaller_ones() -> None:
     assert Scope.read < Scope.write < Scope.admin
 

@@ -245,6 +245,15 @@ def test_what_cannot_be_queued_is_withheld_all_the_same(
     assert "relgnn_statements_waiting NaN" in client.get("/metrics").text
     other = PRIVATE | {"tail": "Cleo Carr"}
     assert client.get("/v1/explain", params=other).status_code == 403
+    said = {"head": "Ben Bolt", "relation": "born", "tail": "Bern", "verdict": "reject"}
+    (run / "ledger" / "verdicts.jsonl").write_text("no verdict\n")
+    for told in (
+        client.get("/v1/audit/queue"),
+        client.post("/v1/audit/queue", json={"id": 1, "state": "released"}),
+        client.post("/v1/feedback", json=said),
+        client.get("/v1/ledger"),
+    ):  # none of it is the asker's mistake, nor are they told where the files are
+        assert told.status_code == 503 and str(run) not in told.text
 
 
 def test_the_queue_is_bounded(run: Path) -> None:
@@ -254,6 +263,19 @@ def test_the_queue_is_bounded(run: Path) -> None:
     assert [one.tail for one in queue.items()] == ["e0", "e1"] and queue.new(found) == []
     queue.log.append([queue.decision(1, "withheld", "ann")])
     assert [action.about["tail"] for action in queue.new(found)] == ["e2"]
+
+
+def test_nobody_changes_the_queue_while_it_is_listed(tmp_path: Path) -> None:
+    queue, held = Queue(audit_log(tmp_path)), []
+
+    class Watched:
+        @property
+        def state(self) -> str:
+            held.append(queue._changing.locked())
+            return "waiting"
+
+    queue._items = {1: Watched(), 2: Watched()}  # type: ignore[dict-item]
+    assert len(queue.items("waiting")) == 2 and held == [True, True]
 
 
 def test_a_filter_that_is_off_withholds_nothing(run: Path, vectors: Path) -> None:

@@ -15,13 +15,15 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
+from uvicorn.config import STARTUP_FAILURE
 
 from relgnn.errors import InputError, MachineError
 from relgnn.loop.ledger import Ledger
-from relgnn.serving import share
+from relgnn.serving import service, share, workers
 from relgnn.serving.metrics import SHARED, forget_dead
 from relgnn.serving.settings import Settings
 from relgnn.serving.workers import Factory, counted_together, listening, serve, server_config
@@ -159,6 +161,34 @@ def test_a_worker_that_cannot_begin_ends_its_parent(tmp_path: Path) -> None:
     assert left.value.code == 3
 
 
+@pytest.mark.parametrize("status", [STARTUP_FAILURE, -signal.SIGTERM])
+def test_a_service_that_could_not_begin_has_failed(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Together:
+        def __init__(self, *told: object) -> None:
+            self.processes = [SimpleNamespace(exitcode=-signal.SIGTERM)]
+
+        def run(self) -> None:
+            self.processes.append(SimpleNamespace(exitcode=status))
+
+    monkeypatch.setattr(workers, "Multiprocess", Together)
+    monkeypatch.setattr(workers, "prepared", lambda settings: settings)
+    settings = Settings(run=tmp_path, port=0, workers=2)
+    if status == STARTUP_FAILURE:
+        with pytest.raises(MachineError, match="a worker could not begin"):
+            serve(settings)
+    else:
+        serve(settings)
+
+
+def test_a_policy_is_read_before_any_worker_begins(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("private: [")
+    with pytest.raises(InputError, match=r"policy\.yaml"):
+        workers.prepared(Settings(run=tmp_path, policy=policy))
+
+
 def test_the_parent_of_several_workers_stays_small() -> None:
     code = (
         "import sys, relgnn.cli, relgnn.commands.serve, relgnn.serving.workers\n"
@@ -180,6 +210,20 @@ def test_settings_reach_the_server(own_run: Path) -> None:
         serve(Settings(run=own_run, host="203.0.113.1"))
     assert Settings(run=own_run, rate=10, burst=3, workers=4).rate_here == 2.5
     assert Settings(run=own_run, rate=10, burst=3, workers=4).burst_here == 1
+
+
+def test_lanes_share_the_time_that_a_worker_has_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, waited = [100.0], []
+
+    class Stuck:
+        def close(self, timeout: float) -> None:
+            waited.append(timeout)
+            now[0] += timeout
+
+    monkeypatch.setattr(service, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    busy = SimpleNamespace(lanes=[Stuck()] * 3, settings=SimpleNamespace(drain_s=5.0))
+    service.Service.close(busy)  # type: ignore[arg-type]
+    assert waited == [0, 0, 0, 5.0, 0.0, 0.0]
 
 
 def test_workers_count_together_and_the_dead_are_forgotten(own_run: Path) -> None:
