@@ -14,9 +14,9 @@ export function asks(section) {
 
   return async (params) => {
     const asked = read(params);
-    if (!asked) return place.replaceChildren();
-    await showing(place, async () => {
-      const { answers, withheld } = await call("/v1/predict", { body: { ...asked, why: false } });
+    await showing(place, async () => asked && call("/v1/predict", { body: { ...asked, why: false } }), (found) => {
+      if (!found) return [];
+      const { answers, withheld } = found;
       say(answers.length ? `${answers.length} answers, the first is ${answers[0].name}` : "no answer may be shown");
       return [el("h2", {}, "Answers"), el("ol", { class: "ranked" }, answers.map((one, i) => item(asked, one, i))), ...without(withheld)];
     });

@@ -44,13 +44,16 @@ export function bar(p) {
   return el("span", { class: "bar", "aria-hidden": "true" }, inner);
 }
 
-/** Show that something is under way in `place`, then what it gave, or what went wrong. */
-export async function showing(place, work) {
+/**
+ * Show that something is under way in `place`, then what it gave, or what went wrong. `made` turns it
+ * into elements, and is left out where something else was asked for meanwhile.
+ */
+export async function showing(place, work, made = (found) => found) {
   const turn = (place.turn = (place.turn ?? 0) + 1);
   place.setAttribute("aria-busy", "true");
   try {
     const found = await work();
-    if (place.turn === turn) place.replaceChildren(...[found].flat());
+    if (place.turn === turn) place.replaceChildren(...[made(found)].flat());
   } catch (error) {
     if (place.turn === turn) place.replaceChildren(el("p", { class: "error", role: "alert" }, error.message));
   } finally {
@@ -69,4 +72,10 @@ export function address(view, params = {}) {
   const given = Object.entries(params).filter(([, value]) => value !== null && value !== undefined && value !== "");
   const query = new URLSearchParams(given).toString();
   return `#/${view}${query ? `?${query}` : ""}`;
+}
+
+/** Go to an address; where it is shown already, ask for it anew. */
+export function go(next) {
+  if (location.hash === next) dispatchEvent(new Event("hashchange"));
+  else location.hash = next;
 }

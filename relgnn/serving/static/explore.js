@@ -1,7 +1,7 @@
 // Search an entity; see what is known around it, as a graph and as a list that says the same.
 
 import { call } from "./api.js";
-import { address, el, percent, say, showing } from "./dom.js";
+import { address, el, go, percent, say, showing } from "./dom.js";
 import { colour, draw } from "./graph.js";
 import { picker } from "./picker.js";
 
@@ -9,20 +9,19 @@ const FEW = 40;
 const MOST = 500;
 
 export function explores(section) {
-  const find = picker("Find an entity", (one) => { location.hash = address("explore", { entity: one.id }); });
+  const find = picker("Find an entity", (one) => go(address("explore", { entity: one.id })));
   const place = el("div");
   const form = el("form", { class: "query", onsubmit: (event) => {
     event.preventDefault();
-    if (find.value()) location.hash = address("explore", { entity: find.value() });
+    if (find.value()) go(address("explore", { entity: find.value() }));
     else find.input.focus();
   } }, find.element, el("button", { class: "main" }, "Show"));
   section.append(el("p", { class: "lead" }, "Given triples, and those that the run accepted from text (dashed)."), form, place);
 
   return async (params) => {
-    if (!params.entity) return place.replaceChildren();
-    await showing(place, async () => {
-      const limit = params.all ? MOST : FEW;
-      const found = await call("/v1/neighbourhood", { params: { entity: params.entity, limit } });
+    const asked = { entity: params.entity, limit: params.all ? MOST : FEW };
+    await showing(place, async () => params.entity && call("/v1/neighbourhood", { params: asked }), (found) => {
+      if (!found) return [];
       if (document.activeElement !== find.input) find.set(found.entity.id, found.entity.name);
       say(`${found.entity.name}: ${found.total} triples`);
       return shown(found);

@@ -1,7 +1,7 @@
 // What the run read and decided; accept or reject it.
 
 import { call, facts } from "./api.js";
-import { address, el, fresh, percent, say, showing } from "./dom.js";
+import { address, el, fresh, go, percent, say, showing } from "./dom.js";
 import { picker } from "./picker.js";
 import { relations } from "./query.js";
 import { verdict } from "./verdict.js";
@@ -19,10 +19,10 @@ export function browses(section) {
   const place = el("div");
   const form = el("form", { class: "query", onsubmit: (event) => {
     event.preventDefault();
-    location.hash = address("ledger", {
+    go(address("ledger", {
       decision: decision.select.value, verdict: said.select.value, relation: relation.select.value,
       entity: entity.value(), name: entity.value() && entity.input.value,
-    });
+    }));
   } }, decision.element, said.element, relation.element, entity.element, el("button", { class: "main" }, "Filter"));
   section.append(
     el("p", { class: "lead" }, "What the last round read and decided, surest first. Your verdicts count from the next round on."),
@@ -39,10 +39,7 @@ export function browses(section) {
       return place.replaceChildren(el("p", { class: "hint" }, "This run was trained without a loop, so that it has no ledger."));
     }
     const asked = Object.fromEntries(FILTERS.map((name) => [name, params[name]]));
-    await showing(place, async () => {
-      const found = await call("/v1/ledger", { params: { ...asked, limit: PAGE } });
-      return shown(found, params);
-    });
+    await showing(place, () => call("/v1/ledger", { params: { ...asked, limit: PAGE } }), (found) => shown(found, params));
   };
 }
 

@@ -1,7 +1,7 @@
 // The form of an open query, and its answers; asking and comparing share it.
 
 import { facts } from "./api.js";
-import { address, bar, el, fresh, percent } from "./dom.js";
+import { address, bar, el, fresh, go, percent } from "./dom.js";
 import { picker } from "./picker.js";
 
 /** A choice of relations, of which the first says that none is chosen. */
@@ -33,9 +33,7 @@ export function queryForm(view, verb) {
     const missing = !entity.value() ? [entity.input, "name an entity"] : !chosen.relation && [relation.select, "choose a relation"];
     problem.textContent = missing ? missing[1] : "";
     if (missing) return missing[0].focus();
-    const next = address(view, { ...chosen, name: entity.input.value });
-    if (location.hash === next) dispatchEvent(new Event("hashchange"));
-    else location.hash = next;
+    go(address(view, { ...chosen, name: entity.input.value }));
   } },
   entity.element, relation.element,
   el("div", { class: "field" }, el("label", { for: side.id }, "What is asked for"), side),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from relgnn.loop.ledger import Ledger
 from tests.serving.explorer.site import Site, needs_browser, nodes, opened
@@ -121,6 +121,30 @@ def test_the_ledger_is_browsed_and_corrected(page: Page, site: Site) -> None:
     only = page.locator("[data-view=ledger] .ranked > li")
     expect(only).to_have_count(1)
     expect(only.get_by_role("button", name="reject")).to_have_attribute("aria-pressed", "true")
+
+
+def test_the_same_filter_shows_what_has_changed_since(page: Page, site: Site) -> None:
+    opened(page, site, "ledger", verdict="none")
+    lines = page.locator("[data-view=ledger] .ranked > li")
+    expect(lines).to_have_count(20)
+    judged = lines.nth(5).locator(".triple").inner_text()
+    lines.nth(5).get_by_role("button", name="accept").click()
+    expect(page.get_by_role("status")).to_contain_text("accepted: ")
+    page.get_by_role("button", name="Filter").click()
+    expect(lines.filter(has_text=judged)).to_have_count(0)
+
+
+def test_what_comes_after_its_question_was_left_is_not_shown(page: Page, site: Site) -> None:
+    held: list[Route] = []
+    page.route("**/v1/neighbourhood*", lambda route: held.append(route))
+    with page.expect_request("**/v1/neighbourhood*"):
+        opened(page, site, "explore", entity="e0")
+    page.evaluate("location.hash = '#/explore'")
+    with page.expect_response("**/v1/neighbourhood*"):
+        held[0].continue_()
+    page.get_by_role("combobox", name="Find an entity").press_sequentially("ben")
+    expect(page.get_by_role("option", name="Ben Bolt")).to_be_visible()
+    expect(page.locator(".about")).to_have_count(0)
 
 
 def test_the_ledger_has_pages(page: Page, site: Site) -> None:
