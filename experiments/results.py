@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,6 +19,7 @@ from relgnn.ranking.ranks import SIDES
 from relgnn.ranking.sampled import HITS_10_OF_50
 from relgnn.ranking.strata import UNSEEN_RELATION
 from relgnn.training import atomic_file
+from relgnn.training.appending import append_lines
 
 ROOT = Path(__file__).resolve().parent
 RESULTS = ROOT / "results"
@@ -111,7 +111,7 @@ def counted(lines: Iterable[Line], dirty: bool) -> list[Line]:
 
 
 def append(table: str, lines: Sequence[Line], root: Path = RESULTS) -> None:
-    """Add lines to a table, on disk before this returns.
+    """Add lines to a table, all or none, on disk before this returns.
 
     Raises:
         MachineError: they cannot be written.
@@ -119,11 +119,7 @@ def append(table: str, lines: Sequence[Line], root: Path = RESULTS) -> None:
     path = root / f"{table}.jsonl"
     text = "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in lines)
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        append_lines(path, lambda last: text)
     except OSError as error:
         raise MachineError(f"{path}: not written ({error.strerror}); free space there") from error
 

@@ -15,7 +15,7 @@ from experiments.current import rendered
 from experiments.results import append, latest, load_ranks, read_lines
 from relgnn.config import make_config
 from relgnn.data import load
-from relgnn.errors import InputError
+from relgnn.errors import InputError, MachineError
 from relgnn.loop.demo import demo_config
 from relgnn.ranking.metrics import metrics_by_stratum, write_ranks
 from relgnn.ranking.ranks import Ranks
@@ -38,6 +38,25 @@ def test_appending_keeps_what_is_there(tmp_path: Path) -> None:
     before = (tmp_path / f"{TABLE}.jsonl").read_bytes()
     append(TABLE, [replace(LINE, seed=1)], tmp_path)
     assert (tmp_path / f"{TABLE}.jsonl").read_bytes().startswith(before)
+
+
+def test_a_line_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / f"{TABLE}.jsonl"
+    append(TABLE, [LINE], tmp_path)
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(MachineError, match="No space left"):
+            append(TABLE, [replace(LINE, seed=1)], tmp_path)
+    assert path.read_bytes() == before
+    path.write_bytes(before + before[:40])  # of a process that was killed as it wrote
+    append(TABLE, [replace(LINE, seed=2)], tmp_path)
+    assert [line.seed for line in read_lines(TABLE, tmp_path)] == [LINE.seed, 2]
 
 
 def test_last_line_of_a_key_wins() -> None:
