@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks.serving import bodies_of, service
 from benchmarks.speed import Row, record
-from experiments.command import make_parser
+from experiments.command import make_parser, told_options
 from experiments.commit import provenance
 from relgnn.errors import MachineError, RelgnnError
 
@@ -117,8 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     if given.record:
-        settings = {"repeats": given.repeats}
-        record("explorer", rows_of(found), settings, began, "python -m benchmarks.explorer RUN")
+        command = f"python -m benchmarks.explorer RUN{told_options(parser, given, 'repeats')}"
+        record("explorer", rows_of(found), {"repeats": given.repeats}, began, command)
     if given.json:
         print(json.dumps(found))
         return 0

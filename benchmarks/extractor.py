@@ -24,14 +24,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from experiments.command import make_parser, tells_errors
+from experiments.command import make_parser, tells_errors, told_options
 from experiments.commit import at_end, provenance
+from experiments.reproduce import spread
 from experiments.results import Line, append
 from relgnn.config import RuntimeConfig
 from relgnn.data.registry import find
 from relgnn.data.relations import Example, read_relations
 from relgnn.errors import InputError
 from relgnn.ranking.classification import macro_f1
+from relgnn.ranking.statistics import mean_std
 from relgnn.runtime import Runtime, environment, peak_memory_mb
 from relgnn.text.encoder import load_model
 from relgnn.text.extractor import RelationExtractor
@@ -41,6 +43,8 @@ from relgnn.training import Task, Trainer, TrainSettings
 
 TABLE = "ablation_cached_layers"
 MAX_TOKENS = 64
+SETTINGS = ("sentences", "epochs", "batch", "threads")
+"""Options that a seed's figures depend on."""
 # Trained layers, and of three or four learning rates the one that did best for them here.
 RATES = {1: 2e-3, 2: 5e-4, 6: 2e-4}
 
@@ -178,10 +182,19 @@ def record(
     found: list[dict[str, float]],
     given: argparse.Namespace,
     began: Mapping[str, Any],
+    command: str,
 ) -> None:
-    """Append a line a seed to the results; `began` is the `provenance` before anything was run."""
+    """Append a line a seed to the results.
+
+    Args:
+        layers: that were trained.
+        found: what each seed gave.
+        given: the command line.
+        began: `provenance` before anything was run.
+        command: that measures it again.
+    """
     machine, made = environment(), at_end(began)
-    settings = {name: getattr(given, name) for name in ("sentences", "epochs", "batch", "threads")}
+    settings = {name: getattr(given, name) for name in SETTINGS}
     sha = hashlib.sha256(json.dumps([layers, RATES, settings], sort_keys=True).encode())
     lines = [
         Line(
@@ -191,7 +204,7 @@ def record(
             seed=seed,
             metrics=metrics,
             expected={},
-            command="python -m benchmarks.extractor",
+            command=command,
             config_sha256=sha.hexdigest(),
             git_commit=made["git_commit"],
             dirty=made["dirty"],
@@ -233,11 +246,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         scores = [row["macro_f1"] for row in found]
         print(
             f"{layers:14d}  {reading:9.1f}  {training:10.1f}  {rate:11.0f}"
-            f"  {np.mean(scores):.3f} ± {np.std(scores):.3f}",
+            f"  {spread(*mean_std(scores))}",
             flush=True,
         )
         if given.record:
-            record(layers, found, given, began)
+            told = told_options(parser, given, *SETTINGS, "seeds")
+            record(layers, found, given, began, f"python -m benchmarks.extractor{told}")
     return 0
 
 

@@ -30,7 +30,7 @@ from rich.table import Table
 from benchmarks.encode import fastest
 from benchmarks.measure import apart, peak_since, reset_peak
 from benchmarks.speed import Row, record
-from experiments.command import make_parser
+from experiments.command import make_parser, told_options
 from experiments.commit import provenance
 from relgnn.data import KnowledgeGraph, Sentence, Text, load, sentences_of
 from relgnn.errors import RelgnnError
@@ -303,10 +303,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     rows = rows_of(scales, encoded, reached, given.coreference)
     if given.record:
-        settings: dict[str, Any] = {"coreference": given.coreference, "chunk": given.chunk}
-        words = " --coreference" if given.coreference else ""
-        settings["data"] = given.data
-        record("linking", rows, settings, began, f"python -m benchmarks.linking{words}")
+        names = ("coreference", "chunk", "data")
+        settings: dict[str, Any] = {name: getattr(given, name) for name in names}
+        told = told_options(parser, given, *names, "sizes", "encoded")
+        record("linking", rows, settings, began, f"python -m benchmarks.linking{told}")
     if given.json:
         print(json.dumps({"rows": rows}, indent=2))
         return 0

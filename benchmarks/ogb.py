@@ -27,7 +27,7 @@ from rich.table import Table
 
 from benchmarks.measure import apart
 from benchmarks.scale import power_law_triples
-from experiments.command import make_parser
+from experiments.command import make_parser, told_options
 from experiments.commit import at_end, provenance, warn_if_dirty
 from experiments.jobs import jobs, missing
 from experiments.reproduce import execute
@@ -236,14 +236,24 @@ def run_seeds(row: str, seeds: Sequence[int], resume: bool) -> str:
 
 
 def record(
-    row: str, config: AnyOgbConfig, found: Scale, settings: dict[str, int], began: Mapping[str, Any]
-) -> None:
-    """Append what was measured to the table of sizes; `began` is the `provenance` before it."""
+    row: str, config: AnyOgbConfig, found: Scale, settings: dict[str, int],
+    began: Mapping[str, Any], command: str,
+) -> None:  # fmt: skip
+    """Append what was measured to the table of sizes.
+
+    Args:
+        row: its name.
+        config: what was measured.
+        found: the figures.
+        settings: what they depend on besides.
+        began: `provenance` before it.
+        command: that measures it again.
+    """
     machine, made = environment(), at_end(began)
     told = json.dumps([config.sha256(), settings], sort_keys=True)
     line = Line(
         table=SCALE, row=row, fraction=1.0, seed=0, metrics=asdict(found), expected={},
-        command="python -m benchmarks.ogb --synthetic",
+        command=command,
         config_sha256=hashlib.sha256(told.encode()).hexdigest(), git_commit=made["git_commit"],
         dirty=made["dirty"], split_seed=0, seconds=found.step_s,
         peak_memory_mb=round(found.peak_memory_mb), hardware=machine["hardware"],
@@ -266,7 +276,7 @@ def table(found: dict[str, Scale]) -> Table:
     return shown
 
 
-def _sizes(given: argparse.Namespace) -> None:
+def _sizes(given: argparse.Namespace, told: str) -> None:
     configs = {job.name: job.config for job in jobs(TABLE, given.rows, seeds=[0])}
     solved = [row for row, config in configs.items() if isinstance(config, AutoencoderConfig)]
     if given.rows and solved:
@@ -283,7 +293,8 @@ def _sizes(given: argparse.Namespace) -> None:
         print(f"{row}: {found[row]}", file=sys.stderr, flush=True)
         if given.record:
             settings = {"steps": given.steps, "threads": given.threads}
-            record(row, config, found[row], settings, began)
+            command = f"python -m benchmarks.ogb --synthetic {row}{told}"
+            record(row, config, found[row], settings, began, command)
     Console().print(table(found))
 
 
@@ -300,7 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         if given.synthetic:
-            _sizes(given)
+            _sizes(given, told_options(parser, given, "steps", "threads"))
         elif len(given.rows) == 1:
             print(run_seeds(given.rows[0], given.seeds, given.resume))
         else:

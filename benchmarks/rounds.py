@@ -11,6 +11,7 @@ are linked and encoded once before round 1; with a warm cache (a second call) th
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.speed import Row, record
-from experiments.command import make_parser
+from experiments.command import make_parser, told_options
 from experiments.commit import provenance
 from experiments.speed import ROUNDS
 from relgnn.errors import RelgnnError
@@ -78,7 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = rows_of(metrics["stages"])
     if given.record:
         settings = {"fraction": given.fraction, "changes": changes}
-        record("rounds", rows, settings, began, "python -m benchmarks.rounds")
+        words = "".join(f" {shlex.quote(one)}" for one in given.changes)
+        command = f"python -m benchmarks.rounds{told_options(parser, given, 'fraction')}{words}"
+        record("rounds", rows, settings, began, command)
     print(json.dumps(rows, indent=2)) if given.json else Console().print(table(rows))
     return 0
 

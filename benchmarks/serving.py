@@ -31,7 +31,7 @@ import numpy as np
 import psutil
 
 from benchmarks.speed import Row, record
-from experiments.command import make_parser
+from experiments.command import make_parser, told_options
 from experiments.commit import provenance
 from relgnn.errors import MachineError, RelgnnError
 from relgnn.loop.opened import run_config, run_graph
@@ -43,6 +43,8 @@ WARM_S = 5.0
 MINUTE_S = 60.0
 QUERIES = 1000
 """Different bodies that are asked in turn."""
+SETTINGS = ("rate", "seconds", "workers", "connections", "soak")
+"""Options that the figures depend on."""
 QUANTILES = {"p50_s": 0.5, "p95_s": 0.95, "p99_s": 0.99}
 
 
@@ -259,12 +261,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RelgnnError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    settings: dict[str, Any] = {
-        name: getattr(given, name) for name in ("rate", "seconds", "workers", "connections", "soak")
-    }
+    settings: dict[str, Any] = {name: getattr(given, name) for name in SETTINGS}
     if given.record:
-        soak = f" --soak {given.soak}" if given.soak else ""
-        record("serving", rows, settings, began, f"python -m benchmarks.serving RUN{soak}")
+        command = f"python -m benchmarks.serving RUN{told_options(parser, given, *SETTINGS)}"
+        record("serving", rows, settings, began, command)
     if given.json:
         print(json.dumps({"rows": rows, **settings}, indent=2))
     return int(any(row["failed"] for row in rows))

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from benchmarks import scale
 from benchmarks.measure import Bench, Limits, Measured, Pair, apart, machine_limits, measure
-from experiments.command import make_parser
+from experiments.command import make_parser, told_options
 from experiments.commit import at_end, provenance
 from experiments.results import Line, append
 from relgnn.errors import RelgnnError
@@ -50,6 +50,7 @@ def _row(bench: Bench, pair: Pair, found: dict[str, Measured], limits: Limits) -
     else:
         limit_s = None if limit is None else limit(limits)
     both = ours.seconds is not None and peer.seconds is not None
+    own_failure = f"ours: {ours.failure}" if ours.failure else None
     name = next((v for key, v in bench.versions.items() if pair.peer.startswith(key)), "")
     return {
         "row": pair.row,
@@ -61,7 +62,7 @@ def _row(bench: Bench, pair: Pair, found: dict[str, Measured], limits: Limits) -
         "limit_s": limit_s,
         "ours_mb": ours.memory_mb,
         "peer_mb": peer.memory_mb,
-        "failure": ours.failure or peer.failure,
+        "failure": "; ".join(filter(None, (peer.failure, own_failure))) or None,
     }
 
 
@@ -91,7 +92,7 @@ def record(
     rows: Sequence[Row],
     settings: dict[str, Any],
     began: Mapping[str, Any],
-    command: str | None = None,
+    command: str,
 ) -> None:
     """Append rows to experiments/results/speed.jsonl.
 
@@ -100,7 +101,7 @@ def record(
         rows: of it.
         settings: what they depend on besides.
         began: `provenance` before anything was measured.
-        command: where it is another module's.
+        command: that measures it again.
     """
     machine, made = environment(), at_end(began)
     words = ("row", "ours", "peer", "failure")
@@ -113,7 +114,7 @@ def record(
             seed=0,
             metrics={k: v for k, v in row.items() if k not in words and v is not None},
             expected={},
-            command=command or f"python -m benchmarks.speed {part}",
+            command=command,
             config_sha256=sha,
             git_commit=made["git_commit"],
             dirty=made["dirty"],
@@ -148,7 +149,7 @@ def table(part: str, rows: Sequence[Row]) -> Table:
 def _cell(column: str, row: Row) -> str:
     value = row.get(column)
     if value is None:
-        return row.get("failure") or "–" if column == "peer_s" else "–"
+        return row.get("failure") or "–" if column == "ratio" else "–"
     if isinstance(value, str):
         return value
     if column.endswith("_mb"):
@@ -174,7 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # no peer may look for a model in the network
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
-        report = {part: _run(part, given) for part in given.parts or PARTS}
+        told = told_options(parser, given, "repeats", "threads", "sides", "sizes")
+        report = {part: _run(part, given, told) for part in given.parts or PARTS}
     except RelgnnError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -183,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(part: str, given: argparse.Namespace) -> dict[str, Any]:
+def _run(part: str, given: argparse.Namespace, told: str) -> dict[str, Any]:
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
@@ -206,11 +208,12 @@ def _run(part: str, given: argparse.Namespace) -> dict[str, Any]:
         settings = {"repeats": repeats}
     settings["threads"] = given.threads
     if given.record:
-        record(part, rows, settings, began)
+        record(part, rows, settings, began, f"python -m benchmarks.speed {part}{told}")
     if not given.json:
         console = Console()
         console.print(table(part, rows))
-        for name, value in rows[-1].items():
+        # of sides alone there is no row: what each took was said as it ran
+        for name, value in (rows[-1] if rows else {}).items():
             if name.startswith("exponent"):
                 console.print(f"{name}: {value:.3f} from {scale.FIT_FROM:,} triples up")
         for note in notes:

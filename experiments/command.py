@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable
 from typing import ParamSpec
@@ -34,6 +35,23 @@ def make_parser(program: str, description: str | None) -> argparse.ArgumentParse
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def told_options(parser: argparse.ArgumentParser, given: argparse.Namespace, *names: str) -> str:
+    """Those of some options that were not left at their default, to put behind a command.
+
+    Args:
+        parser: knows the defaults.
+        given: what it parsed.
+        names: of options that what is measured depends on.
+    """
+    words = []
+    for name in names:
+        value = getattr(given, name)
+        if value != parser.get_default(name):
+            values = [] if value is True else value if isinstance(value, list) else [value]
+            words += [f"--{name}", *(shlex.quote(str(one)) for one in values)]
+    return "".join(f" {word}" for word in words)
 
 
 def require_known(option: str, kind: str, asked: Iterable[str], known: Collection[str]) -> None:

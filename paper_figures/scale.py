@@ -48,7 +48,7 @@ ROOM = 0.09
 
 
 def numbers(root: Path) -> Numbers:
-    """What was done -> size -> its metrics; the exponents fitted over large graphs; machines."""
+    """What was done -> size, or OGB's row -> its metrics; exponents of large graphs; machines."""
     lines, found = lines_of(SPEED, root), {what: {} for what in LOOKS}
     sized = [(match, x) for x in lines if (match := SIZED.fullmatch(x.row))]
     if not sized:
@@ -65,7 +65,8 @@ def numbers(root: Path) -> Numbers:
     ogb = lines_if_any(OGB, root)
     for line in ogb:
         kept = {m: rounded(line.metrics[m]) for m in LOOKS[OGB]}
-        found[OGB][f"{line.metrics['edges']:.0f}"] = kept | {"row": line.row}
+        # several rows may be of one size
+        found[OGB][line.row] = kept | {"edges": round(line.metrics["edges"])}
     machines = sorted({line.hardware for line in (*(x for _, x in sized), *ogb)})
     return {"sizes": found, "exponents": exponents, "machines": machines}
 
@@ -81,7 +82,9 @@ def draw(shown: Numbers) -> Figure:
     ):
         for (what, metric), name in series.items():
             sizes = shown["sizes"][what].items()
-            curve = sorted((int(size), one[metric]) for size, one in sizes if metric in one)
+            curve = sorted(
+                (one.get("edges") or int(size), one[metric]) for size, one in sizes if metric in one
+            )
             if not curve:
                 continue
             slope = shown["exponents"].get(EXPONENTS.get(metric, metric))

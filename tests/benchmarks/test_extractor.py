@@ -70,5 +70,5 @@ def test_a_line_is_dirty_where_the_code_was_before(monkeypatch: pytest.MonkeyPat
     given = argparse.Namespace(sentences=1, epochs=1, batch=1, threads=1)
     found = [{"reading_s": 1.0, "training_s": 1.0, "macro_f1": 0.5}]
     for dirty in (False, True):
-        extractor.record(1, found, given, {"git_commit": "c" * 40, "dirty": dirty})
+        extractor.record(1, found, given, {"git_commit": "c" * 40, "dirty": dirty}, "the command")
     assert [line.dirty for line in kept] == [False, True]

@@ -86,7 +86,8 @@ def test_the_command_prints_and_records(
     assert 0 < rows[-1]["recall"] <= 1 and 0 < rows[-1]["reached"] <= 1
     results.append("speed", kept, tmp_path)
     lines = results.read_lines("speed", tmp_path)
-    assert {line.command for line in lines} == {"python -m benchmarks.linking"}
+    command = "python -m benchmarks.linking --data atlas --sizes 50 100 --encoded 9"
+    assert {line.command for line in lines} == {command}
     text = render_speed(lines)
     assert "| `linking_100` |" in text and "are candidate pairs" in text
     few = ["--data", "atlas", "--sizes", "50", "--encoded"]

@@ -132,7 +132,7 @@ def test_what_was_measured_is_recorded(tmp_path: Path, monkeypatch: pytest.Monke
     for steps, dirty in ((1, False), (2, True)):
         began = {"git_commit": "c" * 40, "dirty": dirty}
         one = replace(found, step_s=0.25 * steps**2)
-        ogb.record("ogbl_ddi", config, one, {"steps": steps}, began)
+        ogb.record("ogbl_ddi", config, one, {"steps": steps}, began, "the command")
     assert [(one.git_commit, one.dirty) for one in lines] == [("c" * 40, False), ("c" * 40, True)]
     assert [one.metrics["step_s"] for one in lines] == [0.25, 1.0]
     assert (lines[0].table, lines[0].row, lines[0].peak_memory_mb) == ("ogb_scale", "ogbl_ddi", 100)

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -71,7 +72,8 @@ def test_rows_lines_and_table(
     kept: list[results.Line] = []
     monkeypatch.setattr(speed, "append", lambda table, lines: kept.extend(lines))
     monkeypatch.setattr(commit, "_git", lambda *words: "")
-    speed.record("layer", rows, {"repeats": 3}, {"git_commit": "c" * 40, "dirty": False})
+    began = {"git_commit": "c" * 40, "dirty": False}
+    speed.record("layer", rows, {"repeats": 3}, began, "python -m benchmarks.speed layer")
     results.append("speed", kept, tmp_path)
     (first, second) = results.read_lines("speed", tmp_path)
     assert first.peer == "peer (torch)" and second.peer == f"huge: {failure['failure']}"
@@ -79,6 +81,34 @@ def test_rows_lines_and_table(
     assert "| `memory` | peer (torch) |" in text
     assert "| `failure` | huge: out of memory" in text
     assert "python -m benchmarks.speed layer" in text
+
+
+def test_a_failure_of_ours_is_not_the_peers(
+    found: tuple[dict[str, measure.Measured], list[str]],
+) -> None:
+    sides = {**found[0], "ours": measure.Measured(None, None, "out of memory")}
+    memory, failure = speed.rows_of(toy.BENCH, sides, LIMITS)
+    assert memory["failure"] == "ours: out of memory" and memory["peer_s"] is not None
+    assert failure["failure"] == f"{found[0]['huge'].failure}; ours: out of memory"
+    assert speed._cell("ratio", memory) == "ours: out of memory"
+    assert speed._cell("ours_s", memory) == "–"
+
+
+def test_sides_without_a_pair_are_timed_all_the_same(
+    found: tuple[dict[str, measure.Measured], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(speed, "importlib", SimpleNamespace(import_module=lambda name: toy))
+    monkeypatch.setattr(speed, "measure", lambda bench, repeats, say: found)
+    monkeypatch.setattr(speed, "machine_limits", lambda: LIMITS)
+    monkeypatch.setattr(speed, "record", lambda *told: recorded.append(told))
+    recorded: list[tuple[object, ...]] = []
+    assert speed.main(["layer", "--sides", "ours", "--threads", "1", "--record"]) == 0
+    assert "1 threads" in capsys.readouterr().out
+    [(part, rows, settings, _, command)] = recorded
+    assert (part, rows, settings) == ("layer", [], {"repeats": 5, "threads": 1})
+    assert command == "python -m benchmarks.speed layer --threads 1 --sides ours"
 
 
 def test_a_line_is_dirty_where_the_code_was_before_or_is_after(
@@ -89,7 +119,8 @@ def test_a_line_is_dirty_where_the_code_was_before_or_is_after(
     row = {"row": "one", "peer": None, "ours_s": 1.0, "ours_mb": 1.0}
     for before, after in ((False, ""), (True, ""), (False, " M benchmarks/speed.py")):
         monkeypatch.setattr(commit, "_git", lambda *words, said=after: said)
-        speed.record("layer", [row], {}, {"git_commit": "c" * 40, "dirty": before})
+        began = {"git_commit": "c" * 40, "dirty": before}
+        speed.record("layer", [row], {}, began, "the command")
     assert [line.dirty for line in kept] == [False, True, True]
     assert {line.git_commit for line in kept} == {"c" * 40}
 

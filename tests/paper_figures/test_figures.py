@@ -387,7 +387,19 @@ def test_sizes_are_those_of_graphs_corpora_and_benchmarks(results: Path, many: P
     assert few["sizes"]["linking"] == few["sizes"][scale.OGB] == {}
     assert few["exponents"]["forward_s"] == 0.97
     assert all_of_them["sizes"]["linking"]["100000"] == {"ours_s": 10.0, "ours_mb": 300.0}
-    assert all_of_them["sizes"][scale.OGB]["4000000"]["row"] == "ogb_2"
+    assert all_of_them["sizes"][scale.OGB]["ogb_2"]["edges"] == 4_000_000
+
+
+def test_two_rows_of_one_size_are_both_drawn(own: Path) -> None:
+    measured = {"edges": 2e6, "step_s": 0.7, "peak_memory_mb": 900.0}
+    lines = [line(scale.OGB, row, 1.0, **measured) for row in ("ogbl_ddi", "ogbl_ddi_gpu")]
+    append(scale.OGB, lines, own)
+    with style():
+        time, memory = scale.draw(scale.numbers(own)).axes
+    for axes, series in ((time, scale.TIMES), (memory, scale.MEMORY)):
+        name = [text for (what, _), text in series.items() if what == scale.OGB]
+        [drawn] = [one for one in axes.lines if one.get_label() in name]
+        assert list(drawn.get_xdata()) == [2e6, 2e6]
 
 
 def test_sizes_without_any(tmp_path: Path) -> None:
