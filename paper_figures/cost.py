@@ -97,7 +97,9 @@ def draw(shown: Numbers) -> Figure:
         panels.flat[place - columns].tick_params(labelbottom=True)
     hours = [one["hours"] for rows in data.values() for one in rows.values()]
     _hour_axis(panels[0, 0], min(hours), max(hours))
-    figure.supxlabel("time of the whole run on 2 cores, with the runs that it reads", fontsize=7.5)
+    cores = sorted({part for x in shown["machines"] for part in x.split(", ") if "core" in part})
+    where = f"time of the whole run on {' or '.join(cores)}, with the runs that it reads"
+    figure.supxlabel(where, fontsize=7.5)
     figure.supylabel("test MRR (hollow: one seed)", fontsize=7.5)
     named = {NAMES.get(row, row_title(row)): look for row, look in looks.items()}
     drawing.legend(figure, named, columns=4)

@@ -381,6 +381,15 @@ def test_hours_of_a_gpu_are_not_shown(own: Path) -> None:
     assert "rgcn_text" not in cost.numbers(own)["data"]["codex_s"]
 
 
+def test_the_axis_of_hours_names_the_processors(own: Path) -> None:
+    table = cost.PREFIX + "codex_s"
+    large = "a processor, 16 cores, 128 GB"
+    append(table, [replace(line(table, "rgcn_text", 1.0, mrr=0.5), hardware=large)], own)
+    with style():
+        said = cost.draw(cost.numbers(own)).get_supxlabel()
+    assert said == "time of the whole run on 16 cores or two cores, with the runs that it reads"
+
+
 def test_sizes_are_those_of_graphs_corpora_and_benchmarks(results: Path, many: Path) -> None:
     few, all_of_them = scale.numbers(results), scale.numbers(many)
     assert few["sizes"]["scale"].keys() == {"10000", "1000000", "16000000"}
