@@ -212,9 +212,10 @@ def assess(name: str, folder: Path = FOLDER) -> dict[str, float]:
     held = np.array([item["in_data_set"] for item in items])
     found = {
         "precision": mean, "precision_low": mean - half, "precision_high": mean + half,
-        "kappa": float(cohen_kappa_score(one, two)), "judged": float(len(items)),
-        "in_data_set": float(held.mean()),
+        "judged": float(len(items)), "in_data_set": float(held.mean()),
     }  # fmt: skip
+    if len({*one, *two}) > 1:  # where all verdicts are the same, kappa is 0 / 0
+        found["kappa"] = float(cohen_kappa_score(one, two))
     return found | ({"promised": about["promised"]} if name == "accepted" else {})
 
 

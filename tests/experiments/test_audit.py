@@ -84,6 +84,12 @@ def test_judges_that_agree_have_kappa_one(tmp_path: Path) -> None:
     assert audit.assess("accepted", judged(tmp_path, verdicts, verdicts))["kappa"] == 1
 
 
+def test_verdicts_that_are_all_the_same_have_no_kappa(tmp_path: Path) -> None:
+    found = audit.assess("accepted", judged(tmp_path, [True] * 4, [True] * 4))
+    assert found["precision"] == 1 and "kappa" not in found
+    assert not any(np.isnan(value) for value in found.values())
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
