@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 # Before torch is imported anywhere: waiting threads must not burn the few cores there are.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -17,9 +18,11 @@ import typer
 from relgnn import __version__
 from relgnn.commands import ask, attack, audit, data, explain, ledger, rules, search, serve, train
 from relgnn.commands.console import SETTINGS
-from relgnn.errors import MachineError, RelgnnError
+from relgnn.errors import InputError, MachineError, RelgnnError
 
 STOPPED = 130
+# what typer raises where a command is called wrongly; it has no public name there
+_UsageError: Any = typer.BadParameter.__bases__[0]
 NO_MEMORY = "the memory is not enough; lower text.batch_tokens or train.batch_size"
 
 app = typer.Typer(
@@ -85,9 +88,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if "--quiet" in given[:ends]:
         rest = [a for a in given[:ends] if a != "--quiet"]
         given = ["--quiet", *rest, *given[ends:]]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # names and arrows must not end a command where the terminal or a pipe is not UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
+    status = None
     try:
         with SETTINGS.ending:
-            app(given, prog_name="relgnn")
+            status = app(given, prog_name="relgnn", standalone_mode=False)
+    except _UsageError as error:
+        if type(error).show is not _UsageError.show:  # nothing was asked for: it shows the help
+            error.show()
+            sys.exit(InputError.exit_code)
+        _leave(_misused(error), InputError.exit_code)
     except RelgnnError as error:
         _leave(str(error), error.exit_code)
     except MemoryError:
@@ -97,7 +109,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if message is None:
             raise
         _leave(message, MachineError.exit_code)
-    sys.exit(0)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _misused(error: Any) -> str:
+    """What is wrong with the words of a command, and which help tells of them."""
+    said = error.format_message().replace(": Value error, ", ": ")
+    command = error.ctx.command_path if error.ctx is not None else "relgnn"
+    said = f"{said[:1].lower()}{said[1:].rstrip('.')}{'' if said.endswith('?') else ';'}"
+    return f"{said} see `{command} --help`"
 
 
 def _machine(error: OSError | RuntimeError) -> str | None:

@@ -103,7 +103,8 @@ def test_a_config_typo(call: Call, own_config: Path, tmp_path: Path) -> None:
     require_one_line(call("run", wrong, "--out", out), 2, "unknown key 'decodr'")
     require_one_line(call("run", tmp_path / "none.yaml"), 2, "no such configuration file")
     require_one_line(call("run"), 2, "give a configuration file, or --resume RUN")
-    require_one_line(call("run", own_config, "--resume", out), 2, "give a configuration file")
+    require_one_line(call("run", own_config, "--resume", out), 2, "one of them alone")
+    require_one_line(call("run", own_config, "--data", out), 2, f"are data.path={out}")
     assert not out.exists()
 
 
@@ -293,7 +294,9 @@ def test_extract(
     assert "Ada Abel –lives in→ Hull" in printed and "“She lives in Hull.”" in printed
     assert "no triple with a probability" in call(*words, "Nothing is named.").err
     require_one_line(call(*words, " "), 2, "the text is empty")
-    require_one_line(call(*words, text, "--head", "Ada"), 2, "is no run of relation extraction")
+    for option in ("--head", "-k"):
+        told = call(*words, text, option, 1)
+        require_one_line(told, 2, "is no run of relation extraction", "and -k")
     require_one_line(call(*words, "@/none"), 2, "/none: cannot be read")
     file.write_bytes("Zoë".encode("latin-1"))
     require_one_line(call(*words, f"@{file}"), 2, "byte 3 is not UTF-8")
@@ -307,6 +310,7 @@ def test_data_list_and_show(call: Call, data: Path) -> None:
     assert (facts["train"], facts["sentences"], facts["leakage"]["test_in_train"]) == (40, 62, 0)
     assert "What test gives away" in call("data", "show", data).out
     assert "corpus" in call("data", "show", "atlas").out
+    assert f"\nchecksum {facts['checksum']}\n" in call("data", "show", data).out
     require_one_line(call("data", "show", "codex-s"), 2, "did you mean codex_s?")
 
 
@@ -316,6 +320,8 @@ def test_data_get(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert call("data", "get", "umls").out == "data/umls\n"
     monkeypatch.setenv("RELGNN_DATA", str(tmp_path))
     assert call("data", "get", "umls").out == f"{tmp_path / 'umls'}\n"
+    told = json.loads(call("data", "get", "umls", "--json").out)
+    assert told == {"path": str(tmp_path / "umls")}
     monkeypatch.undo()
     require_one_line(call("data", "get", "nothing"), 2, "cannot be fetched")
 
@@ -374,10 +380,29 @@ def test_a_row_in_a_file_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_usage_errors(call: Call) -> None:
-    assert call("nothing").status == 2
-    assert call("evaluate").status == 2
-    assert call("evaluate", "run", "--splt", "x").status == 2
+    require_one_line(call("nothing"), 2, "no such command 'nothing'; see `relgnn --help`")
+    require_one_line(call("predct"), 2, "predct", "predict", "see `relgnn --help`")
+    require_one_line(call("evaluate"), 2, "RUN", "see `relgnn evaluate --help`")
+    require_one_line(call("evaluate", "run", "--splt", "x"), 2, "--splt", "`relgnn evaluate --help")
+    told = call("demo", "--gnn", "gat")
+    require_one_line(told, 2, "'--gnn': 'gat' is not one of 'rgcn', 'compgcn'; see `relgnn demo")
+    require_one_line(call("data", "show", "a", "b"), 2, "(b)", "see `relgnn data show --help`")
+    for words in ([], ["data"]):
+        answer = call(*words)
+        assert answer.status == 2 and "Usage: relgnn" in answer.out + answer.err
     assert call("--version").out == f"relgnn {__version__}\n"
+
+
+def test_names_that_a_pipe_cannot_encode_are_escaped(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = data.rename(tmp_path / "Łódź")
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="latin-1"))
+    with pytest.raises(SystemExit) as left:
+        main(["data", "show", str(folder)])
+    sys.stdout.flush()
+    assert not left.value.code and printed.getvalue().startswith(b"\\u0141\xf3d\\u017a\n")
 
 
 def test_help_does_not_wait_for_torch() -> None:

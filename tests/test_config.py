@@ -155,6 +155,7 @@ def test_unknown_key_is_told_before_the_one_it_leaves_missing() -> None:
         ("data.name=null", "needs exactly one"),
         ("data.name.more=1", "'name' is 'codex_s', not a section"),
         ("data.name=2020-01-01x: [", "not YAML"),
+        ("source=2026-13-45", "not YAML (month must be in 1..12); put the value in quotes"),
         ("budget={}", "'budget.hours' is missing"),
         ("train.epochs", "expected key=value"),
         (".epochs=3", "expected key=value"),

@@ -9,11 +9,12 @@ from typing import Any
 from relgnn.audit.policy import Applied, load_policy
 from relgnn.audit.report import template, write_text, written_report
 from relgnn.config import Config
+from relgnn.config.base import DataConfig
 from relgnn.data import STRATA, KnowledgeGraph
 from relgnn.data.leakage import find_leakage
 from relgnn.data.registry import folder_of
 from relgnn.errors import InputError
-from relgnn.loop.opened import run_config, run_graph
+from relgnn.loop.opened import run_config, run_data, run_graph
 from relgnn.loop.why import label
 from relgnn.text.coreference import Coreference
 from relgnn.training import load_json
@@ -39,7 +40,10 @@ def write_cards(run: Path, folder: Path) -> list[Path]:
     if not (run / "metrics.json").is_file():
         raise InputError(f"{run}: the run is not finished; go on with `relgnn run --resume {run}`")
     graph = run_graph(config, run)
-    facts = {"data": data_facts(graph, config), "model": model_facts(run, config, graph)}
+    facts = {
+        "data": data_facts(graph, run_data(config, run)),
+        "model": model_facts(run, config, graph),
+    }
     paths = [folder / MODEL, folder / DATA]
     for path in paths:
         write_text(path, template(f"{path.name}.j2").render(facts))
@@ -60,11 +64,11 @@ def model_facts(run: Path, config: Config, graph: KnowledgeGraph) -> dict[str, A
     }  # fmt: skip
 
 
-def data_facts(graph: KnowledgeGraph, config: Config) -> dict[str, Any]:
+def data_facts(graph: KnowledgeGraph, data: DataConfig) -> dict[str, Any]:
     """What the data card says, after Gebru et al., "Datasheets for datasets", 2021."""
     often = Counter(graph.filter_triples("test")[:, 1].tolist())
     names = graph.relations, graph.relation_names
-    provenance = folder_of(config.data) / PROVENANCE
+    provenance = folder_of(data) / PROVENANCE
     policy = load_policy()
     applied, persons = Applied(policy, graph), Coreference(graph).persons
     sensitive = {
@@ -87,9 +91,14 @@ def data_facts(graph: KnowledgeGraph, config: Config) -> dict[str, Any]:
         },
         "negatives": {split: len(rows) for split, rows in graph.negatives.items()},
         "unfit": sum(policy.unfit(one.text) for one in graph.sentences()),
-        "provenance": provenance.read_text("utf-8").strip() if provenance.is_file() else None,
-        "fraction": config.data.fraction, "split_seed": config.data.split_seed,
+        "provenance": _quoted(provenance) if provenance.is_file() else None,
+        "fraction": data.fraction, "split_seed": data.split_seed,
     }  # fmt: skip
+
+
+def _quoted(path: Path) -> str:
+    """A text of whoever made the data; a byte that is not UTF-8 is shown as one that is lost."""
+    return path.read_text("utf-8", errors="replace").strip()
 
 
 def _parts(metrics: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:

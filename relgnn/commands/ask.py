@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 COLUMNS = ("head", "relation", "tail")
+LABELS = 3
+"""Shown of a pair of mentions, where nothing else is said."""
 
 
 def score(
@@ -140,8 +142,9 @@ def extract(
         typer.Option(help="In place of TEXT: JSON lines with text (or tokens), head and tail."),
     ] = None,
     k: Annotated[
-        int, typer.Option("-k", "--top", min=1, help="Labels shown of a pair of mentions.")
-    ] = 3,
+        int | None,
+        typer.Option("-k", "--top", min=1, help=f"Labels shown of a pair of mentions; {LABELS}."),
+    ] = None,
     about: Annotated[
         str | None,
         typer.Option(
@@ -174,13 +177,13 @@ def extract(
             raise InputError(
                 f"{run}: is a run of relation extraction; leave --about and --at-least away"
             )
-        label(run, content, head, tail, file, k, as_json)
+        label(run, content, head, tail, file, LABELS if k is None else k, as_json)
         return
     require_loop(run)
-    if content is None or head is not None or tail is not None:
+    if content is None or any(one is not None for one in (head, tail, k)):
         raise InputError(
             f"{run}: is no run of relation extraction; give TEXT alone, without "
-            "--head, --tail and --file"
+            "--head, --tail, --file and -k"
         )
     from relgnn.data.lookup import find_entity
     from relgnn.loop.asked import least_probability, stated

@@ -62,9 +62,10 @@ def show(
     if as_json:
         print_json(facts)
         return
-    leakage = facts.pop("leakage")
+    leakage, checksum = facts.pop("leakage"), facts.pop("checksum")
     overlaps = leakage.pop("overlapping_relations")
     print_table(graph.name, ["fact", ""], [[k, _shown(v)] for k, v in facts.items()])
+    print(f"checksum {checksum}")  # as wide as a screen: a cell would break it
     print_table(
         "What test gives away (test triples)",
         ["leak", ""],
@@ -133,12 +134,17 @@ def get(
         Path | None,
         typer.Option(help="Where data sets are kept; by default $RELGNN_DATA, else ./data."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Fetch a data set from its public home, at a pinned revision, checked by checksums."""
     from relgnn.data import fetch
 
     folder = out or Path(os.environ.get("RELGNN_DATA") or "data")
-    print(fetch.get(name, folder))
+    path = fetch.get(name, folder)
+    if as_json:
+        print_json({"path": str(path)})
+    else:
+        print(path)
 
 
 @app.command(

@@ -132,6 +132,11 @@ def run(
     settings: AnyConfig
     # where a run stands in CONFIG's place, so may a change
     changes = [*([str(config)] if config is not None else []), *(overrides or ())]
+    if data is not None and continue_ is None:
+        raise InputError(
+            f"--data {data}: give --continue RUN --data NEW to tune a run further; the data of a "
+            f"configuration are data.path={data}"
+        )
     for name, given in (("--replay", replay), ("--tolerance", tolerance)):
         if given is not None and continue_ is None:
             raise InputError(f"{name}: give --continue RUN --data NEW with it, or leave it away")
@@ -146,19 +151,19 @@ def run(
         least = TOLERANCE if tolerance is None else tolerance
         settings = continued_config(continue_, data, share, least, changes)
         folder = out or default_folder(continue_, settings)
-    elif resume is not None and data is None and all("=" in change for change in changes):
+    elif resume is not None and all("=" in change for change in changes):
         if not (resume / "config.yaml").is_file():
             raise InputError(f"{resume}: is no run folder (it has no config.yaml); check the path")
         if out is not None:
             raise InputError(f"--out {out}: a resumed run stays in its folder; leave --out away")
         settings, folder = _resumed(resume, changes), resume
-    elif config is not None and resume is None and data is None:
+    elif config is not None and resume is None:
         settings = load_run_config(config, overrides or ())
         folder = out or default_folder(config, settings)
     else:
         raise InputError(
             "give a configuration file, or --resume RUN to go on with a run, or --continue RUN "
-            "--data NEW to tune one further"
+            "--data NEW to tune one further; one of them alone"
         )
     if resume is not None and (folder / "metrics.json").is_file():
         _finished(folder, as_json)

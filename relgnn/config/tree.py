@@ -49,6 +49,8 @@ def parse(text: str, origin: str) -> Any:
         line = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or one_line(error)
         raise InputError(f"{origin}{line}: not YAML ({problem}); correct the line") from None
+    except ValueError as error:  # what looks like a date or a number and is none, as 2026-13-45
+        raise InputError(f"{origin}: not YAML ({error}); put the value in quotes") from None
 
 
 def tree_of(

@@ -32,11 +32,20 @@ from relgnn.data.extras import (
     read_types,
 )
 from relgnn.data.graph import KnowledgeGraph, first_occurrence
-from relgnn.data.tables import Problem, Problems, Table, find_file, raise_first, read_table
+from relgnn.data.tables import (
+    Problem,
+    Problems,
+    Table,
+    find_file,
+    raise_first,
+    read_table,
+    warn_of_header,
+)
 from relgnn.errors import InputError
 
 SPLITS = ("train", "valid", "test")
 _TRIPLE = ("head", "relation", "tail")
+_HEADER = (("head", "subject", "source"), ("relation", "predicate"), ("tail", "object", "target"))
 FourthColumn = Literal["page", "aliases"]
 
 
@@ -166,6 +175,7 @@ def _read_split(folder: Path, split: str, problems: Problems) -> tuple[Path, Tab
         return None
     before = len(problems.found)
     table = read_table(path, (*_TRIPLE, "time"), problems, optional=1)
+    warn_of_header(path, table, _HEADER, problems)
     if split == "train" and not len(table) and len(problems.found) == before:
         problems.error(
             "empty_train", path, None, "holds no triple: put at least one training triple there"
@@ -223,6 +233,7 @@ def _read_vocabulary(
         blank = [""] * len(ids)
         return _Vocabulary(ids, list(ids), blank, blank)
     table = read_table(path, columns, problems, optional=len(columns) - 2)
+    warn_of_header(path, table, (("id",), ("name", "label")), problems)
     row_of: dict[str, int] = {}
     for row, (number, item) in enumerate(zip(table.lines, table.columns[0], strict=True)):
         if not item:
@@ -318,8 +329,8 @@ def _check_splits(
                 "unseen_entity",
                 found.path,
                 None,
-                f"{len(unseen)} entities have no train triple (first: "
-                f"{entity_ids[unseen[0]]!r}): only their text can tell them apart",
+                f"entities without a train triple: {len(unseen)} (first: "
+                f"{entity_ids[unseen[0]]!r}); only their text can tell them apart",
             )
         both = np.concatenate([train.triples, found.triples])
         first = first_occurrence(both)[len(train.triples) :]
@@ -329,7 +340,7 @@ def _check_splits(
                 "leak",
                 found.path,
                 None,
-                f"{leaks} triples are also in train.tsv: delete them from one of the two",
+                f"triples that are also in train.tsv: {leaks}; delete them from one of the two",
             )
 
 

@@ -6,8 +6,9 @@ import gzip
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -175,6 +176,24 @@ def read_table(
     # One split of the whole file: a list per row would take most of the time of loading.
     cells = "\t".join(kept).split("\t") if kept else []
     return Table(lines, tuple(cells[column::width] for column in range(width)))
+
+
+def warn_of_header(
+    path: Path, table: Table, names: Sequence[Collection[str]], problems: Problems
+) -> None:
+    """Warn where the first row names its columns, and so would be read as content.
+
+    Args:
+        path: the table's file.
+        table: what it holds.
+        names: what people call each of the first columns, in lower case.
+        problems: receives a "header" warning.
+    """
+    for number, cells in islice(table.rows(), 1):
+        if all(cell.lower() in known for cell, known in zip(cells, names, strict=False)):
+            problems.warning(
+                "header", path, number, "looks like a header and is read as content: delete it"
+            )
 
 
 def read_json_lines(

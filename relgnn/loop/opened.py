@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from relgnn.config import Config, load_config
+from relgnn.config.base import DataConfig
 from relgnn.data import KnowledgeGraph
 from relgnn.data.registry import find, load_graph
 from relgnn.errors import InputError
@@ -285,14 +286,14 @@ def run_config(folder: Path) -> Config:
     return load_config(folder / "config.yaml")
 
 
-def run_graph(config: Config, folder: Path) -> KnowledgeGraph:
-    """The graph that a run was trained on, cut to its fraction.
+def run_data(config: Config, folder: Path) -> DataConfig:
+    """Where a run's data are now.
 
     A folder of one's own that is not where it was, such as in a container, is looked for by its
     name where named data sets are.
 
     Raises:
-        InputError: the data are gone, or have changed since.
+        InputError: it is nowhere.
     """
     data, path = config.data, config.data.path
     if path is not None and not path.is_dir():
@@ -304,7 +305,16 @@ def run_graph(config: Config, folder: Path) -> KnowledgeGraph:
                 f"data.path in {folder / 'config.yaml'}"
             )
         data = data.model_copy(update={"path": moved})
-    graph = load_graph(data)
+    return data
+
+
+def run_graph(config: Config, folder: Path) -> KnowledgeGraph:
+    """The graph that a run was trained on, cut to its fraction; see `run_data`.
+
+    Raises:
+        InputError: the data are gone, or have changed since.
+    """
+    graph = load_graph(run_data(config, folder))
     require_same_data(folder, graph)
     return graph
 

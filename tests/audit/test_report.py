@@ -12,6 +12,7 @@ import pytest
 from relgnn.audit.cards import DATA, MODEL, write_cards
 from relgnn.audit.groups import Grouping, grouping
 from relgnn.audit.report import written_report
+from relgnn.config import load_config
 from relgnn.loop.opened import run_config, run_graph
 from relgnn.loop.report import short
 from relgnn.posterior.calibration import calibration_report
@@ -154,13 +155,30 @@ def test_the_cards_tell_of_the_audit_and_quote_the_provenance(
 ) -> None:
     assert call("audit", run, "--group", "lives", "--least", 2, "--swaps", 0).status == 0
     provenance = own_config.parent / "data" / "PROVENANCE.txt"
-    provenance.write_text("LICENCE: nobody's.\n")
+    provenance.write_bytes("LICENCE: nobody's, not Zoë's.\n".encode("latin-1"))
     try:
         model, data = (path.read_text() for path in write_cards(run, tmp_path))
     finally:
         provenance.unlink()
     assert "| lives in | asked about | MRR |" in model and "not audited" not in model
-    assert "```text\nLICENCE: nobody's.\n```" in data and "PROVENANCE.txt, quoted above" in data
+    assert "```text\nLICENCE: nobody's, not Zo\ufffd's.\n```" in data
+    assert "PROVENANCE.txt, quoted above" in data
+
+
+def test_the_provenance_of_data_that_were_moved_is_quoted(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    config = load_config(folder / "config.yaml")
+    own = config.data.path
+    assert own is not None
+    moved = Path(shutil.copytree(own, tmp_path / "elsewhere" / own.name))
+    (moved / "PROVENANCE.txt").write_text("LICENCE: nobody's.\n")
+    data = config.data.model_copy(update={"path": tmp_path / "gone" / own.name})
+    (folder / "config.yaml").write_text(config.model_copy(update={"data": data}).to_yaml())
+    monkeypatch.setenv("RELGNN_DATA", str(moved.parent))
+    card = write_cards(folder, tmp_path / "cards")[1].read_text()
+    assert "LICENCE: nobody's." in card
 
 
 def test_cards_of_a_run_that_is_not_finished_are_refused(run: Path, tmp_path: Path) -> None:

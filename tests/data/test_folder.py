@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from relgnn.data import KnowledgeGraph, check_folder, load
 from relgnn.data.folder import read_folder
 from relgnn.errors import InputError
+from tests.data.conftest import FILES
 
 WriteFolder = Callable[..., Path]
 
@@ -304,6 +305,26 @@ def test_what_can_be_repaired_is_a_warning(
     assert report.ok
     assert (code, place) in [(problem.code, problem.place) for problem in report.warnings]
     assert load(path).train[0].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"entities_tsv": "ID\tName\tdescription\n" + FILES["entities.tsv"]}, "entities.tsv:1"),
+        (
+            {"valid_tsv": "head\trelation\ttail\na\tlikes\tc\n", "train_tsv":
+             "subject\trelation\tobject\n" + FILES["train.tsv"], "entities_tsv": None,
+             "relations_tsv": None, "texts_jsonl": None},
+            "train.tsv:1",
+        ),
+    ],
+)  # fmt: skip
+def test_a_header_that_would_be_content_is_told(
+    write_folder: WriteFolder, changes: dict[str, str | None], place: str
+) -> None:
+    report = check_folder(write_folder(**changes))
+    assert ("header", place) in [(problem.code, problem.place) for problem in report.warnings]
+    assert "header" not in {problem.code for problem in check_folder(write_folder("own2")).problems}
 
 
 def test_windows_line_ends_and_blank_lines_do_no_harm(write_folder: WriteFolder) -> None:
