@@ -88,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if "--quiet" in given[:ends]:
         rest = [a for a in given[:ends] if a != "--quiet"]
         given = ["--quiet", *rest, *given[ends:]]
+    _require_unicode(given)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # names and arrows must not end a command where the terminal or a pipe is not UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -110,6 +111,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         _leave(message, MachineError.exit_code)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _require_unicode(words: Sequence[str]) -> None:
+    """Leave where a word has bytes that are no text, which nothing here could write down."""
+    for word in words:
+        try:
+            word.encode("utf-8")
+        except UnicodeEncodeError:
+            _leave(f"{word!a} is not UTF-8; write it in UTF-8", InputError.exit_code)
 
 
 def _misused(error: Any) -> str:

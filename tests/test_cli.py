@@ -387,10 +387,16 @@ def test_usage_errors(call: Call) -> None:
     told = call("demo", "--gnn", "gat")
     require_one_line(told, 2, "'--gnn': 'gat' is not one of 'rgcn', 'compgcn'; see `relgnn demo")
     require_one_line(call("data", "show", "a", "b"), 2, "(b)", "see `relgnn data show --help`")
-    for words in ([], ["data"]):
+    for words in ((), ("data",)):
         answer = call(*words)
         assert answer.status == 2 and "Usage: relgnn" in answer.out + answer.err
     assert call("--version").out == f"relgnn {__version__}\n"
+
+
+def test_words_that_are_no_text(call: Call, tmp_path: Path) -> None:
+    by = os.fsdecode("Jürgen".encode("latin-1"))
+    answer = call("ledger", "revoke", tmp_path, "e0", "born", "e21", "--by", by)
+    require_one_line(answer, 2, "'J\\udcfcrgen' is not UTF-8")
 
 
 def test_names_that_a_pipe_cannot_encode_are_escaped(

@@ -65,7 +65,7 @@ def prepare(source: Path, how: Preparation) -> dict[str, str]:
         asked for, subsets.json; of texts.jsonl alone for a plain text.
 
     Raises:
-        InputError: the source is broken, or of a mention nothing is left.
+        InputError: the source is broken, of a mention nothing is left, or nothing to train on.
     """
     parts: dict[str, list[Passage]] = {}
     for split, path in _files(source).items():
@@ -74,6 +74,11 @@ def prepare(source: Path, how: Preparation) -> dict[str, str]:
             return {"texts.jsonl": _texts(path)}
         parts[split] = [prepared(one, how.stop_words) for one in passages]
     data = to_data(source.stem, parts, how)
+    if not data.train:
+        raise InputError(
+            f"{source}: no sentence is left to train on ({len(data.valid)} for valid, "
+            f"{len(data.test)} for test); give more sentences, or smaller shares"
+        )
     files = files_of(_named(data, source if source.is_dir() else source.parent))
     if how.percents:
         files["subsets.json"] = json.dumps(

@@ -148,6 +148,16 @@ def test_negatives_stand_beside_no_other_label_that_says_so() -> None:
         to_data("d", parts, Preparation(negatives=1.0))
 
 
+def test_nothing_left_to_train_on_is_refused(tmp_path: Path) -> None:
+    source, header = tmp_path / "s.csv", "text,head,tail,relation\n"
+    source.write_text(header + "".join(f"Ada{i} is in Bonn.,Ada{i},Bonn,in\n" for i in range(8)))
+    with pytest.raises(InputError, match=r"left to train on \(4 for valid, 4 for test\)"):
+        prepare(source, Preparation(valid=0.5, test=0.5))
+    source.write_text(header)
+    with pytest.raises(InputError, match=r"left to train on \(0 for valid, 0 for test\)"):
+        prepare(source, Preparation())
+
+
 def test_sources_that_cannot_be_prepared(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no train file"):
         prepare(tmp_path, Preparation())
