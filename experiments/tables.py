@@ -284,13 +284,17 @@ def _told(claim: Claim, fraction: float) -> bool:
     )
 
 
+LINES_OWN = re.compile(r" --(?:rows|seeds)(?: (?!--)\S+)+")
+"""Options of a line's command that say which line it is, not how the table is made."""
+
+
 def _origin(table: str, lines: Sequence[Line]) -> str:
     hours = sum({(x.config_sha256, x.seed, x.seconds): x.seconds for x in lines}.values()) / 3600
     sources = sorted({str(x.expected["source"]) for x in lines if x.expected.get("source")})
     commits = sorted({x.git_commit[:10] for x in lines})
     command = f"python -m experiments.reproduce {table}"
     if not lines[0].command.startswith(command):
-        command = lines[0].command
+        command = LINES_OWN.sub("", lines[0].command)
     text = (
         f"Made by `{command}` ({_time(hours)} in all, "
         f"{max(x.peak_memory_mb for x in lines):,.0f} MB at most) at {', '.join(commits)}."

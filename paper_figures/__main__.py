@@ -12,7 +12,9 @@ from paper_figures import (
     explanation,
     inductive,
     label_efficiency,
+    loop_ablation,
     loop_fractions,
+    loop_rounds,
     loop_strata,
     rank_changes,
     scale,
@@ -24,6 +26,8 @@ from paper_figures.drawing import command
 FIGURES = (
     loop_fractions.FIGURE,
     loop_strata.FIGURE,
+    loop_rounds.FIGURE,
+    loop_ablation.FIGURE,
     rank_changes.FIGURE,
     ablation.FIGURE,
     calibration.FIGURE,

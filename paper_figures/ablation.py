@@ -6,10 +6,12 @@ Run by `python -m paper_figures.ablation`.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from experiments.results import Line
 from experiments.tables import grouped
 from paper_figures.drawing import ONE_COLUMN, ROW, Numbers, PaperFigure, command, name_rows
 from paper_figures.reading import lines_of, rounded, summary
@@ -18,16 +20,37 @@ from relgnn.loop.figures import LIGHT, short_ticks
 from relgnn.loop.report import row_title
 
 TABLE, BASELINE, METRIC = "ablation_re_semeval2010_10", "baseline", "macro_f1"
+COMMAND = f"experiments.reproduce {TABLE} --rows {BASELINE}"
 
 
 def numbers(root: Path) -> Numbers:
     """Row -> its difference to the baseline of the same seed, the largest first."""
-    groups = grouped(lines_of(TABLE, root))
-    base = {line.seed: line.metrics[METRIC] for line in groups.pop(BASELINE, [])}
+    return paired(lines_of(TABLE, root), BASELINE, METRIC, COMMAND)
+
+
+def draw(shown: Numbers) -> Figure:
+    """A bar for each row."""
+    return bars(shown, "macro-F1 minus the baseline's of the same seed")
+
+
+def paired(lines: Sequence[Line], baseline: str, metric: str, made_by: str) -> Numbers:
+    """Row -> its difference to a baseline of the same seed, the largest first.
+
+    Args:
+        lines: of an ablation.
+        baseline: the row that others are held against.
+        metric: in which.
+        made_by: what measures the baseline.
+
+    Raises:
+        InputError: no row has a seed of the baseline.
+    """
+    groups = grouped(lines)
+    base = {line.seed: line.metrics[metric] for line in groups.pop(baseline, [])}
     found: Numbers = {}
     for row, part in groups.items():
         by_seed = {
-            str(line.seed): rounded(line.metrics[METRIC] - base[line.seed])
+            str(line.seed): rounded(line.metrics[metric] - base[line.seed])
             for line in sorted(part, key=lambda line: line.seed)
             if line.seed in base
         }
@@ -35,13 +58,12 @@ def numbers(root: Path) -> Numbers:
             found[row] = summary(by_seed.values()) | {"by_seed": by_seed}
     if not found:
         raise InputError(
-            f"{root}: {TABLE} has no row with a seed of {BASELINE}; run python -m "
-            f"experiments.reproduce {TABLE} --rows {BASELINE}"
+            f"{lines[0].table}: no row has a seed of {baseline}; run python -m {made_by}"
         )
     return dict(sorted(found.items(), key=lambda item: -item[1]["mean"]))
 
 
-def draw(shown: Numbers) -> Figure:
+def bars(shown: Numbers, label: str) -> Figure:
     """A bar for each row, hollow for one seed, a dot for each seed, and how many there are."""
     figure = Figure(figsize=(ONE_COLUMN, 0.75 + ROW * len(shown)))
     axes = figure.subplots()
@@ -65,7 +87,7 @@ def draw(shown: Numbers) -> Figure:
     axes.text(1.05, -1, "seeds", transform=right, ha="center", va="center_baseline")
     axes.axvline(0, color=LIGHT.ink, lw=0.8)
     short_ticks(axes.xaxis)
-    axes.set_xlabel("macro-F1 minus the baseline's of the same seed")
+    axes.set_xlabel(label)
     axes.set_title("○ a seed   – spread   □ one seed only", fontweight="normal", fontsize=7)
     return figure
 

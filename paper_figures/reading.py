@@ -32,8 +32,17 @@ def lines_if_any(table: str, root: Path = RESULTS, fraction: float | None = None
     return [line for line in lines if fraction is None or line.fraction == fraction]
 
 
-def lines_of(table: str, root: Path = RESULTS, fraction: float | None = None) -> list[Line]:
+def lines_of(
+    table: str,
+    root: Path = RESULTS,
+    fraction: float | None = None,
+    made_by: str | None = None,
+) -> list[Line]:
     """`lines_if_any`, of a table that a figure cannot do without.
+
+    Args:
+        table, root, fraction: as there.
+        made_by: what measures it; `experiments.reproduce` where None.
 
     Raises:
         InputError: there is none.
@@ -42,8 +51,8 @@ def lines_of(table: str, root: Path = RESULTS, fraction: float | None = None) ->
     if not lines:
         share = "" if fraction is None else f" at {percent(fraction)}"
         raise InputError(
-            f"{root}: no clean results of {table}{share}; run python -m experiments.reproduce "
-            f"{table} from a clean tree"
+            f"{root}: no clean results of {table}{share}; run python -m "
+            f"{made_by or f'experiments.reproduce {table}'} from a clean tree"
         )
     return lines
 

@@ -323,6 +323,13 @@ def test_an_ablation_of_the_loop_tells_strata_degrees_and_rounds(tmp_path: Path)
         assert "| 2 | 871 | .850 | .750 |" in cells and "_" not in titles
 
 
+def test_a_table_is_made_by_what_makes_all_of_its_lines(tmp_path: Path) -> None:
+    command = "python -m experiments.other --rows a/b c --data mine --seeds 0 1 --targets 9"
+    append("other_toy", [replace(LINE, table="other_toy", command=command)], tmp_path)
+    shown = tables.render_table("other_toy", tmp_path)
+    assert "`python -m experiments.other --data mine --targets 9`" in shown
+
+
 def test_a_table_says_which_lines_a_gpu_made(tmp_path: Path) -> None:
     near = replace(LINE, table="re_toy", hardware="A CPU, 2 cores, 24 GB")
     far = replace(near, seed=1, hardware="A CPU, 16 cores, 126 GB, NVIDIA H200")

@@ -35,7 +35,9 @@ from paper_figures import (
     explanation,
     inductive,
     label_efficiency,
+    loop_ablation,
     loop_fractions,
+    loop_rounds,
     rank_changes,
     scale,
     speed,
@@ -231,6 +233,29 @@ def test_an_ablation_without_its_baseline_says_so(tmp_path: Path) -> None:
     append(ablation.TABLE, [line(ablation.TABLE, "fgm", macro_f1=0.7)], tmp_path)
     with pytest.raises(InputError, match="--rows baseline"):
         ablation.numbers(tmp_path)
+
+
+def test_rows_of_a_series_are_no_bars_and_the_loop_is_in_each_series(results: Path) -> None:
+    bars, series = loop_ablation.numbers(results), loop_rounds.numbers(results)
+    assert set(bars) == {"row_0", "row_1", "row_2"} and bars["row_2"]["seeds"] == 1
+    assert list(series["rounds"]) == ["0", "1", "2"] and list(series["noise"]) == ["0", "10"]
+    assert series["rounds"]["2"] == series["noise"]["0"]
+    assert series["rounds"]["2"]["all"]["mean"] == pytest.approx(0.305)
+
+
+def test_points_of_a_series_are_of_the_same_seeds(own: Path) -> None:
+    append(loop_rounds.TABLE, [line(loop_rounds.TABLE, "loop", 0.1, 7, mrr=0.9)], own)
+    shown = loop_rounds.numbers(own)["rounds"]
+    assert {number: one["all"]["seeds"] for number, one in shown.items()} == dict.fromkeys("012", 2)
+    assert shown["2"]["all"]["mean"] == pytest.approx(0.305)
+
+
+@pytest.mark.usefixtures("any_configuration")
+def test_the_loops_ablation_without_the_loop_says_so(tmp_path: Path) -> None:
+    append(loop_rounds.TABLE, [line(loop_rounds.TABLE, "cap", mrr=0.2)], tmp_path)
+    for figure in (loop_ablation, loop_rounds):
+        with pytest.raises(InputError, match="run python -m experiments.loop_ablation"):
+            figure.numbers(tmp_path)
 
 
 def test_one_seed_is_hollow(results: Path) -> None:

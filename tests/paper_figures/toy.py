@@ -13,6 +13,7 @@ import experiments.text_map
 from experiments.jobs import PLAIN, table_configs
 from experiments.results import Line, append, ranks_path, save_ranks, save_strata, strata_path
 from paper_figures import cost, inductive, scale, text_map
+from relgnn.data import STRATA
 from relgnn.loop.report import ROWS
 from relgnn.ranking.metrics import write_ranks
 from relgnn.ranking.ranks import Ranks
@@ -53,6 +54,7 @@ def write_results(root: Path, large: bool = False) -> Path:
     shares = (0.03, 0.1, 0.3, 1.0) if large else (0.03, 0.1)
     prefixes = ("", "compgcn/", "attention/") if large else ("", "compgcn/")
     _write_loop(root, seeds, shares, prefixes)
+    _write_loop_ablation(root, seeds, 40 if large else 3)
     _write_relations(root, seeds, 33 if large else 3)
     _write_speed(root, 24 if large else 3)
     _write_sizes(root, large)
@@ -91,6 +93,21 @@ def _write_loop(
         line("audit_loop_codex_s", "answers", **read),
     ]
     append("audit_loop_codex_s", audit, root)
+
+
+def _write_loop_ablation(root: Path, seeds: Sequence[int], rows: int) -> None:
+    numbers = (0, 1, 3, 4, 5) if rows > 3 else (0, 1)
+    names = ["loop", *(f"row_{number}" for number in range(rows))]
+    names += [f"rounds_{n}" for n in numbers] + [f"noise_{10 * n}" for n in numbers[1:]]
+    table = "ablation_loop_codex_s"
+    lines = []
+    for number, row in enumerate(names):
+        # the last row has one seed only, and one that the loop lacks
+        for seed in seeds if row != f"row_{rows - 1}" else [0, 99]:
+            mrr = 0.3 - number / 500 + seed / 100
+            strata = {f"mrr_{name}": mrr - k / 50 for k, name in enumerate(STRATA)}
+            lines.append(line(table, row, 0.1, seed, mrr=mrr, **strata))
+    append(table, lines, root)
 
 
 def _ranks(seed: int) -> dict[str, np.ndarray]:
