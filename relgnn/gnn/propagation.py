@@ -12,7 +12,7 @@ from relgnn.dropout import Dropout
 from relgnn.gnn.backends import weighted_spmm
 from relgnn.gnn.graph import MessageGraph
 from relgnn.gnn.layers import ROW_ELEMENTS
-from relgnn.gnn.precision import widen
+from relgnn.gnn.precision import product_dtype, widen
 
 DENSE = 0.05
 """Messages over pairs of nodes from which a graph counts as dense."""
@@ -89,7 +89,7 @@ def neighbour_sums(graph: MessageGraph, device: str) -> Callable[[Tensor], Tenso
         return partial(weighted_spmm, graph.topology.by_node, graph.weight)
     matrix = graph.weight.new_zeros(nodes * nodes)
     matrix.index_add_(0, graph.target * nodes + graph.source, graph.weight)
-    half = matrix.view(nodes, nodes).to(torch.get_autocast_dtype(device))
+    half = matrix.view(nodes, nodes).to(product_dtype(matrix))
     return lambda x: widen(half @ x)
 
 

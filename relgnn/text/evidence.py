@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 
 import numpy as np
@@ -233,12 +234,17 @@ class PairFeatures:
 
     def rows_of(self, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
         """Rows int64 [Q] of pairs (head, tail), both int64 [Q]; -1 for a pair that is not here."""
-        size = max(len(self.node), 1)
-        keys = (self.head * size + self.tail).numpy()
-        order, asked = np.argsort(keys, kind="stable"), head * size + tail
-        place = np.searchsorted(keys, asked, sorter=order)
-        row = np.append(order, -1)[place]
-        return np.where(np.append(keys, -1)[row] == asked, row, -1)
+        order, keys = self._by_key
+        asked = head * max(len(self.node), 1) + tail
+        place = np.searchsorted(keys, asked)
+        return np.where(np.append(keys, -1)[place] == asked, np.append(order, -1)[place], -1)
+
+    @cached_property
+    def _by_key(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows by the number of their pair, and these numbers, ascending."""
+        keys = (self.head * max(len(self.node), 1) + self.tail).numpy()
+        order = np.argsort(keys, kind="stable")
+        return order, keys[order]
 
 
 def pool_evidence(
