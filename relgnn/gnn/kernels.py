@@ -34,7 +34,9 @@ with warnings.catch_warnings():
     torch.eye(1).to_sparse_csr()
 
 SOURCE = Path(__file__).with_suffix(".cpp")
-CHUNK_ELEMENTS = 1 << 18
+CHUNK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 26}
+"""Numbers of messages held at once in PyTorch's form: what a processor's cache holds; a GPU is told
+so much at a time that it is not kept waiting for the next order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -384,7 +386,8 @@ def _chunks(
     pattern: SparsePattern, other: Tensor, coefficient: Tensor, width: int
 ) -> Iterator[tuple[Tensor, ...]]:
     fields = (pattern.row, pattern.column, other, coefficient)
-    size = max(1, CHUNK_ELEMENTS // max(width, 1))
+    most = CHUNK_ELEMENTS.get(coefficient.device.type, CHUNK_ELEMENTS["cuda"])
+    size = max(1, most // max(width, 1))
     return zip(*(field.split(size) for field in fields), strict=True)
 
 

@@ -21,7 +21,7 @@ from relgnn.rules.adjacency import Adjacency
 from relgnn.runtime import Runtime
 from relgnn.text.efficient import attach
 from relgnn.text.encoder import load_model
-from relgnn.text.packed import PackedNetwork, run_layers
+from relgnn.text.packed import PackedNetwork, run_layers, send
 
 CPU_ROWS, GPU_ROWS = 96, 2048
 """Texts that are read at once where nothing is trained."""
@@ -86,27 +86,42 @@ class TopTower(nn.Module):
 
     def forward(self, rows: PackedRows) -> Tensor:
         """[B, d], float32, of length one."""
-        states = self.lower.states[rows.place].to(self.device).float()
+        states = self.lower.of(rows.place).to(self.device).float()
         found = run_layers(self.layers, states, rows.shapes, self.checkpointing)
         return functional.normalize(mean_states(found, rows), dim=1)
 
 
 class LowerStates:
-    """States of frozen lower layers for every token of all parts, bfloat16 [S, d] on the CPU."""
+    """States of frozen lower layers for every token of all parts, bfloat16 [S, d].
+
+    They are kept on the run's device, where they take no more than a quarter of a GPU's free
+    memory; else on the CPU.
+    """
 
     def __init__(self, network: Any, texts: QueryTexts, runtime: Runtime) -> None:
         packed = PackedNetwork(network, runtime.device, runtime.dtype)
         parts = texts.parts
-        width = int(network.config.hidden_size)
-        self.states = torch.empty(len(parts.ids), width, dtype=torch.bfloat16)
+        shape = len(parts.ids), int(network.config.hidden_size)
+        self.states = torch.empty(shape, dtype=torch.bfloat16, device=_room(shape, runtime.device))
         tokens = [own.tolist() for own in parts.ids.split(parts.offsets.diff().tolist())]
         for items, found in packed.read(tokens, batch_tokens=16384):
             place = parts.offsets[torch.from_numpy(items), None] + torch.arange(found.shape[1])
-            self.states[place] = found.to("cpu", torch.bfloat16)
+            self.states[place.to(self.states.device)] = found.to(self.states)
+
+    def of(self, place: Tensor) -> Tensor:
+        """States [T, d] of tokens int64 [T], which are on the CPU."""
+        return self.states[send(place, self.states.device)]
 
     def __deepcopy__(self, memo: Any) -> Self:
         """Itself: it never changes."""
         return self
+
+
+def _room(shape: tuple[int, int], device: torch.device) -> torch.device:
+    """Where bfloat16 numbers of this shape are kept."""
+    if device.type == "cuda" and 8 * math.prod(shape) < torch.cuda.mem_get_info(device)[0]:
+        return device
+    return torch.device("cpu")
 
 
 class BiEncoder(nn.Module):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention.varlen import varlen_attn
 from torch.utils.checkpoint import checkpoint
 
 # More tokens at once than this no longer fit the processor's cache, and each takes longer.
@@ -110,8 +112,9 @@ def run_layers(
 ) -> Tensor:
     """Some layers of BERT's kind over texts of any lengths, without padding.
 
-    A GPU lays the texts of several lengths out as one padded matrix, for attention alone: there a
-    launch for each length costs more than the padding.
+    On a GPU a launch for each length costs more than padding, so there the texts of several lengths
+    are one padded matrix, for attention alone. In half precision a kernel reads them as they lie,
+    but its gradients are not the same bit by bit: it serves where that is not asked for.
 
     Args:
         layers: in order.
@@ -138,7 +141,13 @@ def _run_layer(
     own = layer.attention.self
     heads = own.num_attention_heads
     projected = [own.query(states), own.key(states), own.value(states)]
-    if lay is not None:
+    if lay is not None and _reads_as_they_lie(projected[0]):
+        query, key, value = (part.unflatten(1, (heads, -1)) for part in projected)
+        ends = lay.bounds, lay.bounds, lay.shape[1], lay.shape[1]
+        lying = varlen_attn(query, key, value, *ends)
+        assert isinstance(lying, Tensor)
+        mixed = lying.flatten(1)
+    elif lay is not None:
         padded = lay.pad(torch.stack(projected, 1).flatten(1))
         query, key, value = padded.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = lay.unpad(_attend(query, key, value, lay.kept).transpose(1, 2).flatten(2))
@@ -147,6 +156,11 @@ def _run_layer(
     attended = layer.attention.output(mixed, states)
     last: Tensor = layer.output(layer.intermediate(attended), attended)
     return last
+
+
+def _reads_as_they_lie(states: Tensor) -> bool:
+    half = states.dtype in (torch.bfloat16, torch.float16)
+    return states.is_cuda and half and not torch.are_deterministic_algorithms_enabled()
 
 
 def _attended(projected: Sequence[Tensor], shapes: Sequence[Size], heads: int) -> Tensor:
@@ -174,22 +188,40 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, kept: Tensor | None = Non
 
 
 class Layout:
-    """Where the tokens of texts of several lengths stand in one padded matrix.
+    """Where the tokens of texts of several lengths stand, one after another or in a padded matrix.
 
     Args:
         shapes: texts and tokens of each length.
         device: where the tokens are.
 
     Attributes:
-        kept: bool [B, 1, 1, L], which columns of a text are tokens.
+        shape: texts, and tokens of the longest.
     """
 
     def __init__(self, shapes: Sequence[Size], device: torch.device | str) -> None:
-        lengths = torch.cat([torch.full((n,), length) for n, length in shapes])
-        self.shape = len(lengths), int(lengths.max())
-        kept = torch.arange(self.shape[1]) < lengths[:, None]
-        self.place = send(kept.flatten().nonzero()[:, 0], device)
-        self.kept = send(kept[:, None, None], device)
+        self._lengths = torch.cat([torch.full((n,), length) for n, length in shapes])
+        self.shape = len(self._lengths), int(self._lengths.max())
+        self._device = device
+
+    @cached_property
+    def bounds(self) -> Tensor:
+        """int32 [B + 1], where each text begins and ends."""
+        ends = functional.pad(self._lengths.cumsum(0), (1, 0))
+        return send(ends.int(), self._device)
+
+    @cached_property
+    def place(self) -> Tensor:
+        """int64 [T], where each token stands in the padded matrix."""
+        return send(self._kept.flatten().nonzero()[:, 0], self._device)
+
+    @cached_property
+    def kept(self) -> Tensor:
+        """bool [B, 1, 1, L], which columns of a text are tokens."""
+        return send(self._kept[:, None, None], self._device)
+
+    @property
+    def _kept(self) -> Tensor:
+        return torch.arange(self.shape[1]) < self._lengths[:, None]
 
     def pad(self, tokens: Tensor) -> Tensor:
         """[B, L, d] of tokens [T, d], zero between them."""

@@ -124,7 +124,7 @@ def test_chunked_is_whole(pattern: SparsePattern, monkeypatch: pytest.MonkeyPatc
         return [out, *torch.autograd.grad(out.square().sum(), inputs)]
 
     whole = run()
-    monkeypatch.setattr(kernels, "CHUNK_ELEMENTS", 3 * WIDTH)
+    monkeypatch.setitem(kernels.CHUNK_ELEMENTS, "cpu", 3 * WIDTH)
     torch.testing.assert_close(run(), whole)
 
 

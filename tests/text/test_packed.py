@@ -133,6 +133,28 @@ def test_a_padded_layout_gives_what_each_length_gives_and_the_same_gradients(
         torch.testing.assert_close(padded, plain, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_texts_read_as_they_lie_give_what_the_padded_layout_gives(tiny_bert: str) -> None:
+    layer = load_model(tiny_bert)[0].encoder.layer[0].cuda()
+    shapes = [(3, 70), (2, 9), (4, 1)]
+    generator = torch.Generator().manual_seed(0)
+    width = layer.attention.self.query.in_features
+    states = torch.randn(232, width, generator=generator).cuda().requires_grad_()
+    weight = torch.randn(states.shape, generator=generator).cuda()
+    found = []
+    before = torch.are_deterministic_algorithms_enabled()
+    try:
+        for repeatable in (True, False):
+            torch.use_deterministic_algorithms(repeatable, warn_only=True)
+            with torch.autocast("cuda", torch.bfloat16):
+                out = _run_layer(layer, states, shapes, Layout(shapes, "cuda"))
+            found.append([out, *torch.autograd.grad((out * weight).sum(), states)])
+    finally:
+        torch.use_deterministic_algorithms(before)
+    for padded, lying in zip(*found, strict=True):
+        assert (padded - lying).norm() < 0.02 * padded.norm()
+
+
 @given(st.lists(st.integers(0, 40), max_size=60), st.integers(1, 90))
 def test_groups_hold_every_text_once_and_batches_keep_to_the_limit(
     lengths: list[int], batch_tokens: int
