@@ -205,5 +205,6 @@ def test_data_prepare_makes_a_folder_that_a_check_accepts(call: Call, tmp_path: 
     other = ("data", "prepare", source, "--out", tmp_path / "other")
     require_one_line(call(*other, "--stop-words", tmp_path / "no"), 2, "a stop word a line")
     require_one_line(call(*other, "--negatives", 1), 2, "needs all mentions of a sentence")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "notes.tsv", "stop.txt"]
     answer = call(*other, "--json")
     assert json.loads(answer.out)["sentences"] == {"train": 16, "valid": 2, "test": 2}

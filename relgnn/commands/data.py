@@ -195,7 +195,7 @@ def prepare(
     document. A plain text becomes texts.jsonl, one sentence a line.
     """
     from relgnn.data.prepare import Preparation, prepare
-    from relgnn.training import atomic_file
+    from relgnn.data.writing import whole_folder
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: is there already; give another --out, or delete it")
@@ -204,9 +204,9 @@ def prepare(
         valid, test, words, negatives, frozenset(symmetric or ()), tuple(labels or ()), seed=seed
     )
     files = prepare(source, how)
-    for name, content in files.items():
-        with atomic_file(out / name) as path:
-            path.write_text(content, encoding="utf-8")
+    with whole_folder(out) as folder:
+        for name, content in files.items():
+            (folder / name).write_text(content, encoding="utf-8")
     sizes = {
         name.removesuffix(".jsonl"): content.count("\n")
         for name, content in files.items()

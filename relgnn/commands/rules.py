@@ -107,5 +107,6 @@ def say(graph: KnowledgeGraph, proof: Proof) -> str:
     else:
         steps = zip(rule.body, proof.nodes[1:], strict=True)
         path = " ".join([entity(proof.nodes[0]), *(edge(r, entity(other)) for r, other in steps)])
-    more = f", and {proof.groundings - 1} more paths" if proof.groundings > 1 else ""
+    others = proof.groundings - 1
+    more = f", and {others} more {'path' if others == 1 else 'paths'}" if others > 0 else ""
     return f"{rule.confidence:.2f}: {path}{more}"

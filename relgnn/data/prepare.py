@@ -16,7 +16,7 @@ from relgnn.data.passages import Passage, drawn, read_passages, signatures, spli
 from relgnn.data.relations import NO_RELATION, SPLITS, Example, RelationData, negatives_clash
 from relgnn.data.sentences import split_sentences
 from relgnn.data.shares import stratified, stratified_rows
-from relgnn.data.tables import Problems, find_file, read_table, read_text
+from relgnn.data.tables import Problems, find_file, raise_alone, read_table, read_text
 from relgnn.errors import InputError
 from relgnn.runtime import rng
 
@@ -291,7 +291,9 @@ def _named(data: RelationData, folder: Path) -> RelationData:
     path = find_file(folder, "relations.tsv")
     if path is None:
         return data
-    table = read_table(path, ("label", "name", "description"), Problems(), optional=2)
+    problems = Problems()
+    table = read_table(path, ("label", "name", "description"), problems, optional=2)
+    raise_alone(problems, folder)
     known = {label: (name, text) for label, name, text in zip(*table.columns, strict=True)}
     rows = [
         known.get(label, (name, ""))

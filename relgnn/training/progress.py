@@ -1,8 +1,9 @@
-"""The one progress bar: on standard error, only where that is a terminal, and never when quiet."""
+"""The one progress bar, on standard error: a bar on a terminal, elsewhere now and then a line."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
@@ -20,6 +21,9 @@ from rich.progress import (
 
 T = TypeVar("T")
 
+LINE_SECONDS = 30.0
+"""Between two lines where there is no terminal; what ends sooner writes none."""
+
 
 class _Screen:
     """What is on the terminal now; nested bars share one display: a terminal has room for one."""
@@ -28,9 +32,6 @@ class _Screen:
         self.quiet = False
         self.display: Progress | None = None
         self.bars = 0
-
-    def visible(self) -> bool:
-        return not self.quiet and sys.stderr.isatty()
 
     def acquire(self) -> Progress:
         if self.display is None:
@@ -58,21 +59,43 @@ _SCREEN = _Screen()
 
 
 class Bar:
-    """A bar on the screen, or nothing at all where none is to be seen."""
-
-    def __init__(self, display: Progress | None, task: TaskID | None) -> None:
-        self._display = display
-        self._task = task
+    """How far something is; this one keeps it to itself."""
 
     def advance(self, amount: int = 1, description: str | None = None) -> None:
-        """Move the bar on by `amount`, and change its words if `description` is given."""
-        if self._display is not None and self._task is not None:
-            self._display.update(self._task, advance=amount, description=description)
+        """Move on by `amount`, and change the words if `description` is given."""
+
+
+class _Drawn(Bar):
+    """A bar on the terminal."""
+
+    def __init__(self, display: Progress, task: TaskID) -> None:
+        self._display, self._task = display, task
+
+    def advance(self, amount: int = 1, description: str | None = None) -> None:
+        self._display.update(self._task, advance=amount, description=description)
+
+
+class _Lines(Bar):
+    """Lines for a file or another program that reads standard error."""
+
+    def __init__(self, description: str, total: int | None) -> None:
+        self._words, self._total, self._done = description, total, 0
+        self._began = self._last = time.monotonic()
+
+    def advance(self, amount: int = 1, description: str | None = None) -> None:
+        self._done += amount
+        self._words = description or self._words
+        now = time.monotonic()
+        if now - self._last >= LINE_SECONDS:
+            self._last = now
+            of = "" if self._total is None else f" of {self._total:,}"
+            said = f"{self._words}: {self._done:,}{of} after {now - self._began:,.0f} s"
+            print(said, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def quiet_bars(quiet: bool = True) -> Iterator[None]:
-    """Show no progress bar of the process while the block runs, or show them where not `quiet`."""
+    """Show no progress in the process while the block runs, or show it where not `quiet`."""
     before = _SCREEN.quiet
     _SCREEN.quiet = quiet
     try:
@@ -83,23 +106,26 @@ def quiet_bars(quiet: bool = True) -> Iterator[None]:
 
 @contextmanager
 def bar(description: str, total: int | None = None, quiet: bool = False) -> Iterator[Bar]:
-    """Show a bar while the block runs.
+    """Show how far the block is while it runs.
 
     Args:
         description: the words before it.
         total: how much there is to do; unknown if None.
-        quiet: show none.
+        quiet: show nothing.
 
     Yields:
         The bar, to be advanced by hand.
     """
-    if quiet or not _SCREEN.visible():
-        yield Bar(None, None)
+    if quiet or _SCREEN.quiet:
+        yield Bar()
+        return
+    if not sys.stderr.isatty():
+        yield _Lines(description, total)
         return
     display = _SCREEN.acquire()
     task = display.add_task(description, total=total)
     try:
-        yield Bar(display, task)
+        yield _Drawn(display, task)
     finally:
         display.remove_task(task)
         _SCREEN.release()

@@ -127,6 +127,9 @@ def test_a_source_of_one_pair_a_line(tmp_path: Path) -> None:
     assert (data.label_names, data.descriptions) == (("has seen",), ("with own eyes",))
     with pytest.raises(InputError, match="needs all mentions of a sentence"):
         prepare(source, Preparation(negatives=1.0))
+    (tmp_path / "relations.tsv").write_text("saw\thas seen\twith own eyes\tfar\n")
+    with pytest.raises(InputError, match=r"relations.tsv:1: .*4 columns"):
+        prepare(source, how)
 
 
 def test_a_plain_text_becomes_a_corpus(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The progress bar shows on a terminal only, and changes nothing that passes through it."""
+"""Progress is a bar on a terminal, lines elsewhere, and changes nothing that passes through it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from relgnn.training import progress
 from relgnn.training.progress import _SCREEN, bar, quiet_bars, track
 
 
@@ -21,7 +22,7 @@ class Terminal(io.StringIO):
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     screen = Terminal()
     # sys.stderr itself is set anew by pytest when the test starts
-    monkeypatch.setattr("relgnn.training.progress.sys", SimpleNamespace(stderr=screen))
+    monkeypatch.setattr(progress, "sys", SimpleNamespace(stderr=screen))
     return screen
 
 
@@ -31,8 +32,20 @@ def draw() -> None:
     _SCREEN.display.refresh()
 
 
-def test_nothing_is_written_where_there_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+def test_where_there_is_no_terminal_lines_tell_of_what_takes_long(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert list(track(range(3), "counting")) == [0, 1, 2]
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    assert list(track(range(2), "counting")) == [0, 1]
+    with bar("reading") as shown:
+        shown.advance(1500, "reading on")
+    lines = ["counting: 1 of 2 after 0 s", "counting: 2 of 2 after 0 s"]
+    assert capfd.readouterr().err.splitlines() == [*lines, "reading on: 1,500 after 0 s"]
+    list(track(range(3), "counting", quiet=True))
+    with quiet_bars():
+        list(track(range(3), "counting"))
     assert capfd.readouterr() == ("", "")
 
 
