@@ -43,6 +43,8 @@ TABLE = "audit_loop_codex_s"
 STRATA, ACCEPTED, ANSWERS = 5, 300, 100
 SENTENCES = 4
 """Sentences of a pair on a sheet at most."""
+LARGEST = 0.25
+"""The variance of a verdict that is as often yes as no."""
 JUDGES = ("judge1", "judge2")
 
 
@@ -184,7 +186,8 @@ def assess(name: str, folder: Path = FOLDER) -> dict[str, float]:
 
     Where the judges differ the settled word counts, else half. The variance is that of a stratified
     draw, Σ_s share_s² · v_s / n_s with v_s the variance within stratum s (Cochran, Sampling
-    Techniques, 1977, section 5.3), and its finite-population correction is left out.
+    Techniques, 1977, section 5.3), and its finite-population correction is left out. One triple
+    says nothing of its stratum's variance, which then counts as the largest there is.
 
     Raises:
         InputError: a file is absent or broken.
@@ -207,7 +210,7 @@ def assess(name: str, folder: Path = FOLDER) -> dict[str, float]:
         part = truth[stratum == s]
         share = items[int(np.flatnonzero(stratum == s)[0])].get("share", 1.0)
         mean += share * part.mean()
-        variance += share**2 * part.var(ddof=1) / len(part)
+        variance += share**2 * (part.var(ddof=1) if len(part) > 1 else LARGEST) / len(part)
     half = 1.96 * variance**0.5
     held = np.array([item["in_data_set"] for item in items])
     found = {

@@ -18,7 +18,7 @@ import typer
 from relgnn import __version__
 from relgnn.commands import ask, attack, audit, data, explain, ledger, rules, search, serve, train
 from relgnn.commands.console import SETTINGS
-from relgnn.errors import InputError, MachineError, RelgnnError
+from relgnn.errors import InputError, MachineError, RelgnnError, lacks_memory
 
 STOPPED = 130
 # what typer raises where a command is called wrongly; it has no public name there
@@ -103,9 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _leave(_misused(error), InputError.exit_code)
     except RelgnnError as error:
         _leave(str(error), error.exit_code)
-    except MemoryError:
-        _leave(NO_MEMORY, MachineError.exit_code)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, MemoryError) as error:
         message = _machine(error)
         if message is None:
             raise
@@ -130,16 +128,13 @@ def _misused(error: Any) -> str:
     return f"{said} see `{command} --help`"
 
 
-def _machine(error: OSError | RuntimeError) -> str | None:
+def _machine(error: OSError | RuntimeError | MemoryError) -> str | None:
     """What to say of a failure of the machine; None for a mistake of ours."""
     if isinstance(error, OSError):
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return f"{error.filename or 'a file'}: no space left on the disk; free some and repeat"
         return f"{error.filename or 'a file'}: {error.strerror or error}; check the path and rights"
-    # torch has no class of its own for a processor's memory
-    if "can't allocate memory" in str(error) or "out of memory" in str(error):
-        return NO_MEMORY
-    return None
+    return NO_MEMORY if lacks_memory(error) else None
 
 
 def _leave(message: str, status: int) -> NoReturn:

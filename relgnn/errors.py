@@ -26,3 +26,12 @@ class MachineError(RelgnnError):
     """The machine failed: a full disk, no memory, a missing device."""
 
     exit_code = 3
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether an error is that of a machine, or of a GPU, without memory."""
+    # torch has no class of its own for a processor's memory
+    said = isinstance(error, RuntimeError) and str(error)
+    return isinstance(error, MemoryError) or bool(
+        said and ("can't allocate memory" in said or "out of memory" in said)
+    )

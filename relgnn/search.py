@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from relgnn.config import AnyConfig, Config, RelationConfig, load_run_config
 from relgnn.config.tree import parse
-from relgnn.errors import Diverged, InputError
+from relgnn.errors import Diverged, InputError, lacks_memory
 from relgnn.loop.run import flat, run
 from relgnn.runtime import optional_import, rng
 from relgnn.text.relation_run import run_relations
@@ -243,7 +243,10 @@ def _ended(study: optuna.Study) -> int:
 def _try(
     optuna: Any, trial: optuna.Trial, config: AnyConfig, metric: str, folder: Path
 ) -> tuple[Any, float | None]:
-    """Train one configuration; its state and, where it came to an end, its best valid metric."""
+    """Train one configuration; its state and, where it came to an end, its best valid metric.
+
+    One that diverges, or for which the memory is not enough, is given up like a bad one.
+    """
     first: list[str] = []
 
     def observe(task: str, record: EpochRecord) -> None:
@@ -265,6 +268,10 @@ def _try(
             metrics = run_relations(config, folder, test=False, observe=observe)
             value = metrics["valid"][metric]
     except (optuna.TrialPruned, Diverged):
+        return states.PRUNED, None
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
         return states.PRUNED, None
     except (KeyboardInterrupt, Interrupted):
         raise Interrupted("stopped; the same command goes on from here") from None

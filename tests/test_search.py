@@ -31,16 +31,23 @@ CONFIG = ROOT / "experiments/configs/re_semeval2010/tuned_10.yaml"
 class FakeRuns:
     """Runs that take no time: the metric is how near the learning rate is to 1e-3."""
 
-    def __init__(self, stop_at: int | None = None, diverge_at: int | None = None) -> None:
-        self.stop_at, self.diverge_at, self.rates, self.epochs = stop_at, diverge_at, [], []
+    def __init__(
+        self,
+        stop_at: int | None = None,
+        fail_at: int | None = None,
+        failure: Exception | None = None,
+    ) -> None:
+        self.stop_at, self.fail_at, self.failure = stop_at, fail_at, failure
+        self.rates, self.epochs = [], []
 
     def __call__(self, config: Any, folder: Path, **options: Any) -> dict[str, Any]:
         assert options["test"] is False
         if len(self.rates) == self.stop_at:
             raise Interrupted("stopped")
         self.rates.append(config.extraction.lr)
-        if len(self.rates) == self.diverge_at:
-            raise Diverged("the loss is nan")
+        if len(self.rates) == self.fail_at:
+            assert self.failure is not None
+            raise self.failure
         value = 1 - abs(1e-3 - config.extraction.lr)
         self.epochs.append(0)
         for epoch in range(1, 4):
@@ -50,7 +57,7 @@ class FakeRuns:
         return {"valid": {"macro_f1": value}}
 
 
-def fake(monkeypatch: pytest.MonkeyPatch, **options: int) -> FakeRuns:
+def fake(monkeypatch: pytest.MonkeyPatch, **options: Any) -> FakeRuns:
     runs = FakeRuns(**options)
     monkeypatch.setattr(search, "run_relations", runs)
     return runs
@@ -76,7 +83,7 @@ def test_an_interrupted_search_goes_on_to_the_same_trials(
 
 
 def test_it_writes_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = fake(monkeypatch, diverge_at=2)
+    runs = fake(monkeypatch, fail_at=2, failure=Diverged("the loss is nan"))
     said: list[str] = []
     found = search.search(CONFIG, (), SPACE, 14, tmp_path, say=said.append)
     assert "given up" in said[1]
@@ -106,10 +113,18 @@ def test_another_search_is_not_mixed_in(tmp_path: Path, monkeypatch: pytest.Monk
             search.search(CONFIG, changes, space, 2, tmp_path)
 
 
-def test_where_nothing_ends_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake(monkeypatch, diverge_at=1)
+@pytest.mark.parametrize(
+    "failure", [Diverged("nan"), MemoryError(), RuntimeError("CUDA out of memory. Tried to …")]
+)
+def test_where_nothing_ends_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    fake(monkeypatch, fail_at=1, failure=failure)
     with pytest.raises(InputError, match="none of 1 trials came to an end"):
         search.search(CONFIG, (), SPACE, 1, tmp_path)
+    fake(monkeypatch, fail_at=1, failure=RuntimeError("shapes differ"))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        search.search(CONFIG, (), SPACE, 2, tmp_path)
 
 
 def test_the_command_searches_a_real_run(

@@ -83,14 +83,14 @@ def predict(
         predict_by_rules(run, relation, head, tail, k, as_json)
         return
     from relgnn.config import AnyScoreConfig, config_of_run
-    from relgnn.loop.asked import written_query
+    from relgnn.loop.asked import written_question
     from relgnn.loop.opened import open_run
 
     if isinstance(config_of_run(run), AnyScoreConfig):
         _predict_by_scores(run, relation, head, tail, k, as_json)
         return
     opened = open_run(run)
-    [answers] = opened.predict_all([written_query(opened.graph, relation, head, tail, k)])
+    [answers] = opened.predict_all([written_question(opened.graph, relation, head, tail, k)])
     if as_json:
         print_json([asdict(answer) for answer in answers])
         return
@@ -102,12 +102,12 @@ def _predict_by_scores(
     run: Path, relation: str, head: str | None, tail: str | None, k: int, as_json: bool
 ) -> None:
     """Print the likeliest answers of a bi-encoder, an ensemble or a re-ranker."""
-    from relgnn.loop.asked import written_query
+    from relgnn.loop.asked import written_question
     from relgnn.loop.scored import open_scored
 
     scored = open_scored(run)
     graph = scored.graph
-    query = written_query(graph, relation, head, tail, k)
+    query = written_question(graph, relation, head, tail, k)
     same = graph.train[:, 1] == query.relation
     given = {tuple(triple) for triple in graph.train[same].tolist()}
     answers = [

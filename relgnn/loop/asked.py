@@ -9,13 +9,13 @@ from typing import Any
 from relgnn.data import KnowledgeGraph
 from relgnn.data.lookup import find_entity, find_relation
 from relgnn.errors import InputError
-from relgnn.loop.opened import ONE_END, OpenRun, Query
+from relgnn.loop.opened import ONE_END, OpenRun, Question
 from relgnn.loop.textmodel import Extraction
 
 COLUMNS = ("head", "relation", "tail")
 
 
-def written_query(
+def written_question(
     graph: KnowledgeGraph,
     relation: str,
     head: str | None,
@@ -23,13 +23,13 @@ def written_query(
     k: int = 10,
     why: bool = True,
     hint: str | None = None,
-) -> Query:
+) -> Question:
     """The query that ids or exact names ask.
 
     Args:
         graph: numbers names.
         relation, head, tail: as written; exactly one of head and tail is given.
-        k, why: as of `Query`.
+        k, why: as of `Question`.
         hint: as of `find_entity`.
 
     Raises:
@@ -38,7 +38,7 @@ def written_query(
     known = head if head is not None else tail
     if known is None or (head is not None and tail is not None):
         raise InputError(ONE_END)
-    return Query(
+    return Question(
         find_relation(graph, relation, hint), find_entity(graph, known, hint), head is None, k, why
     )
 

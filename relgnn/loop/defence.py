@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 from scipy.special import expit
@@ -27,9 +28,23 @@ def shingles(text: str) -> Shingles:
     return frozenset(words[i : i + SHINGLE] for i in range(max(1, len(words) - SHINGLE + 1)))
 
 
-def alike(first: Shingles, second: Shingles) -> float:
-    """Jaccard's coefficient: what two sentences share of all shingles, 0 to 1."""
-    return len(first & second) / len(first | second)
+class ShingleIndex:
+    """Sentences by their shingles, of which few share any with another one."""
+
+    def __init__(self) -> None:
+        self._sizes: list[int] = []
+        self._with: dict[tuple[str, ...], list[int]] = defaultdict(list)
+
+    def similarity(self, own: Shingles) -> float:
+        """The greatest Jaccard coefficient, 0 to 1, of a sentence and one of these."""
+        shared = Counter(chain.from_iterable(self._with.get(one, ()) for one in own))
+        return max((n / (len(own) + self._sizes[i] - n) for i, n in shared.items()), default=0.0)
+
+    def add(self, own: Shingles) -> None:
+        """Take a sentence in."""
+        for one in own:
+            self._with[one].append(len(self._sizes))
+        self._sizes.append(len(own))
 
 
 def independent(
@@ -91,18 +106,19 @@ def _counted(
         one = sentences[number]
         return surest[number], one.start, one.text, one.text_id
 
-    counted: list[int] = []
+    counted, others = set[int](), ShingleIndex()
     of_text: dict[str, int] = defaultdict(int)
     for number in sorted(surest, key=written):
         one = sentences[number]
         if of_text[one.text_id] == config.per_text:
             continue
         own = seen.setdefault(number, shingles(one.text))
-        if any(alike(own, seen[other]) >= config.similarity for other in counted):
+        if others.similarity(own) >= config.similarity:
             continue
         of_text[one.text_id] += 1
-        counted.append(number)
-    return set(counted)
+        others.add(own)
+        counted.add(number)
+    return counted
 
 
 def bursts(evidence: Evidence, sentences: Sequence[Sentence], burst: float) -> set[tuple[int, int]]:

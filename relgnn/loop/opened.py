@@ -59,7 +59,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Query:
+class Question:
     """(known, relation, ?), or (?, relation, known) where it is asked backward; by number.
 
     Args:
@@ -211,10 +211,10 @@ class OpenRun:
         known = head if head is not None else tail
         if known is None or (head is not None and tail is not None):
             raise InputError(ONE_END)
-        return self.predict_all([Query(relation, known, head is None, k)])[0]
+        return self.predict_all([Question(relation, known, head is None, k)])[0]
 
     @torch.inference_mode()
-    def predict_all(self, queries: Sequence[Query]) -> list[list[Answer]]:
+    def predict_all(self, queries: Sequence[Question]) -> list[list[Answer]]:
         """The answers of each query as `predict` gives them, all scored together."""
         known = torch.tensor([query.known for query in queries])
         asked = torch.tensor([q.relation + q.backward * self.scorer.num_relations for q in queries])

@@ -49,7 +49,7 @@ class Variant:
     taught: bool = True
 
 
-class Reread:
+class KeptRounds:
     """What the judges of a finished run read and said, from disk, for all of its replays.
 
     Args:
@@ -75,21 +75,21 @@ class ReplayedEStep(EStep):
 
     Args:
         world: with the variant's configuration.
-        reread: the run whose votes they are.
+        kept: the run whose votes they are.
         variant: what is changed.
     """
 
-    def __init__(self, world: World, reread: Reread, variant: Variant) -> None:
-        self.world, self.reread, self.variant = world, reread, variant
-        self.linked = reread.e_step.linked
+    def __init__(self, world: World, kept: KeptRounds, variant: Variant) -> None:
+        self.world, self.kept, self.variant = world, kept, variant
+        self.linked = kept.e_step.linked
 
     def run(self, round_: int, pseudo: Pseudo, before: Before | None = None) -> Judgement:
         """Weigh a round's votes; `pseudo` was known to other judges and changes nothing."""
-        votes, evidence, features = self.reread.round(round_)
+        votes, evidence, features = self.kept.round(round_)
         missing = set(self.variant.without) - votes.by_view.keys()
         if missing or not votes.by_view.keys() - set(self.variant.without):
             raise InputError(
-                f"{self.reread.folder}: round {round_} has the views {', '.join(votes.by_view)}; "
+                f"{self.kept.folder}: round {round_} has the views {', '.join(votes.by_view)}; "
                 "leave out some of them, not all"
             )
         kept = {n: x for n, x in votes.by_view.items() if n not in self.variant.without}
@@ -115,7 +115,7 @@ class ReplayedLoop(Loop):
 
     def __init__(self, world: World, e_step: ReplayedEStep) -> None:
         super().__init__(world)
-        self._e_step, self.source = e_step, e_step.reread.folder
+        self._e_step, self.source = e_step, e_step.kept.folder
         self.variant = e_step.variant
 
     def run(self) -> list[Round]:
@@ -178,8 +178,8 @@ class Replay:
             )
 
     @cached_property
-    def _reread(self) -> Reread:
-        return Reread(self.world, self.folder)
+    def _kept(self) -> KeptRounds:
+        return KeptRounds(self.world, self.folder)
 
     def run(self, variant: Variant, folder: Path) -> list[Round]:
         """The rounds of a variant.
@@ -201,7 +201,7 @@ class Replay:
                 "it with more rounds"
             )
         world = replace(self.world, config=config, folder=folder, resume=False)
-        e_step = ReplayedEStep(world, self._reread, variant)
+        e_step = ReplayedEStep(world, self._kept, variant)
         return ReplayedLoop(world, e_step).run()
 
     def configured(self, overrides: Sequence[str]) -> Config:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -107,9 +108,13 @@ def _add_operations(app: FastAPI, service: Service, metrics: Metrics) -> None:
         metrics.waiting.set(service.withholding.waiting)
         return Response(metrics.exposition(), headers={"content-type": TEXT_FORMAT})
 
+    @cache
+    def page() -> str:
+        return docs_page(app.openapi())
+
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        return HTMLResponse(docs_page(app.openapi()))
+        return HTMLResponse(page())
 
     @app.get("/", include_in_schema=False)
     async def index() -> Response:

@@ -9,7 +9,7 @@ from typing import Any
 from relgnn.audit.guard import Guard
 from relgnn.config import Config
 from relgnn.data.lookup import find_entity
-from relgnn.loop.asked import written_query
+from relgnn.loop.asked import written_question
 from relgnn.loop.opened import Answer, OpenRun
 from relgnn.serving import schemas
 from relgnn.training import load_json
@@ -51,7 +51,7 @@ class Comparison:
             InputError: an id or name is unknown there.
         """
         graph = self.there.graph
-        query = written_query(
+        query = written_question(
             graph, asked.relation, asked.head, asked.tail, asked.k, asked.why, hint
         )
         found = self.there.predict_all([query])[0]

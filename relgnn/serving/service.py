@@ -20,10 +20,10 @@ from relgnn.audit.queue import Queue, audit_log
 from relgnn.data.lookup import find_entity, find_triples
 from relgnn.errors import InputError
 from relgnn.explain.brief import Briefing
-from relgnn.loop.asked import score_rows, stated, written_query
+from relgnn.loop.asked import score_rows, stated, written_question
 from relgnn.loop.history import History
 from relgnn.loop.ledger import Ledger
-from relgnn.loop.opened import Answer, Query, open_run
+from relgnn.loop.opened import Answer, Question, open_run
 from relgnn.loop.textmodel import Extraction
 from relgnn.loop.verdicts import counts, given_in
 from relgnn.loop.why import named
@@ -41,7 +41,7 @@ from relgnn.serving.withholding import Withholding
 from relgnn.text.linking import forget
 
 VERDICTS_AT_ONCE = 64
-Quick = Query | np.ndarray
+Quick = Question | np.ndarray
 """A prediction, or triples to score."""
 
 
@@ -152,7 +152,7 @@ class Service:
         Raises:
             InputError: an id or name is unknown.
         """
-        query = written_query(
+        query = written_question(
             self.graph, asked.relation, asked.head, asked.tail, asked.k, asked.why, HINT
         )
         answers: list[Answer] = await self.quick.ask(query)
@@ -307,12 +307,13 @@ class Service:
 
     def _work(self, jobs: Sequence[Quick]) -> list[Any]:
         """Predictions together, and all triples together."""
-        queries = [job for job in jobs if isinstance(job, Query)]
+        queries = [job for job in jobs if isinstance(job, Question)]
         asked = [job for job in jobs if isinstance(job, np.ndarray)]
         answers = iter(self.run.predict_all(queries) if queries else ())
         scores = iter(self.run.score(np.concatenate(asked)) if asked else ())
         return [
-            next(answers) if isinstance(job, Query) else [next(scores) for _ in job] for job in jobs
+            next(answers) if isinstance(job, Question) else [next(scores) for _ in job]
+            for job in jobs
         ]
 
     def _read(self, jobs: Sequence[tuple[str, int | None, float | None]]) -> list[list[Extraction]]:

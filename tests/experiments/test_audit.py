@@ -90,6 +90,16 @@ def test_verdicts_that_are_all_the_same_have_no_kappa(tmp_path: Path) -> None:
     assert not any(np.isnan(value) for value in found.values())
 
 
+def test_one_triple_of_a_stratum_leaves_the_widest_room(tmp_path: Path) -> None:
+    folder = judged(tmp_path, [True] * 4, [True] * 4)
+    about = json.loads((folder / "accepted.json").read_text())
+    for item, stratum in zip(about["items"], (0, 0, 0, 1), strict=True):
+        item |= {"stratum": stratum, "share": 0.75 if stratum == 0 else 0.25}
+    save_json(folder / "accepted.json", about)
+    found = audit.assess("accepted", folder)
+    assert found["precision_low"] == pytest.approx(1 - 1.96 * 0.25 * 0.5)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -14,7 +14,13 @@ from hypothesis.extra.numpy import arrays
 
 from relgnn.config import DefenceConfig
 from relgnn.data import KnowledgeGraph, Text
-from relgnn.loop.defence import alike, bounded_influence, bursts, independent, shingles
+from relgnn.loop.defence import (
+    ShingleIndex,
+    bounded_influence,
+    bursts,
+    independent,
+    shingles,
+)
 from relgnn.loop.estep import EStep, Judgement
 from relgnn.loop.pseudo import Pseudo
 from relgnn.posterior.fusion import logit
@@ -81,7 +87,13 @@ def test_shingles_are_words_in_a_row_whatever_their_case() -> None:
     }  # fmt: skip
     assert shingles("In Zagolt") == {("in", "zagolt")}
     assert shingles("...") == {()}
-    assert alike(shingles("a b c d"), shingles("A b c e")) == pytest.approx(1 / 3)
+    index = ShingleIndex()
+    assert index.similarity(shingles("A b c e")) == 0
+    for text in ("a b c d", "a b c d f g", "x"):
+        index.add(shingles(text))
+    assert index.similarity(shingles("A b c e")) == pytest.approx(1 / 3)
+    assert index.similarity(shingles("y")) == 0
+    assert index.similarity(shingles("X")) == 1
 
 
 @given(copies=st.integers(1, 12), which=st.integers(0, len(SAYS) - 1))

@@ -11,7 +11,7 @@ import pytest
 from relgnn.config import load_config
 from relgnn.data.lookup import find_entity, find_relation
 from relgnn.errors import InputError
-from relgnn.loop.opened import OpenRun, Query, open_run, run_graph
+from relgnn.loop.opened import OpenRun, Question, open_run, run_graph
 from relgnn.loop.records import RoundTable
 from relgnn.loop.run import run
 from relgnn.loop.why import Explainer
@@ -93,7 +93,7 @@ def test_answers_are_ranked_and_say_what_was_given(opened: OpenRun) -> None:
 
 def test_many_questions_at_once_get_the_answers_of_each_alone(opened: OpenRun) -> None:
     queries = [
-        Query(relation, end, backward, k, why)
+        Question(relation, end, backward, k, why)
         for relation, end, backward, k, why in [
             (0, 0, False, 3, True), (1, 22, True, 10, True), (0, 0, False, 100, False),
             (2, 5, False, 1, True), (0, 0, False, 3, True),
