@@ -1,10 +1,11 @@
 """Run a table's configurations, record their results and print ours beside the expected figures.
 
     python -m experiments.reproduce TABLE [--rows ROW ...] [--seeds S ...] [--fraction F] [--resume]
-        [--again]
+        [--again] [--jobs N]
 
 Only what is missing in experiments/results/<TABLE>.jsonl is run, one configuration and seed at a
-time, each in its own process. `--again` runs what is there too, to measure its time anew.
+time, each in its own process. `--again` runs what is there too, to measure its time anew. `--jobs`
+runs several at once, as on a GPU that one alone does not fill; their times then are not their own.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from experiments.results import (
     read_lines,
     save_ranks,
 )
+from experiments.side_by_side import run_all, share_processors
 from relgnn.config import AnyConfig, AnyScoreConfig, Config
 from relgnn.errors import InputError, MachineError, RelgnnError
 from relgnn.loop.runs import run_any
@@ -128,6 +130,23 @@ def made(
     if not is_finished(job, runs):
         execute(job, runs, results, resume=True, runner=runner)
     return run_folder(job, runs)
+
+
+def planned(todo: Sequence[Job], again: bool, dirty: bool) -> list[Job]:
+    """What is to be run, once each: jobs that are not recorded, and before them what they read.
+
+    Args:
+        todo: jobs of a table.
+        again: those that are recorded, too.
+        dirty: whether lines of uncommitted code count.
+    """
+    found: dict[tuple[str, int], Job] = {}
+    for job in todo:
+        if again or missing(job, read_lines(job.table), dirty):
+            for one in (*members(job), job):
+                if one is job or not is_finished(one):
+                    found.setdefault((one.name, one.seed), one)
+    return list(found.values())
 
 
 def run_apart(config: AnyConfig, folder: Path, resume: bool) -> None:
@@ -247,16 +266,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--again", action="store_true", help="run what is recorded too; the last line wins"
     )
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="runs at once, each with its share of the processors"
+    )
     given = parser.parse_args(arguments)
+    if given.jobs < 1:
+        raise InputError(f"--jobs {given.jobs}: give 1 or more")
     overrides = [] if given.fraction is None else [f"data.fraction={given.fraction}"]
     todo = jobs(given.table, given.rows, given.seeds, overrides)
-    dirty = warn_if_dirty()
-    for job in todo:
-        if given.again or missing(job, read_lines(job.table), dirty):
-            for one in (*members(job), job):
-                if one is job or not is_finished(one):
-                    print(f"{one.table}: {one.name}, seed {one.seed}", file=sys.stderr)
-                    execute(one, resume=given.resume)
+
+    def work(job: Job) -> None:
+        print(f"{job.table}: {job.name}, seed {job.seed}", file=sys.stderr)
+        execute(job, resume=given.resume)
+
+    if given.jobs > 1:
+        share_processors(given.jobs)
+    run_all(planned(todo, given.again, warn_if_dirty()), work, given.jobs)
     rows = [row for job in todo for row in job.rows.values()]
     shas = {job.config.sha256() for job in todo}
     lines = [line for line in read_lines(given.table) if line.config_sha256 in shas]
