@@ -35,75 +35,101 @@ NAMES = {
 """Rows by the names that their kind has elsewhere."""
 MARKERS = ("o", "s", "^", "D", "v", "p", "<", "X", ">")
 TICKS = {1 / 60: "1 min", 4 / 60: "4 min", 0.25: "15 min", 1: "1 h", 4: "4 h", 16: "16 h"}
-MOST = 3
-"""Panels side by side."""
+PLACES = ("processors", "GPU")
+"""Where a run was: a row of panels each."""
 
 
 def numbers(root: Path) -> Numbers:
-    """Data set -> row -> MRR, and hours with those of the runs that it reads; the machines.
+    """Where it ran -> the machines; data set -> row -> MRR, and hours with those of what it reads.
 
-    A row is shown where all of it ran on processors alone.
+    What a row reads counts with its time in the same place, where it has not run there in the
+    other. A row is shown where all that it reads has run.
     """
-    found: Numbers = {}
-    machines: set[str] = set()
+    places: Numbers = {place: {"machines": set(), "data": {}} for place in PLACES}
     for table in (name for name in tables(root) if name.startswith(PREFIX)):
-        groups = grouped([x for x in lines_if_any(table, root, 1.0) if _on_processors(x)])
-        if not groups:
+        if not (lines := lines_if_any(table, root, 1.0)):
             continue
-        seconds = {row: mean_std(x.seconds for x in part)[0] for row, part in groups.items()}
-        for row in groups.keys() & table_configs(table).keys():
-            read = [one.name for job in jobs(table, [row], [0]) for one in members(job)]
-            if seconds.keys() >= set(read):
-                hours = rounded(sum(seconds[one] for one in (row, *read)) / 3600)
-                shown = {"mrr": summary_of(groups[row], "mrr"), "hours": hours, "reads": read}
-                found.setdefault(table.removeprefix(PREFIX), {})[row] = shown
-                machines |= {x.hardware for x in groups[row]}
-    if not found:
+        groups = {place: grouped([x for x in lines if _place(x) == place]) for place in PLACES}
+        seconds = {
+            place: {row: mean_std(x.seconds for x in part)[0] for row, part in own.items()}
+            for place, own in groups.items()
+        }
+        anywhere = seconds[PLACES[1]] | seconds[PLACES[0]]
+        for place, own in groups.items():
+            known = anywhere | seconds[place]
+            for row in own.keys() & table_configs(table).keys():
+                read = [one.name for job in jobs(table, [row], [0]) for one in members(job)]
+                if not known.keys() >= set(read):
+                    continue
+                hours = rounded(sum(known[one] for one in (row, *read)) / 3600)
+                shown = {"mrr": summary_of(own[row], "mrr"), "hours": hours, "reads": read}
+                data = table.removeprefix(PREFIX)
+                places[place]["data"].setdefault(data, {})[row] = shown
+                places[place]["machines"] |= {x.hardware for x in own[row]}
+    if not any(own["data"] for own in places.values()):
         raise InputError(
             f"{root}: no table {PREFIX}… has a row; run python -m experiments.reproduce "
             f"{PREFIX}codex_s"
         )
-    by_hours = {
-        data: dict(sorted(rows.items(), key=lambda item: item[1]["hours"]))
-        for data, rows in found.items()
+    return {
+        place: {
+            "machines": sorted(own["machines"]),
+            "data": {
+                data: dict(sorted(rows.items(), key=lambda item: item[1]["hours"]))
+                for data, rows in own["data"].items()
+            },
+        }
+        for place, own in places.items()
+        if own["data"]
     }
-    return {"machines": sorted(machines), "data": by_hours}
 
 
-def _on_processors(line: Line) -> bool:
-    return len(line.hardware.split(", ")) <= AFTER_MEMORY
+def _place(line: Line) -> str:
+    return PLACES[len(line.hardware.split(", ")) > AFTER_MEMORY]
 
 
 def draw(shown: Numbers) -> Figure:
-    """A panel for each data set, with one axis of hours."""
-    data = shown["data"]
-    lines = -(-len(data) // MOST)
-    columns = -(-len(data) // lines)
-    figure = Figure(figsize=(drawing.TWO_COLUMNS, 0.9 + 1.8 * lines))
-    panels = figure.subplots(lines, columns, sharex=True, squeeze=False)
+    """A row of panels for each place, a column for each data set, with one axis of hours."""
+    columns = sorted({data for own in shown.values() for data in own["data"]})
+    figure = Figure(figsize=(drawing.TWO_COLUMNS, 1.1 + 1.6 * len(shown)))
+    panels = figure.subplots(len(shown), len(columns), sharex=True, sharey="col", squeeze=False)
     colours = [colour for name, colour in OKABE_ITO.items() if name != "yellow"]
-    names = sorted({row for rows in data.values() for row in rows})
+    points = {
+        (place, data, row): one
+        for place, own in shown.items()
+        for data, rows in own["data"].items()
+        for row, one in rows.items()
+    }
+    names = sorted({row for _, _, row in points})
     looks = {
         row: (colours[k % len(colours)], MARKERS[k % len(MARKERS)]) for k, row in enumerate(names)
     }
-    for axes, (name, rows) in zip(panels.flat, data.items(), strict=False):
-        for row, one in rows.items():
-            drawing.point(axes, one["hours"], one["mrr"]["mean"], one["mrr"], *looks[row], "y")
-        axes.set_title(name)
-        axes.margins(y=0.25)
-        short_ticks(axes.yaxis)
-    for place in range(len(data), panels.size):
-        panels.flat[place].set_visible(False)
-        panels.flat[place - columns].tick_params(labelbottom=True)
-    hours = [one["hours"] for rows in data.values() for one in rows.values()]
+    places = list(shown)
+    for (place, data, row), one in points.items():
+        axes = panels[places.index(place), columns.index(data)]
+        drawing.point(axes, one["hours"], one["mrr"]["mean"], one["mrr"], *looks[row], "y")
+    for place, line in zip(places, panels, strict=True):
+        line[0].set_ylabel(_where(place, shown[place]["machines"]))
+        for axes in line:
+            axes.margins(y=0.25)
+            short_ticks(axes.yaxis)
+    for data, axes in zip(columns, panels[0], strict=True):
+        axes.set_title(data)
+    hours = [one["hours"] for one in points.values()]
     _hour_axis(panels[0, 0], min(hours), max(hours))
-    cores = sorted({part for x in shown["machines"] for part in x.split(", ") if "core" in part})
-    where = f"time of the whole run on {' or '.join(cores)}, with the runs that it reads"
-    figure.supxlabel(where, fontsize=7.5)
+    figure.supxlabel("time of the whole run, with the runs that it reads", fontsize=7.5)
     figure.supylabel("test MRR (hollow: one seed)", fontsize=7.5)
     named = {NAMES.get(row, row_title(row)): look for row, look in looks.items()}
     drawing.legend(figure, named, columns=4)
     return figure
+
+
+def _where(place: str, machines: list[str]) -> str:
+    """Cores, or the names of GPUs, on which runs go side by side."""
+    parts = [x.split(", ") for x in machines]
+    if place == PLACES[0]:
+        return f"on {' or '.join(sorted({part for x in parts for part in x if 'core' in part}))}"
+    return f"sharing an {' or an '.join(sorted({', '.join(x[AFTER_MEMORY:]) for x in parts}))}"
 
 
 def _hour_axis(axes: Axes, low: float, high: float) -> None:

@@ -387,11 +387,11 @@ def test_what_has_not_run_is_absent_and_what_is_published_of_it_is_not(results: 
 
 def test_hours_are_those_of_all_that_a_row_reads(own: Path) -> None:
     table = cost.PREFIX + "codex_s"
-    shown = cost.numbers(own)["data"]["codex_s"]
+    shown = cost.numbers(own)["processors"]["data"]["codex_s"]
     assert list(shown) == ["biencoder", "compgcn_text", "complex", "complex_text"]
     for row in ("ensemble", "reranked"):
         append(table, [replace(line(table, row, 1.0, mrr=0.5), seconds=3600.0)], own)
-    shown = cost.numbers(own)["data"]["codex_s"]
+    shown = cost.numbers(own)["processors"]["data"]["codex_s"]
     # what re-ranks reads the rules too, which have not run
     assert "reranked" not in shown
     assert shown["ensemble"]["reads"] == ["biencoder", "complex", "compgcn_text"]
@@ -399,20 +399,31 @@ def test_hours_are_those_of_all_that_a_row_reads(own: Path) -> None:
     assert shown["ensemble"]["hours"] == pytest.approx(1 + read)
 
 
-def test_hours_of_a_gpu_are_not_shown(own: Path) -> None:
+def test_hours_of_a_gpu_are_apart(own: Path) -> None:
     table = cost.PREFIX + "codex_s"
     gpu = "a processor, 16 cores, 128 GB, a GPU"
-    append(table, [replace(line(table, "rgcn_text", 1.0, mrr=0.5), hardware=gpu)], own)
-    assert "rgcn_text" not in cost.numbers(own)["data"]["codex_s"]
+    for row, seconds in (("rgcn_text", 360.0), ("ensemble", 3600.0), ("biencoder", 720.0)):
+        one = replace(line(table, row, 1.0, mrr=0.5), hardware=gpu, seconds=seconds)
+        append(table, [replace(one, seed=7)], own)
+    shown = cost.numbers(own)
+    there, here = (shown[place]["data"]["codex_s"] for place in ("GPU", "processors"))
+    assert shown["GPU"]["machines"] == [gpu]
+    assert "rgcn_text" not in here and "ensemble" not in here
+    assert there["rgcn_text"]["hours"] == 0.1
+    # what it reads counts with its time beside a GPU where it has run there
+    other = here["complex"]["hours"] + here["compgcn_text"]["hours"]
+    assert there["ensemble"]["hours"] == pytest.approx(1 + 0.2 + other)
 
 
-def test_the_axis_of_hours_names_the_processors(own: Path) -> None:
+def test_panels_name_the_machines(own: Path) -> None:
     table = cost.PREFIX + "codex_s"
-    large = "a processor, 16 cores, 128 GB"
-    append(table, [replace(line(table, "rgcn_text", 1.0, mrr=0.5), hardware=large)], own)
+    for hardware in ("a processor, 16 cores, 128 GB", "a processor, 16 cores, 128 GB, H200"):
+        one = replace(line(table, "rgcn_text", 1.0, mrr=0.5), hardware=hardware)
+        append(table, [replace(one, seed=len(hardware))], own)
     with style():
-        said = cost.draw(cost.numbers(own)).get_supxlabel()
-    assert said == "time of the whole run on 16 cores or two cores, with the runs that it reads"
+        panels = cost.draw(cost.numbers(own)).axes
+    named = [axes.get_ylabel() for axes in panels if axes.get_ylabel()]
+    assert named == ["on 16 cores or two cores", "sharing an H200"]
 
 
 def test_sizes_are_those_of_graphs_corpora_and_benchmarks(results: Path, many: Path) -> None:
