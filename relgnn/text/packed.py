@@ -13,6 +13,8 @@ from torch.nn import functional
 from torch.nn.attention.varlen import varlen_attn
 from torch.utils.checkpoint import checkpoint
 
+from relgnn.runtime import native_bf16
+
 # More tokens at once than this no longer fit the processor's cache, and each takes longer.
 CPU_TOKENS = 2048
 SHORT = 64
@@ -141,7 +143,7 @@ def _run_layer(
     own = layer.attention.self
     heads = own.num_attention_heads
     projected = [own.query(states), own.key(states), own.value(states)]
-    if lay is not None and _reads_as_they_lie(projected[0]):
+    if lay is not None and _reads_as_they_lie(projected[0], heads):
         query, key, value = (part.unflatten(1, (heads, -1)) for part in projected)
         ends = lay.bounds, lay.bounds, lay.shape[1], lay.shape[1]
         lying = varlen_attn(query, key, value, *ends)
@@ -158,9 +160,17 @@ def _run_layer(
     return last
 
 
-def _reads_as_they_lie(states: Tensor) -> bool:
-    half = states.dtype in (torch.bfloat16, torch.float16)
-    return states.is_cuda and half and not torch.are_deterministic_algorithms_enabled()
+def _reads_as_they_lie(states: Tensor, heads: int) -> bool:
+    """Whether the kernel for texts without padding can be used, and may be."""
+    width = states.shape[1] // heads
+    return (
+        states.is_cuda
+        and states.dtype in (torch.bfloat16, torch.float16)
+        and width % 8 == 0
+        and width <= 256
+        and native_bf16(states.device)  # so new a GPU the kernel needs
+        and not torch.are_deterministic_algorithms_enabled()
+    )
 
 
 def _attended(projected: Sequence[Tensor], shapes: Sequence[Size], heads: int) -> Tensor:
