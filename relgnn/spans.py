@@ -1,4 +1,4 @@
-"""Ranges of positions laid end to end, as rows of compressed sparse matrices are."""
+"""Ranges of positions laid end to end, as rows of compressed sparse matrices are; some of many."""
 
 from __future__ import annotations
 
@@ -15,3 +15,9 @@ def spread(first: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     owner = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
     start = first - (count.cumsum(0) - count)
     return owner, torch.arange(len(owner), device=count.device) + start[owner]
+
+
+def evenly(count: int, among: int | None) -> Tensor:
+    """So many of `count` positions at most, evenly spread; all where None. int64, ascending."""
+    some = count if among is None else min(among, count)
+    return torch.arange(some) * count // max(1, some)

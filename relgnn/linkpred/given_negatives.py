@@ -13,6 +13,7 @@ from relgnn.linkpred.model import LinkPredictor
 from relgnn.linkpred.supervision import Supervision
 from relgnn.linkpred.task import LinkPredictionTask
 from relgnn.ranking.ogb import OgbEvaluator
+from relgnn.spans import evenly
 
 SCORED = 1 << 17  # candidates scored at once
 
@@ -72,8 +73,7 @@ class GivenNegativesTask(LinkPredictionTask):
             among: how many of the triples, evenly spread; all where None.
         """
         triples = torch.from_numpy(self.data.triples[split])
-        step = 1 if among is None else max(1, len(triples) // among)
-        rows = torch.arange(0, len(triples), step)
+        rows = evenly(len(triples), among)
         head, relation, tail = triples[rows].unbind(1)
         tails = torch.from_numpy(self.data.tail_negatives[split])[rows]
         heads = torch.from_numpy(self.data.head_negatives[split])[rows]

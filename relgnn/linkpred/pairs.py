@@ -18,6 +18,7 @@ from relgnn.gnn.negatives import PairSampler
 from relgnn.gnn.propagation import NodeVectors, PairDecoder, Propagation, degrees, link_graph
 from relgnn.gnn.sampling import NeighbourSampler
 from relgnn.ranking.ogb import OgbEvaluator
+from relgnn.spans import evenly
 from relgnn.training.task import NumberedTask
 
 SCORED = 1 << 16  # pairs scored at once
@@ -197,7 +198,7 @@ def measure_links(
     negative = torch.from_numpy(links.negatives[split])
     own = negative.shape[1] != 2 or evaluator.metric == "mrr"
     if own and among is not None:
-        rows = torch.arange(0, len(positive), max(1, len(positive) // among))
+        rows = evenly(len(positive), among)
         positive, negative = positive[rows], negative[rows]
     true = score(positive)
     if not own:

@@ -152,7 +152,7 @@ def test_own_negatives_of_each_pair(monkeypatch: pytest.MonkeyPatch) -> None:
         true, false = scores[rows, columns], scores[rows[:, None], torch.from_numpy(own)]
         each = 1 / (1 + (false > true[:, None]).sum(1))
         assert task.measure("valid") == pytest.approx(float(each.float().mean()), abs=1e-6)
-        some = each[::4].float().mean()
+        some = each[[i * len(each) // 5 for i in range(5)]].float().mean()
         assert task.evaluate() == {"mrr": pytest.approx(float(some), abs=1e-6)}
         with monkeypatch.context() as patch:
             patch.setattr(module, "SCORED", 7)
