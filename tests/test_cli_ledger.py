@@ -296,7 +296,8 @@ def test_a_finished_run_goes_on_for_a_round_that_hears_the_verdicts(
     path = tmp_path / "v.tsv"
     path.write_text("\t".join((*taken, "reject", "ann")) + "\ne0\tknows\te27\taccept\tann\n")
     call("ledger", "import", run, path)
-    before = load_json(run / "metrics.json")
+    before = load_json(run / "metrics.json") | {"seconds": 1e4}
+    save_json(run / "metrics.json", before)
     first = (run / "ledger" / "events-1.parquet").read_bytes()
     for wrong, told in (
         (("loop.rounds=1",), "give 2 or more"),
@@ -312,6 +313,8 @@ def test_a_finished_run_goes_on_for_a_round_that_hears_the_verdicts(
     assert [entry["round"] for entry in metrics["rounds"]] == [0, 1, 2] and metrics["round"] == 2
     assert metrics["rounds"][:2] == before["rounds"]
     assert load_json(run / "metrics.previous.json") == before
+    assert metrics["seconds"] > before["seconds"]
+    assert metrics["peak_memory_mb"] >= before["peak_memory_mb"]
     assert (run / "ledger" / "events-1.parquet").read_bytes() == first
     history = History(run)
     graph = history.graph

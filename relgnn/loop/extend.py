@@ -12,6 +12,7 @@ from relgnn.loop.ledger import Ledger
 from relgnn.loop.opened import run_config, run_graph
 from relgnn.loop.verdicts import Verdicts
 from relgnn.training import load_json
+from relgnn.training.spent import spent_before
 
 
 def extend(folder: Path, changes: Sequence[str]) -> Config:
@@ -54,7 +55,8 @@ def extend(folder: Path, changes: Sequence[str]) -> Config:
             f"loop.rounds={new.loop.rounds}: {done} rounds of {folder} are recorded and stay; give "
             f"{done + 1} or more"
         )
-    graph, kept = run_graph(old, folder), load_json(folder / "metrics.json").get("round", done)
+    metrics = load_json(folder / "metrics.json")
+    graph, kept = run_graph(old, folder), metrics.get("round", done)
     out_of_patience = done - kept >= old.loop.patience
     if out_of_patience and not ledger.overruled(kept, Verdicts.of(ledger.verdicts(), graph)):
         raise InputError(
@@ -62,5 +64,6 @@ def extend(folder: Path, changes: Sequence[str]) -> Config:
             f"would stop there again; record verdicts against round {kept} (`relgnn ledger`), or "
             "start a run with a larger loop.patience"
         )
+    spent_before(folder, metrics)
     os.replace(folder / "metrics.json", folder / "metrics.previous.json")
     return new

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
+from typing import Any
 
 from relgnn.errors import MachineError
 from relgnn.runtime import peak_memory_mb
@@ -28,7 +30,7 @@ class Spent:
 
     def __init__(self, folder: Path, resume: bool) -> None:
         self._started = time.perf_counter()
-        self._path = folder / "resume" / "spent.json"
+        self._path = _path(folder)
         there = resume and self._path.is_file()
         self._before = load_json(self._path) if there else {"seconds": 0.0, "peak_memory_mb": 0.0}
         self._over = Event()
@@ -64,3 +66,17 @@ class Spent:
         # a full disk stops the run where it writes what counts, and is told there
         with suppress(MachineError):
             save_json(self._path, self.total())
+
+
+def spent_before(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Let a run that has ended, and is to go on, count what it took until it ended.
+
+    Args:
+        folder: of the run.
+        metrics: what it left.
+    """
+    save_json(_path(folder), {name: metrics[name] for name in ("seconds", "peak_memory_mb")})
+
+
+def _path(folder: Path) -> Path:
+    return folder / "resume" / "spent.json"
