@@ -53,19 +53,22 @@ class Scorer:
         heads, relations = heads.to(self.nodes.device), relations.to(self.nodes.device)
         return self.decoder.score_all(self.nodes[heads], self.relations[relations], self.nodes)
 
-    @torch.inference_mode()
     def log_probabilities(self, triples: np.ndarray) -> np.ndarray:
         """log P(t | h, r) and log P(h | r, t) of triples [C, 3], as [C, 2], over all entities."""
         head, relation, tail = torch.from_numpy(np.array(triples)).unbind(1)
         inverse = relation + self.num_relations
         columns = [
-            self._log_probability(head, relation, tail),
-            self._log_probability(tail, inverse, head),
+            self.log_answers(head, relation, tail),
+            self.log_answers(tail, inverse, head),
         ]
         return torch.stack(columns, 1).double().numpy()
 
-    def _log_probability(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
-        # Each query once, however many of its answers are asked for.
+    @torch.inference_mode()
+    def log_answers(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
+        """log P(tail | head, relation), float32 [C] on the CPU, for relations in [0, 2R).
+
+        Each query is scored once, however many of its answers are asked for.
+        """
         size = len(self.relations)
         keys, which = torch.unique(head * size + relation, return_inverse=True)
         queries = torch.stack([keys // size, keys % size], 1)
@@ -82,6 +85,25 @@ class Scorer:
             place = (which[rows] - start).to(scores.device)
             out[rows] = scores[place, tail[rows].to(scores.device)].cpu()
         return out
+
+    @torch.inference_mode()
+    def top_answers(self, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The likeliest answers of queries (head, relation) int64 [Q, 2], relation in [0, 2R).
+
+        Returns:
+            their numbers int64 [Q, k] and log P float32 [Q, k], on the CPU, the likeliest first; k
+            is `count`, or N where that is less.
+        """
+        parts = []
+        for part in queries.split(QUERY_BATCH):
+            scores = self.score_tails(part[:, 0], part[:, 1])
+            best = scores.topk(min(count, scores.shape[1]), dim=1)
+            sure = best.values - scores.logsumexp(1, keepdim=True)
+            parts.append((best.indices.cpu(), sure.cpu()))
+        if not parts:
+            return torch.empty(0, count, dtype=torch.int64), torch.empty(0, count)
+        answers, sure = (torch.cat(columns) for columns in zip(*parts, strict=True))
+        return answers, sure
 
     def save(self, path: Path) -> None:
         """Write it to one file, atomically, for `mapped`.

@@ -10,8 +10,13 @@ import torch
 from relgnn.data import KnowledgeGraph
 from relgnn.gnn.graph import MessageGraph
 from relgnn.linkpred.model import LinkPredictor
-from relgnn.linkpred.scorer import QUERY_BATCH, Scorer
+from relgnn.linkpred.scorer import Scorer
 from relgnn.text.evidence import PairFeatures
+
+MOST_QUERIES = 1 << 18
+"""Open queries of which a graph is asked at most: each is scored with all entities."""
+PAIRS_AT_ONCE = 1 << 15
+"""Answers that are asked back at once."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,6 @@ def graph_log_probabilities(
     return Scorer.of(model, graph).log_probabilities(triples)
 
 
-@torch.inference_mode()
 def propose_pairs(
     model: LinkPredictor,
     graph: MessageGraph | None,
@@ -118,7 +122,8 @@ def propose_pairs(
 
     Asked are (h, r, ?) for every head and every relation that some entity sharing a type of use
     with it has: an entity that occurs as head (tail) of any relation in `given` is asked for the
-    relations that co-occur with those; one that never occurs is asked for all.
+    relations that co-occur with those; one that never occurs is asked for all. Of more than
+    `MOST_QUERIES` those are asked that an entity is likeliest to have an answer to.
 
     Args:
         model, graph: the judge that proposes.
@@ -129,39 +134,63 @@ def propose_pairs(
     Returns:
         heads [Q] and tails [Q].
     """
-    model.eval()
-    queries = torch.from_numpy(open_queries(given, model.entity.shape[0], model.num_relations))
-    encoded = model.encode(graph)
-    device = model.entity.device
-    triples = []
-    for part in queries.split(QUERY_BATCH):
-        scores = model.score_tails(encoded, part[:, 0].to(device), part[:, 1].to(device))
-        top = scores.topk(min(answers, scores.shape[1]), dim=1).indices.cpu()
-        triples.append(
-            torch.cat([part.repeat_interleave(top.shape[1], 0), top.reshape(-1, 1)], dim=1)
-        )
-    found = torch.cat(triples).numpy() if triples else np.zeros((0, 3), dtype=np.int64)
-    sure = graph_log_probabilities(model, graph, found).sum(1)
-    found = found[np.argsort(-sure, kind="stable")]
-    size = model.entity.shape[0]
-    _, first = np.unique(found[:, 0] * size + found[:, 2], return_index=True)
-    found = found[np.sort(first)[:limit]]
-    return found[:, 0], found[:, 2]
+    scorer, size = Scorer.of(model, graph), model.entity.shape[0]
+    asked = open_queries(given, size, model.num_relations, MOST_QUERIES)
+    queries = torch.from_numpy(asked)
+    tails, forward = scorer.top_answers(queries, answers)
+    order = forward.flatten().argsort(descending=True, stable=True)
+    heads, relations = queries[order // tails.shape[1]].unbind(1)
+    tails, sure = tails.flatten()[order], forward.flatten()[order].double().numpy()
+    pairs = (heads * size + tails).numpy()
+    done = 0
+    while done < len(sure):
+        part = slice(done, done + PAIRS_AT_ONCE)
+        inverse = relations[part] + model.num_relations
+        sure[part] += scorer.log_answers(tails[part], inverse, heads[part]).numpy()
+        done += PAIRS_AT_ONCE
+        # no answer further back is surer than its log P(t | h, r): log P(h | r, t) is below 0
+        bound = sure[done] if done < len(sure) else -np.inf
+        if len(np.unique(pairs[:done][sure[:done] >= bound])) >= limit:
+            break
+    pairs = pairs[:done][np.argsort(-sure[:done], kind="stable")]
+    _, first = np.unique(pairs, return_index=True)
+    head, tail = np.divmod(pairs[np.sort(first)[:limit]], size)
+    return head, tail
 
 
-def open_queries(given: np.ndarray, num_entities: int, num_relations: int) -> np.ndarray:
+def open_queries(
+    given: np.ndarray, num_entities: int, num_relations: int, most: int | None = None
+) -> np.ndarray:
     """(head, relation) [Q, 2] worth asking: relations whose heads are used like the entity is.
 
     Entity e has the roles {r : e heads r} ∪ {r + R : e is a tail of r}. It is asked for relation
     r if a role of its is also a role of some head of r; without any role it is asked for all.
+
+    Args:
+        given: int64 [G, 3].
+        num_entities, num_relations: N and R.
+        most: queries at most: those of the greatest share of heads of r among the entities with one
+            of e's roles, the role that says most for it (among all entities, where e has no role).
     """
     roles = np.zeros((num_entities, 2 * num_relations), dtype=np.float32)
     roles[given[:, 0], given[:, 1]] = 1
     roles[given[:, 2], given[:, 1] + num_relations] = 1
-    together = roles.T @ roles
-    asked = roles @ together[:, :num_relations] > 0
-    asked[roles.sum(1) == 0] = together.diagonal()[:num_relations] > 0
-    return np.argwhere(asked).astype(np.int64)
+    together = (roles.T @ roles)[:, :num_relations]
+    heads = together.diagonal()
+    asked = roles @ together > 0
+    without = roles.sum(1) == 0
+    asked[without] = heads > 0
+    queries = np.argwhere(asked).astype(np.int64)
+    if most is None or len(queries) <= most:
+        return queries
+    share = np.zeros((num_entities, num_relations), dtype=np.float32)
+    share[without] = heads / num_entities
+    for role, among in enumerate(roles.sum(0)):
+        if among:
+            has = roles[:, role] > 0
+            share[has] = np.maximum(share[has], together[role] / among)
+    order = np.argsort(-share[queries[:, 0], queries[:, 1]], kind="stable")
+    return queries[np.sort(order[:most])]
 
 
 def given_folds(graph: KnowledgeGraph, folds: int) -> np.ndarray:

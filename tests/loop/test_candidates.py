@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from relgnn.linkpred.features import encode_features
 from relgnn.linkpred.fit import new_predictor
 from relgnn.linkpred.model import LinkPredictor
 from relgnn.linkpred.supervision import Supervision
+from relgnn.loop import candidates
 from relgnn.loop.candidates import (
     candidates_from_pairs,
     graph_log_probabilities,
@@ -175,6 +178,46 @@ def test_proposals_are_the_likeliest_answers_each_pair_once(
     assert (np.diff(sure) < 1e-4).all()
     few_heads, few_tails = propose_pairs(*judge, graph.train, answers=3, limit=7)
     assert list(zip(few_heads.tolist(), few_tails.tolist(), strict=True)) == pairs[:7]
+
+
+def test_answers_that_cannot_be_among_the_likeliest_are_not_asked_back(
+    graph: KnowledgeGraph, judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = copy.deepcopy(judge[0]), judge[1]
+    with torch.no_grad():  # one that is sure of some answers
+        judge[0].relation *= 60
+    whole = propose_pairs(*judge, graph.train, answers=3, limit=10**6)
+    asked: list[int] = []
+    log_answers = scorer.Scorer.log_answers
+
+    def noted(self: scorer.Scorer, *triples: torch.Tensor) -> torch.Tensor:
+        asked.append(len(triples[0]))
+        return log_answers(self, *triples)
+
+    monkeypatch.setattr(scorer.Scorer, "log_answers", noted)
+    monkeypatch.setattr(candidates, "PAIRS_AT_ONCE", 5)
+    for limit in (1, 4, 10**6):
+        asked.clear()
+        found = propose_pairs(*judge, graph.train, answers=3, limit=limit)
+        for one, every in zip(found, whole, strict=True):
+            assert one.tolist() == every[:limit].tolist()
+        if limit == 1:
+            few = sum(asked)
+    queries = open_queries(graph.train, graph.num_entities, graph.num_relations)
+    assert few < sum(asked) == 3 * len(queries)
+
+
+def test_of_many_queries_those_are_asked_that_are_likeliest_to_have_an_answer() -> None:
+    # of five entities that head relation 0 four head 1, one heads 2
+    given_ = np.array([[h, 0, 9] for h in range(5)] + [[h, 1, 9] for h in range(4)] + [[4, 2, 9]])
+    every = {tuple(q) for q in open_queries(given_, 11, 3).tolist()}
+    assert every == {(h, r) for h in range(11) if h != 9 for r in range(3)}
+    for most in (len(every), len(every) + 1):
+        assert {tuple(q) for q in open_queries(given_, 11, 3, most).tolist()} == every
+    surest = {(h, 0) for h in range(5)} | {(h, 1) for h in range(4)} | {(4, 2)}
+    assert {tuple(q) for q in open_queries(given_, 11, 3, 10).tolist()} == surest
+    # next comes what most of those have that share a role: that 4, too, heads 1
+    assert {tuple(q) for q in open_queries(given_, 11, 3, 11).tolist()} == surest | {(4, 1)}
 
 
 def test_nothing_given_proposes_nothing(judge: Judge) -> None:
