@@ -94,15 +94,17 @@ class Scorer:
             their numbers int64 [Q, k] and log P float32 [Q, k], on the CPU, the likeliest first; k
             is `count`, or N where that is less.
         """
-        parts = []
-        for part in queries.split(QUERY_BATCH):
+        count = min(count, len(self.nodes))
+        # where all goes at once: small results kept one by one would lie in the room that large
+        # ones left, which then grows with every batch
+        answers = torch.empty(len(queries), count, dtype=torch.int64)
+        sure = torch.empty(len(queries), count)
+        for start in range(0, len(queries), QUERY_BATCH):
+            part = queries[start : start + QUERY_BATCH]
             scores = self.score_tails(part[:, 0], part[:, 1])
-            best = scores.topk(min(count, scores.shape[1]), dim=1)
-            sure = best.values - scores.logsumexp(1, keepdim=True)
-            parts.append((best.indices.cpu(), sure.cpu()))
-        if not parts:
-            return torch.empty(0, count, dtype=torch.int64), torch.empty(0, count)
-        answers, sure = (torch.cat(columns) for columns in zip(*parts, strict=True))
+            best = scores.topk(count, dim=1)
+            answers[start : start + len(part)] = best.indices
+            sure[start : start + len(part)] = best.values - scores.logsumexp(1, keepdim=True)
         return answers, sure
 
     def save(self, path: Path) -> None:
