@@ -15,6 +15,8 @@ from relgnn.text.evidence import PairFeatures
 
 MOST_QUERIES = 1 << 18
 """Open queries of which a graph is asked at most: each is scored with all entities."""
+LOGITS_AT_ONCE = 1 << 24
+"""Logits among which the largest are sought at once."""
 PAIRS_AT_ONCE = 1 << 15
 """Answers that are asked back at once."""
 
@@ -86,8 +88,7 @@ def candidates_from_pairs(
     """
     relations = logits.shape[1] // 2
     flat = logits.ravel()
-    count = min(2 * limit, flat.size)
-    top = np.argpartition(-flat, count - 1)[:count] if count else np.zeros(0, dtype=np.int64)
+    top = _largest(flat, 2 * limit)
     top = top[np.lexsort((top, -flat[top]))]
     pair, output = np.divmod(top, 2 * relations)
     forward = output < relations
@@ -102,6 +103,17 @@ def candidates_from_pairs(
         head[kept], relation[kept], tail[kept], pair[kept], flat[top[kept]].astype(float),
         implied[pair[kept]], folds[pair[kept]],
     )  # fmt: skip
+
+
+def _largest(values: np.ndarray, count: int) -> np.ndarray:
+    """Places int64 of the `count` largest values, in no order; held are those and a block's."""
+    kept = np.zeros(0, dtype=np.int64)
+    for start in range(0, len(values), LOGITS_AT_ONCE):
+        stop = min(start + LOGITS_AT_ONCE, len(values))
+        kept = np.concatenate([kept, np.arange(start, stop)])
+        if len(kept) > count:
+            kept = kept[np.argpartition(-values[kept], count - 1)[:count]]
+    return kept
 
 
 def graph_log_probabilities(

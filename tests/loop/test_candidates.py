@@ -98,6 +98,18 @@ def test_the_likeliest_are_kept_as_by_the_naive_search(limit: int, seed: int) ->
     assert (found.fold == fold[found.pair]).all()
 
 
+@given(st.lists(st.floats(-9, 9, width=32), max_size=40), st.integers(1, 12), st.integers(1, 12))
+def test_the_largest_of_blocks_are_those_of_all(
+    values: list[float], count: int, at_once: int
+) -> None:
+    every = np.array(values, dtype=np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "LOGITS_AT_ONCE", at_once)
+        found = candidates._largest(every, count)
+    assert len(set(found.tolist())) == len(found) == min(count, len(every))
+    assert sorted(every[found]) == sorted(every)[max(0, len(every) - count) :]
+
+
 def test_no_pair_no_candidate() -> None:
     empty = np.zeros(0, dtype=np.int64)
     found = candidates_from_pairs(
