@@ -71,7 +71,7 @@ def ours() -> Call:
         epochs=1, lr=SETTINGS.lr, weight_decay=SETTINGS.weight_decay, clip=SETTINGS.clip
     )
     trainer, task = Trainer(settings, autocast=autocast), classifier_task()
-    fit = _Fit(trainer, task, None, None, BATCHES, StopRequest(), Bar(None, None))
+    fit = _Fit(trainer, task, None, None, BATCHES, StopRequest(), Bar())
 
     def call() -> None:
         fit.state = FitState()
