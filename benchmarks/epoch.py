@@ -150,8 +150,9 @@ def stepper(model: nn.Module, loss: Loss, draw: Callable[[], tuple[Tensor, Tenso
         value = loss(*draw())
         value.backward()
         optimizer.step()
-        if hasattr(model, "post_parameter_update"):
-            model.post_parameter_update()
+        updated = getattr(model, "post_parameter_update", None)
+        if updated is not None:
+            updated()
         return value.item()
 
     return step

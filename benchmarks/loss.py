@@ -37,7 +37,8 @@ def ours(half: bool = False) -> Call:
     def call() -> Gradients:
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             loss = product_cross_entropy(queries, vectors, targets, weights)
-        return torch.autograd.grad(loss, (queries, vectors))
+        to_queries, to_vectors = torch.autograd.grad(loss, (queries, vectors))
+        return to_queries, to_vectors
 
     return call
 
@@ -49,7 +50,8 @@ def pytorch(half: bool = False) -> Call:
     def call() -> Gradients:
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             loss = functional.cross_entropy(queries @ vectors.t(), targets)
-        return torch.autograd.grad(loss, (queries, vectors))
+        to_queries, to_vectors = torch.autograd.grad(loss, (queries, vectors))
+        return to_queries, to_vectors
 
     return call
 

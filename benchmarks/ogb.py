@@ -126,19 +126,19 @@ def synthetic(size: Size, seed: int = 0) -> OgbData:
     held_out = dict(zip(("valid", "test"), size.held_out, strict=True))
     drawn = {split: rng.integers(size.edges, size=count) for split, count in held_out.items()}
     if size.relations > 1:
-        parts = {"train": triples} | {split: triples[rows] for split, rows in drawn.items()}
+        known = {"train": triples} | {split: triples[rows] for split, rows in drawn.items()}
         heads, tails = (
             {split: others(count, size.negatives) for split, count in held_out.items()}
             for _ in range(2)
         )
-        return OgbTriples(size.nodes, size.relations, parts, heads, tails)
+        return OgbTriples(size.nodes, size.relations, known, heads, tails)
     pairs = triples[:, ::2].copy()
     false = {
         split: others(size.negatives, 2) if size.shared else others(count, size.negatives)
         for split, count in held_out.items()
     }
-    parts = {"train": pairs} | {split: pairs[rows] for split, rows in drawn.items()}
-    return OgbLinks(size.nodes, parts, false, features)
+    linked = {"train": pairs} | {split: pairs[rows] for split, rows in drawn.items()}
+    return OgbLinks(size.nodes, linked, false, features)
 
 
 def measure_config(config: AnyOgbConfig, size: Size, steps: int) -> Scale:

@@ -81,7 +81,7 @@ def pykeen() -> Call:
     train, valid, test = (
         torch.from_numpy(part.copy()) for part in (data.train, data.valid, data.test)
     )
-    model = DistMult(
+    model: Any = DistMult(
         triples_factory=CoreTriplesFactory(train, data.num_entities, data.num_relations),
         embedding_dim=WIDTH,
     )
@@ -90,18 +90,18 @@ def pykeen() -> Call:
         model.relation_representations[0]._embeddings.weight.copy_(relation[: data.num_relations])
 
     def call() -> dict[str, Ranks]:
-        evaluator = RankBasedEvaluator(clear_on_finalize=False)
+        evaluator: Any = RankBasedEvaluator(clear_on_finalize=False)
         evaluator.evaluate(
             model, test, batch_size=256, additional_filter_triples=[train, valid], use_tqdm=False
         )
         found = {}
         for side in SIDES:
-            columns = [
+            best, worst = (
                 np.concatenate(evaluator.ranks[side, kind])
                 for kind in ("optimistic", "pessimistic")
-            ]
+            )
             candidates = np.concatenate(evaluator.num_candidates[side])
-            found[side] = Ranks(*columns, candidates)
+            found[side] = Ranks(best, worst, candidates)
         return found
 
     return call

@@ -49,7 +49,7 @@ def of_relations(data: RelationData, families: Collection[str]) -> RelationData:
     taught = {one.relation for one in data.train}
     kept = [i for i, family in enumerate(data.families) if family in families and i in taught]
     number = {label: i for i, label in enumerate(kept)}
-    parts = {
+    parts: dict[str, Any] = {
         split: tuple(
             one._replace(relation=number[one.relation])
             for one in getattr(data, split)
@@ -90,7 +90,7 @@ def measure(
     )
     base = config.model_copy(update={"data": place})
     runner(base, folder / "run", False)
-    found = {}
+    found: dict[str, tuple[Mapping[str, float], dict[str, Any]]] = {}
     for row, replay in REPLAY.items():
         further = continued_config(
             folder / "run", folder / "new", replay, TOLERANCE, [f"extraction.epochs={EPOCHS}"]

@@ -70,13 +70,14 @@ def draw(shown: Numbers) -> Figure:
     heights = [0.45 + LINE * sum(1 + name.count("\n") for name, *_ in part) for part in rows]
     above = 0.3 + HIGH * len(shown["paths"])
     figure = Figure(figsize=(TWO_COLUMNS, above + sum(heights)))
-    upper, lower = figure.subfigures(2, 1, height_ratios=[above, sum(heights)])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[above, sum(heights)])
+    upper, lower = parts
     axes, ranks = upper.subplots(), shown["ranks"]
     said = (
         f"{shown['triple']}: rank {ranks['before']:g} before reading, {ranks['after']:g} after; "
         f"posterior {short(shown['posterior'])}"
     )
-    axes.set_title(textwrap.fill(said, 1.6 * WIDE))
+    axes.set_title(textwrap.fill(said, 8 * WIDE // 5))
     _draw_paths(axes, STEP.split(shown["triple"]), shown["paths"])
     panels = lower.subplots(len(rows), 1, height_ratios=heights)
     for axes, part, (title, one) in zip(panels, rows, shown["bars"].items(), strict=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter
@@ -49,7 +50,8 @@ ROOM = 0.09
 
 def numbers(root: Path) -> Numbers:
     """What was done -> size, or OGB's row -> its metrics; exponents of large graphs; machines."""
-    lines, found = lines_of(SPEED, root), {what: {} for what in LOOKS}
+    lines = lines_of(SPEED, root)
+    found: dict[str, dict[str, Any]] = {what: {} for what in LOOKS}
     sized = [(match, x) for x in lines if (match := SIZED.fullmatch(x.row))]
     if not sized:
         raise InputError(f"{root}: no sizes; run python -m benchmarks.speed scale --record")
