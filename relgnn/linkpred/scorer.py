@@ -95,8 +95,8 @@ class Scorer:
             is `count`, or N where that is less.
         """
         count = min(count, len(self.nodes))
-        # where all goes at once: small results kept one by one would lie in the room that large
-        # ones left, which then grows with every batch
+        # all in one place: results kept batch by batch would lie in the room that the scores of the
+        # batch before left, and memory would grow by that room every time
         answers = torch.empty(len(queries), count, dtype=torch.int64)
         sure = torch.empty(len(queries), count)
         for start in range(0, len(queries), QUERY_BATCH):
