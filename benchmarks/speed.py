@@ -49,7 +49,9 @@ def _row(bench: Bench, pair: Pair, found: dict[str, Measured], limits: Limits) -
         limit_s = found[limit].seconds
     else:
         limit_s = None if limit is None else limit(limits)
-    both = ours.seconds, peer.seconds
+    ratio = None
+    if ours.seconds is not None and peer.seconds is not None:
+        ratio = peer.seconds / ours.seconds
     own_failure = f"ours: {ours.failure}" if ours.failure else None
     name = next((v for key, v in bench.versions.items() if pair.peer.startswith(key)), "")
     return {
@@ -58,7 +60,7 @@ def _row(bench: Bench, pair: Pair, found: dict[str, Measured], limits: Limits) -
         "peer": f"{pair.peer} ({name})" if name else pair.peer,
         "ours_s": ours.seconds,
         "peer_s": peer.seconds,
-        "ratio": None if both[0] is None or both[1] is None else both[1] / both[0],
+        "ratio": ratio,
         "limit_s": limit_s,
         "ours_mb": ours.memory_mb,
         "peer_mb": peer.memory_mb,

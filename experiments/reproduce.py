@@ -132,17 +132,18 @@ def made(
     return run_folder(job, runs)
 
 
-def planned(todo: Sequence[Job], again: bool, dirty: bool) -> list[Job]:
+def planned(todo: Sequence[Job], lines: Sequence[Line], again: bool, dirty: bool) -> list[Job]:
     """What is to be run, once each: jobs that are not recorded, and before them what they read.
 
     Args:
         todo: jobs of a table.
+        lines: what is recorded of it.
         again: those that are recorded, too.
         dirty: whether lines of uncommitted code count.
     """
     found: dict[tuple[str, int], Job] = {}
     for job in todo:
-        if again or missing(job, read_lines(job.table), dirty):
+        if again or missing(job, lines, dirty):
             for one in (*members(job), job):
                 if one is job or not is_finished(one):
                     found.setdefault((one.name, one.seed), one)
@@ -281,7 +282,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if given.jobs > 1:
         share_processors(given.jobs)
-    run_all(planned(todo, given.again, warn_if_dirty()), work, given.jobs)
+    plan = planned(todo, read_lines(given.table), given.again, warn_if_dirty())
+    run_all(plan, work, given.jobs)
     rows = [row for job in todo for row in job.rows.values()]
     shas = {job.config.sha256() for job in todo}
     lines = [line for line in read_lines(given.table) if line.config_sha256 in shas]

@@ -33,10 +33,11 @@ def run_all(plan: Sequence[Job], work: Callable[[Job], object], at_once: int) ->
             work(job)
         return
     waiting, running = list(plan), dict[Future[object], Job]()
+    reads = {_key(job): set(map(_key, members(job))) for job in plan}
     with ThreadPoolExecutor(at_once) as pool:
         while waiting or running:
             open_ = {_key(job) for job in (*waiting, *running.values())}
-            ready = [job for job in waiting if not open_ & set(map(_key, members(job)))]
+            ready = [job for job in waiting if not open_ & reads[_key(job)]]
             for job in ready[: at_once - len(running)]:
                 waiting.remove(job)
                 running[pool.submit(work, job)] = job

@@ -52,6 +52,8 @@ PLAIN_NUMBERS = (
 )  # fmt: skip
 AFTER_MEMORY = 3
 """Parts of a line's `hardware` before the names of GPUs: processor, cores, memory."""
+LINES_OWN = re.compile(r" --(?:rows|seeds)(?: (?!--)\S+)+")
+"""Options of a line's command that say which line it is, not how the table is made."""
 WITH_COSTS = "efficient_"
 """Tables that show what each row's runs took."""
 BOUNDS = ("", "_low", "_high")
@@ -284,8 +286,9 @@ def _told(claim: Claim, fraction: float) -> bool:
     )
 
 
-LINES_OWN = re.compile(r" --(?:rows|seeds)(?: (?!--)\S+)+")
-"""Options of a line's command that say which line it is, not how the table is made."""
+def gpus_of(hardware: str) -> list[str]:
+    """Names of the GPUs among what a line says of its machine."""
+    return hardware.split(", ")[AFTER_MEMORY:]
 
 
 def _origin(table: str, lines: Sequence[Line]) -> str:
@@ -299,7 +302,7 @@ def _origin(table: str, lines: Sequence[Line]) -> str:
         f"Made by `{command}` ({_time(hours)} in all, "
         f"{max(x.peak_memory_mb for x in lines):,.0f} MB at most) at {', '.join(commits)}."
     )
-    gpus = Counter(name for x in lines for name in x.hardware.split(", ")[AFTER_MEMORY:])
+    gpus = Counter(name for x in lines for name in gpus_of(x.hardware))
     for name, count in sorted(gpus.items()):
         text += f" {count} of {len(lines)} lines: {name}."
     return text + (f" Expected: {'; '.join(sources)}." if sources else "")

@@ -14,7 +14,7 @@ from matplotlib.ticker import NullLocator
 
 from experiments.jobs import jobs, members, table_configs
 from experiments.results import Line, tables
-from experiments.tables import AFTER_MEMORY, grouped
+from experiments.tables import gpus_of, grouped
 from paper_figures import drawing
 from paper_figures.drawing import Numbers, PaperFigure, command
 from paper_figures.reading import lines_if_any, rounded, summary_of
@@ -85,7 +85,7 @@ def numbers(root: Path) -> Numbers:
 
 
 def _place(line: Line) -> str:
-    return PLACES[len(line.hardware.split(", ")) > AFTER_MEMORY]
+    return PLACES[bool(gpus_of(line.hardware))]
 
 
 def draw(shown: Numbers) -> Figure:
@@ -126,10 +126,10 @@ def draw(shown: Numbers) -> Figure:
 
 def _where(place: str, machines: list[str]) -> str:
     """Cores, or the names of GPUs, on which runs go side by side."""
-    parts = [x.split(", ") for x in machines]
     if place == PLACES[0]:
-        return f"on {' or '.join(sorted({part for x in parts for part in x if 'core' in part}))}"
-    return f"sharing an {' or an '.join(sorted({', '.join(x[AFTER_MEMORY:]) for x in parts}))}"
+        cores = {part for x in machines for part in x.split(", ") if "core" in part}
+        return f"on {' or '.join(sorted(cores))}"
+    return f"sharing an {' or an '.join(sorted({', '.join(gpus_of(x)) for x in machines}))}"
 
 
 def _hour_axis(axes: Axes, low: float, high: float, every: int) -> None:

@@ -30,8 +30,8 @@ class MachineError(RelgnnError):
 
 def lacks_memory(error: Exception) -> bool:
     """Whether an error is that of a machine, or of a GPU, without memory."""
+    if isinstance(error, MemoryError):
+        return True
     # torch has no class of its own for a processor's memory
-    said = isinstance(error, RuntimeError) and str(error)
-    return isinstance(error, MemoryError) or bool(
-        said and ("can't allocate memory" in said or "out of memory" in said)
-    )
+    told = ("can't allocate memory", "out of memory")
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in told)

@@ -35,8 +35,7 @@ with warnings.catch_warnings():
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 CHUNK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 26}
-"""Numbers of messages held at once in PyTorch's form: what a processor's cache holds; a GPU is told
-so much at a time that it is not kept waiting for the next order."""
+"""Numbers of messages held at once in PyTorch's form: what a cache holds; few orders to a GPU."""
 
 
 @dataclass(frozen=True, eq=False)
