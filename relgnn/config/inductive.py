@@ -42,9 +42,9 @@ class InductiveSettings(Section):
     edges: Count = Field(1000, description="messages of a step after which no further node sends")
     negatives: Count = Field(32, description="nodes drawn as wrong answers of each true one")
     drop_between: bool = Field(
-        True,
-        description="a step leaves out all edges between the ends of its targets; false: the "
-        "targets' own alone, where a reverse or parallel triple is a fair clue",
+        False,
+        description="a step leaves out all edges between the ends of its targets, not the targets' "
+        "own alone; for data whose valid and test pairs are never joined by a given triple",
     )
     asked: str | None = Field(
         None,

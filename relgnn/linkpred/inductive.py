@@ -71,11 +71,12 @@ class QueryTask(NumberedTask):
     """Predict both ends of every training triple; a batch holds the numbers of its queries.
 
     A step's graph lacks the edges of its own triples, which would give the answers away, and with
-    `drop_between` all edges between their ends, whatever relation and direction: they would teach
-    that an answer is a neighbour, which it seldom is where it is not known. (Zhu et al., Neural
-    Bellman-Ford Networks, NeurIPS 2021, drop them on FB15k-237, and not on WN18RR, whose symmetric
-    relations are given both ways.) The loss is theirs too: each answer against some drawn nodes,
-    the likelier the heavier; those that are known answers do not count.
+    `drop_between` all edges between their ends, whatever relation and direction. Zhu et al., Neural
+    Bellman-Ford Networks, NeurIPS 2021, drop those on FB15k-237, where no asked pair is joined by a
+    given triple, so that they would teach that an answer is a neighbour. Where triples are drawn at
+    random for test, many a pair is joined, and without its edges the encoder learns that a
+    neighbour is *no* answer. The loss is theirs too: each answer against some drawn nodes, the
+    likelier the heavier; those that are known answers do not count.
 
     Args:
         model: what is trained, on its device.
