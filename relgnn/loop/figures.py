@@ -245,7 +245,7 @@ def draw_calibration(bins: Sequence[Mapping[str, float]]) -> Draw:
 def end_labels(
     axes: Axes, x: float, labels: Mapping[str, float], palette: Palette, gap: float = MIN_GAP
 ) -> None:
-    """Write each label beside the end of its line, moved apart where lines end together.
+    """Write each label beside the end of its line, joined to it, and apart from the others.
 
     Args:
         axes: whose limits stay as they are from now on.
@@ -265,9 +265,14 @@ def end_labels(
             places[below + 1] += push
     for text, place in zip(order, places, strict=True):
         weight = "bold" if text.startswith("all ") else "normal"
-        axes.annotate(
-            text, (x, place), xytext=(11, 0), textcoords="offset points", va="center",
+        label = axes.annotate(
+            text, (x, place), xytext=(14, 0), textcoords="offset points", va="center",
             color=palette.ink, fontweight=weight, annotation_clip=False,
+        )  # fmt: skip
+        axes.annotate(
+            "", (x, labels[text]), xytext=(0, 0.5), textcoords=label, annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": palette.faint, "linewidth": 0.6, "shrinkA": 2,
+                        "shrinkB": 5},
         )  # fmt: skip
 
 
