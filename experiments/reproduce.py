@@ -17,6 +17,8 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -56,7 +58,7 @@ from relgnn.errors import InputError, MachineError, RelgnnError
 from relgnn.loop.runs import run_any
 from relgnn.ranking.sampled import HITS_10_OF_50
 from relgnn.ranking.statistics import mean_std
-from relgnn.training import load_json
+from relgnn.training import load_json, named_lines
 
 SHOWN = {
     HITS_10_OF_50: "Hits@10 of 50", "hits@20": "Hits@20", "hits@50": "Hits@50", "mrr": "MRR",
@@ -150,15 +152,21 @@ def planned(todo: Sequence[Job], lines: Sequence[Line], again: bool, dirty: bool
     return list(found.values())
 
 
-def run_apart(config: AnyConfig, folder: Path, resume: bool) -> None:
+def run_apart(config: AnyConfig, folder: Path, resume: bool, named: bool = False) -> None:
     """Run in a fresh process, whose peak memory is the run's own.
+
+    Args:
+        config: what to run.
+        folder: where.
+        resume: go on with what the folder holds.
+        named: progress is told in lines that begin with the folder's name.
 
     Raises:
         SystemExit: the run failed or was interrupted; its message is on standard error.
         MachineError: the process was killed.
     """
     process = multiprocessing.get_context("spawn").Process(
-        target=_child, args=(type(config), config.model_dump_json(), str(folder), resume)
+        target=_child, args=(type(config), config.model_dump_json(), str(folder), resume, named)
     )
     process.start()
     try:
@@ -173,11 +181,12 @@ def run_apart(config: AnyConfig, folder: Path, resume: bool) -> None:
         raise SystemExit(code)
 
 
-def _child(kind: type[AnyConfig], config: str, folder: str, resume: bool) -> None:
-    found = kind.model_validate_json(config)
+def _child(kind: type[AnyConfig], config: str, folder: str, resume: bool, named: bool) -> None:
+    found, path = kind.model_validate_json(config), Path(folder)
     Thread(target=_stop_with_parent, daemon=True).start()
     try:
-        run_any(found, Path(folder), resume)
+        with named_lines(path.name) if named else nullcontext():
+            run_any(found, path, resume)
     except RelgnnError as error:
         print(error, file=sys.stderr)
         raise SystemExit(error.exit_code) from None
@@ -278,7 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work(job: Job) -> None:
         print(f"{job.table}: {job.name}, seed {job.seed}", file=sys.stderr)
-        execute(job, resume=given.resume)
+        execute(job, resume=given.resume, runner=partial(run_apart, named=given.jobs > 1))
 
     if given.jobs > 1:
         share_processors(given.jobs)

@@ -11,7 +11,7 @@ from relgnn.training.checkpoint import (
 )
 from relgnn.training.interrupt import Interrupted, stop_signals
 from relgnn.training.keeping import KEEP_NOTHING, Keeping
-from relgnn.training.progress import quiet_bars, track
+from relgnn.training.progress import named_lines, quiet_bars, track
 from relgnn.training.resume import EpochRecord
 from relgnn.training.schedule import TrainSettings
 from relgnn.training.task import Task
@@ -31,6 +31,7 @@ __all__ = [
     "load_json",
     "load_tensors",
     "module_tensors",
+    "named_lines",
     "quiet_bars",
     "restore_module",
     "save_json",

@@ -30,6 +30,7 @@ class _Screen:
 
     def __init__(self) -> None:
         self.quiet = False
+        self.name: str | None = None
         self.display: Progress | None = None
         self.bars = 0
 
@@ -89,7 +90,8 @@ class _Lines(Bar):
         if now - self._last >= LINE_SECONDS:
             self._last = now
             of = "" if self._total is None else f" of {self._total:,}"
-            said = f"{self._words}: {self._done:,}{of} after {now - self._began:,.0f} s"
+            name = "" if _SCREEN.name is None else f"{_SCREEN.name}: "
+            said = f"{name}{self._words}: {self._done:,}{of} after {now - self._began:,.0f} s"
             print(said, file=sys.stderr, flush=True)
 
 
@@ -102,6 +104,20 @@ def quiet_bars(quiet: bool = True) -> Iterator[None]:
         yield
     finally:
         _SCREEN.quiet = before
+
+
+@contextmanager
+def named_lines(name: str) -> Iterator[None]:
+    """Show progress as lines that begin with a name while the block runs.
+
+    For a process among several that share a standard error, where bars would overwrite each other.
+    """
+    before = _SCREEN.name
+    _SCREEN.name = name
+    try:
+        yield
+    finally:
+        _SCREEN.name = before
 
 
 @contextmanager
@@ -119,7 +135,7 @@ def bar(description: str, total: int | None = None, quiet: bool = False) -> Iter
     if quiet or _SCREEN.quiet:
         yield Bar()
         return
-    if not sys.stderr.isatty():
+    if _SCREEN.name is not None or not sys.stderr.isatty():
         yield _Lines(description, total)
         return
     display = _SCREEN.acquire()

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from relgnn.training import progress
-from relgnn.training.progress import _SCREEN, bar, quiet_bars, track
+from relgnn.training.progress import _SCREEN, bar, named_lines, quiet_bars, track
 
 
 class Terminal(io.StringIO):
@@ -54,6 +54,16 @@ def test_a_terminal_shows_the_words_and_how_far(terminal: Terminal) -> None:
         draw()
         assert f"{item - 1}/3" in terminal.getvalue()
     assert "counting" in terminal.getvalue()
+
+
+def test_beside_other_processes_lines_have_a_name(
+    terminal: Terminal, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    with named_lines("rgcn-10-0"):
+        list(track(range(1), "counting"))
+    assert terminal.getvalue() == "rgcn-10-0: counting: 1 of 1 after 0 s\n"
+    assert _SCREEN.name is None
 
 
 def test_quiet_is_quiet(terminal: Terminal) -> None:
