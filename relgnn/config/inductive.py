@@ -36,7 +36,7 @@ class InductiveSettings(Section):
         description="paths: the query-conditioned encoder; pagerank: nearness alone, blind to "
         "relations, nothing trained",
     )
-    dim: Count = Field(32, description="size of a node's state")
+    dim: Count = Field(64, description="size of a node's state")
     layers: Count = Field(4, description="the longest path")
     nodes: Count = Field(100, description="nodes that send in a step of a query, the best first")
     edges: Count = Field(1000, description="messages of a step after which no further node sends")

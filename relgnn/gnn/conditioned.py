@@ -9,11 +9,29 @@ from torch.nn import functional
 from relgnn.errors import InputError
 
 
-class RelationTable(nn.Module):
-    """Relation vectors that are learned one by one.
+class RelationVectors(nn.Module):
+    """Relation vectors under a query: m_l(r', q) = v_l,r' ∘ (1 + C_l q + c_l).
 
-    q_r is an embedding, and m_l(r', q) = W_l,r' q + b_l,r' in the l-th map (the dependent form of
-    Zhu et al., Neural Bellman-Ford Networks, NeurIPS 2021).
+    So a query weighs the coordinates of what any relation says, by a map that all relations share.
+    A map of its own for each relation, as in Zhu et al., Neural Bellman-Ford Networks, NeurIPS
+    2021, has d times as many parameters, and learns a small graph of many relations by heart.
+
+    Args:
+        dim: d.
+        num_maps: L, how many maps m_l there are.
+    """
+
+    def __init__(self, dim: int, num_maps: int) -> None:
+        super().__init__()
+        self.condition = nn.ModuleList(nn.Linear(dim, dim) for _ in range(num_maps))
+
+    def factors(self, q: Tensor) -> Tensor:
+        """1 + C_l q + c_l of all maps, [L, B, d], for q [B, d]."""
+        return torch.stack([1 + condition(q) for condition in self.condition])
+
+
+class RelationTable(RelationVectors):
+    """Relation vectors that are learned one by one: q_r and v_l,r are embeddings.
 
     Args:
         dim: d.
@@ -22,13 +40,9 @@ class RelationTable(nn.Module):
     """
 
     def __init__(self, dim: int, num_relations: int, num_maps: int) -> None:
-        super().__init__()
-        bound = dim**-0.5
+        super().__init__(dim, num_maps)
         self.query = nn.Parameter(torch.randn(num_relations, dim))
-        self.weight = nn.Parameter(torch.empty(num_maps, num_relations, dim, dim))
-        self.bias = nn.Parameter(torch.empty(num_maps, num_relations, 1, dim))
-        nn.init.uniform_(self.weight, -bound, bound)
-        nn.init.uniform_(self.bias, -bound, bound)
+        self.message = nn.Parameter(torch.randn(num_maps, num_relations, dim))
 
     def check(self, num_relations: int, text: Tensor | None) -> None:
         """Refuse a graph whose R is not this table's, and text."""
@@ -44,19 +58,16 @@ class RelationTable(nn.Module):
         """q_r, [B, d], of relations [B] in [0, 2R)."""
         return self.query[relations]
 
-    def messages(self, q: Tensor, text: Tensor | None) -> Tensor:
-        """m_l(r', q) of all maps, [L, 2R, B, d], for q [B, d].
-
-        All at once: the gradient of one map's part of the weights would be as large as all.
-        """
-        return torch.matmul(q, self.weight) + self.bias
+    def vectors(self, text: Tensor | None) -> Tensor:
+        """v_l,r of all maps, [L, 2R, d]."""
+        return self.message
 
 
-class RelationText(nn.Module):
+class RelationText(RelationVectors):
     """Relation vectors that are read from text, so that relations never seen have them too.
 
-    q_r = P^dir T_r and m_l(r', q) = (A_l^dir T_r') ∘ (1 + C_l q + c_l), with T_r the encoding of
-    r's text, scaled to mean square 1, and dir forward or inverse.
+    q_r = P^dir T_r and v_l,r = A_l^dir T_r, with T_r the encoding of r's text, scaled to mean
+    square 1, and dir forward or inverse.
 
     Args:
         dim: d.
@@ -65,12 +76,11 @@ class RelationText(nn.Module):
     """
 
     def __init__(self, dim: int, text_dim: int, num_maps: int) -> None:
-        super().__init__()
+        super().__init__(dim, num_maps)
         self.text_dim = text_dim
         scale = text_dim**-0.5
         self.query = nn.Parameter(torch.randn(2, text_dim, dim) * scale)
         self.message = nn.Parameter(torch.randn(num_maps, 2, text_dim, dim) * scale)
-        self.condition = nn.ModuleList(nn.Linear(dim, dim) for _ in range(num_maps))
 
     def check(self, num_relations: int, text: Tensor | None) -> None:
         """Refuse text that is missing, or not one row of text_dim for each relation."""
@@ -86,10 +96,9 @@ class RelationText(nn.Module):
         """q_r, [B, d], of relations [B] in [0, 2R), from text [R, text_dim]."""
         return self._both_ways(text, self.query)[relations]
 
-    def messages(self, q: Tensor, text: Tensor | None) -> Tensor:
-        """m_l(r', q) of all maps, [L, 2R, B, d], for q [B, d] and text [R, text_dim]."""
-        factors = torch.stack([1 + condition(q) for condition in self.condition])
-        return self._both_ways(text, self.message)[:, :, None] * factors[:, None]
+    def vectors(self, text: Tensor | None) -> Tensor:
+        """v_l,r of all maps, [L, 2R, d], from text [R, text_dim]."""
+        return self._both_ways(text, self.message)
 
     def _both_ways(self, text: Tensor | None, weight: Tensor) -> Tensor:
         assert text is not None

@@ -87,14 +87,12 @@ class Expansion:
         kept: int64 [M], the new row of each pair of before.
         pattern: shape (M', F): which pair each of the E' messages reaches, and which of the F
             chosen pairs sends it.
-        query: int64 [E'], the query of each message.
         message: int64 [E'], its position in the graph.
     """
 
     visited: Visited
     kept: Tensor
     pattern: SparsePattern
-    query: Tensor
     message: Tensor
 
 
@@ -139,14 +137,12 @@ def expand(visited: Visited, chosen: Tensor, graph: MessageGraph) -> Expansion:
     message = by_source.column_order[place]
     alive = graph.weight[message] > 0
     sender, message = sender[alive], message[alive]
-    query = visited.query[chosen][sender]
-    reached = query * visited.num_nodes + graph.target[message]
+    reached = visited.query[chosen][sender] * visited.num_nodes + graph.target[message]
     key, row = torch.unique(torch.cat([visited.key, reached]), return_inverse=True)
     kept, row = row[: len(visited.key)], row[len(visited.key) :]
     return Expansion(
         visited=Visited(key, visited.num_nodes),
         kept=kept,
         pattern=SparsePattern.build(row, sender, (len(key), len(chosen))),
-        query=query,
         message=message,
     )

@@ -15,7 +15,6 @@ from relgnn.gnn.conditioned import RelationTable, RelationText, unit_mean_square
 from relgnn.gnn.frontier import Budget, Visited, choose, expand
 from relgnn.gnn.graph import MessageGraph
 from relgnn.gnn.precision import widen
-from relgnn.spans import spread
 
 MATCH_WIDTH = 128
 
@@ -110,13 +109,15 @@ class TextMatch(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class _Asked:
-    """A batch of queries: q [B, d], m_l(r', q) [2R, B, d] for each l, the scorer's terms of q
-    [B, d] and of texts [N, d], and the factors [B, k] and [N, k] of how texts match."""
+    """A batch of queries: q [B, d], relations' vectors [L + 1, 2R, d] and queries' factors
+    [L + 1, B, d], the scorer's terms of q [B, d] and of texts [N, d], and the factors [B, k] and
+    [N, k] of how texts match."""
 
     graph: MessageGraph
     heads: Tensor
     q: Tensor
-    messages: tuple[Tensor, ...]
+    vectors: Tensor
+    factors: Tensor
     by_query: Tensor
     by_text: Tensor | None
     match: tuple[Tensor, Tensor] | None
@@ -206,30 +207,30 @@ class QueryEncoder(nn.Module):
             graph if without is None else graph.drop(~without),
             heads,
             q,
-            widen(self.relations.messages(q, relation_text)).unbind(0),
+            widen(self.relations.vectors(relation_text)),
+            widen(self.relations.factors(q)),
             self.scorer.query(q),
             self.scorer.by_text(node_text, graph.num_nodes),
             None if self.match is None or node_text is None else self.match(node_text, heads, q),
         )
         states = self._all_states(asked) if budget is None else self._search(asked, budget)
-        vectors = asked.messages[-1]
+        roles = _roles(asked.graph, asked.vectors[-1])
         query = torch.arange(len(heads), device=heads.device)
         if tails is not None:
             _check_ids("tail", tails, graph.num_nodes)
-            pairs = torch.broadcast_tensors(query[:, None], tails)
-            return self._score(asked, states, _roles(asked.graph, vectors, *pairs), *pairs)
+            return self._score(
+                asked, states, roles, *torch.broadcast_tensors(query[:, None], tails)
+            )
         # One query at a time: what ranking holds besides the states is N · d, whatever B.
         nodes = torch.arange(graph.num_nodes, device=heads.device)
-        every = zip(query, vectors.unbind(1), strict=True)
-        return torch.stack(
-            [self._score(asked, states, _all_roles(asked.graph, v), b, nodes) for b, v in every]
-        )
+        return torch.stack([self._score(asked, states, roles, b, nodes) for b in query])
 
     def _score(
-        self, asked: _Asked, states: States, role: Tensor, query: Tensor, node: Tensor
+        self, asked: _Asked, states: States, roles: Tensor, query: Tensor, node: Tensor
     ) -> Tensor:
-        """Scores [...] of pairs in shapes that broadcast, with their roles [..., d]."""
-        given = asked.by_query[query] + self.scorer.by_role(role)
+        """Scores [...] of pairs in shapes that broadcast; roles [N, d] are as yet of no query."""
+        role = self.scorer.by_role(roles[node] * asked.factors[-1][query])
+        given = asked.by_query[query] + role
         if asked.by_text is not None:
             given = given + asked.by_text[node]
         scores = self.scorer(states(query, node), given)
@@ -245,13 +246,13 @@ class QueryEncoder(nn.Module):
         h = asked.q.new_zeros(graph.num_nodes * batch, asked.q.shape[1])
         h = h.index_copy(0, at_head, asked.q).view(graph.num_nodes, batch, -1)
         for number, layer in enumerate(self.layers):
-            sent = h * self.scorer(h, asked.by_query).sigmoid()[..., None]
+            sent = h * self.scorer(h, asked.by_query).sigmoid()[..., None] * asked.factors[number]
             heard = weighted_product_spmm(
                 graph.topology.by_node,
                 graph.relation,
                 graph.weight,
                 widen(sent).flatten(1),
-                asked.messages[number].flatten(1),
+                asked.vectors[number].repeat(1, batch),
             )
             heard = heard.view(-1, h.shape[-1]).index_add(0, at_head, asked.q)
             h = layer(h, heard.view_as(h))
@@ -265,13 +266,13 @@ class QueryEncoder(nn.Module):
             priority = self.scorer(h, asked.by_query[visited.query])
             chosen = choose(visited, priority.detach(), asked.graph, budget)
             step = expand(visited, chosen, asked.graph)
-            sent = h[chosen] * priority[chosen].sigmoid()[:, None]
+            factor = asked.factors[number][visited.query[chosen]]
             heard = weighted_product_spmm(
                 step.pattern,
-                asked.graph.relation[step.message] * len(asked.q) + step.query,
+                asked.graph.relation[step.message],
                 asked.graph.weight[step.message],
-                widen(sent),
-                asked.messages[number].flatten(0, 1),
+                widen(h[chosen] * priority[chosen].sigmoid()[:, None] * factor),
+                asked.vectors[number],
             )
             visited, at_head = step.visited, step.kept[at_head]
             h = torch.zeros_like(heard).index_copy(0, step.kept, h)
@@ -280,25 +281,10 @@ class QueryEncoder(nn.Module):
         return lambda query, node: padded[visited.rows(query, node)]
 
 
-def _all_roles(graph: MessageGraph, vectors: Tensor) -> Tensor:
-    """o_v of all nodes for one query, [N, d], with its vectors [2R, d]."""
+def _roles(graph: MessageGraph, vectors: Tensor) -> Tensor:
+    """Σ w_e · v_r' of the messages into each node, [N, d], with vectors v [2R, d]."""
     both = weighted_spmm(graph.topology.by_relation, graph.weight, vectors)
     return both.view(2, graph.num_nodes, -1).sum(0)
-
-
-def _roles(graph: MessageGraph, vectors: Tensor, query: Tensor, node: Tensor) -> Tensor:
-    """o_v of some pairs [...], [..., d], with vectors [2R, B, d]; reads their messages only."""
-    first = graph.topology.pointer[node.flatten()]
-    count = graph.topology.pointer[node.flatten() + 1] - first
-    pair, message = spread(first, count)
-    roles = functional.embedding_bag(
-        graph.relation[message] * vectors.shape[1] + query.flatten()[pair],
-        vectors.flatten(0, 1),
-        offsets=count.cumsum(0) - count,
-        mode="sum",
-        per_sample_weights=graph.weight[message].to(vectors.dtype),
-    )
-    return roles.view(*node.shape, -1)
 
 
 def _check_ids(name: str, ids: Tensor, size: int) -> None:

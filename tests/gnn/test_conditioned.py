@@ -26,32 +26,34 @@ def reader() -> RelationText:
     return reader
 
 
-def test_the_table_maps_each_query_to_each_relation(table: RelationTable) -> None:
-    q = normal(4, DIM)
-    out = table.messages(q, None)[1]
-    assert out.shape == (2 * RELATIONS, 4, DIM)
-    expected = q[2] @ table.weight[1, 4] + table.bias[1, 4, 0]
-    torch.testing.assert_close(out[4, 2], expected)
+def test_the_table_has_a_vector_of_each_relation(table: RelationTable) -> None:
+    assert table.vectors(None).shape == (MAPS, 2 * RELATIONS, DIM)
     assert torch.equal(table.queries(torch.tensor([5, 0]), None), table.query[[5, 0]])
 
 
+def test_a_query_weighs_the_coordinates(table: RelationTable) -> None:
+    q = normal(4, DIM)
+    factors = table.factors(q)
+    assert factors.shape == (MAPS, 4, DIM)
+    torch.testing.assert_close(factors[1, 2], 1 + table.condition[1](q[2]))
+
+
 def test_text_is_read_in_both_directions(reader: RelationText) -> None:
-    text, q = normal(RELATIONS, TEXT), normal(4, DIM)
+    text = normal(RELATIONS, TEXT)
     unit = text / text.square().mean(1, keepdim=True).sqrt()
     queries = reader.queries(torch.tensor([1, 1 + RELATIONS]), text)
     torch.testing.assert_close(queries, torch.stack([unit[1] @ p for p in reader.query]))
-    out = reader.messages(q, text)[1]
-    assert out.shape == (2 * RELATIONS, 4, DIM)
-    factor = 1 + reader.condition[1](q[3])
-    torch.testing.assert_close(out[2, 3], unit[2] @ reader.message[1, 0] * factor)
-    torch.testing.assert_close(out[2 + RELATIONS, 3], unit[2] @ reader.message[1, 1] * factor)
+    out = reader.vectors(text)[1]
+    assert out.shape == (2 * RELATIONS, DIM)
+    torch.testing.assert_close(out[2], unit[2] @ reader.message[1, 0])
+    torch.testing.assert_close(out[2 + RELATIONS], unit[2] @ reader.message[1, 1])
 
 
 def test_relations_never_seen_are_read(reader: RelationText) -> None:
-    text, q = normal(7, TEXT), normal(2, DIM)
+    text = normal(7, TEXT)
     reader.check(7, text)
-    some = reader.messages(q, text[[6, 2]])
-    torch.testing.assert_close(some, reader.messages(q, text)[:, [6, 2, 13, 9]])
+    some = reader.vectors(text[[6, 2]])
+    torch.testing.assert_close(some, reader.vectors(text)[:, [6, 2, 13, 9]])
 
 
 def test_the_length_of_a_text_vector_does_not_matter() -> None:

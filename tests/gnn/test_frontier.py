@@ -96,9 +96,9 @@ def test_messages_are_followed_one_by_one(seed: int) -> None:
         if start == source and keep[number]
     )
     found = [
-        (int(query), before[int(chosen[sender])][1], int(graph.relation[message]), after[row][1])
-        for row, sender, query, message in zip(
-            step.pattern.row, step.pattern.column, step.query, step.message, strict=True
+        (*before[int(chosen[sender])], int(graph.relation[message]), after[row][1])
+        for row, sender, message in zip(
+            step.pattern.row, step.pattern.column, step.message, strict=True
         )
     ]
     assert sorted(found) == expected

@@ -61,9 +61,10 @@ def by_message(
     scorer, relation_text = model.scorer, text.get("relation_text")
     q = model.relations.queries(torch.tensor([relation]), relation_text)
     boundary = [q[0] if node == head else torch.zeros(DIM) for node in range(NODES)]
+    of_query = model.relations.vectors(relation_text) * model.relations.factors(q)
     h, reached = boundary, {head}
     for number, layer in enumerate(model.layers):
-        vectors = model.relations.messages(q, relation_text)[number, :, 0]
+        vectors = of_query[number]
         heard, priority = list(boundary), [scorer(state, scorer.query(q)[0]) for state in h]
         best = sorted(reached, key=lambda node: (-priority[node].item(), node))[:senders]
         for source, target, by, _, _, weight in every:
@@ -75,7 +76,7 @@ def by_message(
             own + layer.norm(functional.relu(layer.own(own) + layer.heard(new)))
             for own, new in zip(h, heard, strict=True)
         ]
-    vectors = model.relations.messages(q, relation_text)[LAYERS, :, 0]
+    vectors = of_query[LAYERS]
     role = [torch.zeros(DIM)] * NODES
     for _, target, by, _, _, weight in every:
         role[target] = role[target] + weight * vectors[by]
