@@ -48,7 +48,7 @@ YOUNGER: dict[str, Any] = {
     "loop.threshold": 0.95, "loop.voters": 2, "loop.delta": 0.1, "loop.bound": "binomial",
     "loop.cap": None,
     "loop.cross_fitted": True,
-    "inductive.asked": None, "text": None,
+    "inductive.asked": None, "inductive.schedule": "constant", "text": None,
     "loop.coreference": False, "loop.pooling": "logsumexp",
     "loop.defence": None, "data.descriptions": "known",
 }  # fmt: skip

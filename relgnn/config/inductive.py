@@ -54,6 +54,9 @@ class InductiveSettings(Section):
     epochs: Count = Field(10, description="passes over the training triples, both ways, at most")
     batch_size: Count = Field(32, description="queries of a step")
     lr: Rate = Field(0.005, description="Adam's learning rate")
+    schedule: Literal["constant", "cosine", "linear"] = Field(
+        "constant", description="what becomes of the rate over all epochs"
+    )
     patience: Count | None = Field(
         3, description="epochs without gain on valid before stopping; null: all epochs"
     )

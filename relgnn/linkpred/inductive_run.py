@@ -229,8 +229,9 @@ def _fit(
     settings = config.inductive
     keeping = Keeping.of_run(folder, resume)
     told = TrainSettings(
-        epochs=settings.epochs, lr=settings.lr, patience=settings.patience, metric="mrr"
-    )
+        epochs=settings.epochs, lr=settings.lr, schedule=settings.schedule,
+        patience=settings.patience, metric="mrr",
+    )  # fmt: skip
     task = QueryTask(model, data.trained, settings, read(data.trained))
     return keeping.train(task, told, runtime).best_epoch
 
