@@ -61,7 +61,7 @@ BOUNDS = ("", "_low", "_high")
 LOOP_COLUMNS = ("mrr", "mrr_feature", "mrr_corpus", "mrr_none", "hits@10")
 OF_STRATA = {name for group, name in METRIC.items() if group != "all"}
 """What only tables of a loop show."""
-FAMILIES = {"": "R-GCN", "compgcn": "CompGCN"}
+FAMILIES = {"": "R-GCN", "compgcn": "CompGCN", "complex": "ComplEx"}
 
 Group = list[Line]
 
