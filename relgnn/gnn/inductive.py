@@ -134,10 +134,11 @@ class QueryEncoder(nn.Module):
 
     The scorer s, without role o and text x, is also the priority by which a budget picks the nodes
     that send; weighing their messages by σ(s) gives it a gradient. A node that no message reaches
-    has state 0 and is scored by its role (which relations it has) and its text; `match` is
-    `TextMatch`.
+    has state 0 and is scored by its role (which relations it has) and its text; m_l is that of
+    `RelationVectors`, and `match` is `TextMatch`.
 
-    Zhu et al., Neural Bellman-Ford Networks, NeurIPS 2021 (σ = 1, and biases in place of the role);
+    Zhu et al., Neural Bellman-Ford Networks, NeurIPS 2021 (σ = 1, biases in place of the role,
+    and m_l a matrix of each relation's own);
     Zhu et al., A*Net, NeurIPS 2023 (with a budget).
 
     Args:
