@@ -57,7 +57,7 @@ def test_a_terminal_shows_the_words_and_how_far(terminal: Terminal) -> None:
 
 
 def test_beside_other_processes_lines_have_a_name(
-    terminal: Terminal, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     with named_lines("rgcn-10-0"):
