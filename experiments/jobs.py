@@ -37,6 +37,11 @@ class Job:
     config: AnyConfig
 
     @property
+    def key(self) -> tuple[str, str, int]:
+        """What tells it from the other jobs of a command."""
+        return self.table, self.name, self.seed
+
+    @property
     def rows(self) -> dict[str, str]:
         """Row of the run -> row of the table."""
         if isinstance(self.config, FewShotConfig):
@@ -57,11 +62,15 @@ def table_configs(table: str) -> dict[str, Path]:
     Raises:
         InputError: there is no such table.
     """
-    found = {path.stem: path for path in sorted((CONFIGS / table).glob("*.yaml"))}
+    found = _configs(table)
     if not found:
         known = ", ".join(sorted(path.name for path in CONFIGS.iterdir() if path.is_dir()))
         raise InputError(f"{table!r} is no table with configurations; known are {known}")
     return found
+
+
+def _configs(table: str) -> dict[str, Path]:
+    return {path.stem: path for path in sorted((CONFIGS / table).glob("*.yaml"))}
 
 
 def jobs(
@@ -118,11 +127,12 @@ def is_run_of(folder: Path, config: AnyConfig) -> bool:
 
 
 def members(job: Job) -> list[Job]:
-    """The rows of the same table and seed whose run folders a job reads, those they read before.
+    """The rows of the same seed whose run folders a job reads, those they read before.
 
-    What is no row of the table is a path, and must be there.
+    A name is a row of the same table, or `../<table>/<row>`. What is neither is a path, and must be
+    there.
     """
-    known, config = table_configs(job.table), job.config
+    config = job.config
     names: list[str] = []
     if isinstance(config, BiEncoderConfig) and config.biencoder.distil is not None:
         names = [config.biencoder.distil.run]
@@ -131,14 +141,23 @@ def members(job: Job) -> list[Job]:
     elif isinstance(config, EnsembleConfig):
         names = config.ensemble.of
     elif isinstance(config, RerankConfig):
-        names = [config.rerank.of, *config.rerank.views]
+        read = [] if config.rerank.read is None else [config.rerank.read]
+        names = [config.rerank.of, *config.rerank.views, *read]
     changes = [f"data.fraction={config.data.fraction}"]
     found = [
-        one for name in names if name in known
-        for one in jobs(job.table, [name], [job.seed], changes) if one.name == name
+        one for table, row in (_table_row(job.table, name) for name in names)
+        if row in _configs(table)
+        for one in jobs(table, [row], [job.seed], changes) if one.name == row
     ]  # fmt: skip
     before = [earlier for one in found for earlier in members(one)]
-    return list({one.name: one for one in (*before, *found)}.values())
+    return list({one.key: one for one in (*before, *found)}.values())
+
+
+def _table_row(table: str, name: str) -> tuple[str, str]:
+    """The table and row that a name means in a configuration of a table."""
+    parent, _, rest = name.partition("/")
+    other, _, row = rest.partition("/")
+    return (other, row) if parent == ".." and row else (table, name)
 
 
 def is_kept(folder: Path, config: AnyConfig) -> bool:

@@ -143,12 +143,12 @@ def planned(todo: Sequence[Job], lines: Sequence[Line], again: bool, dirty: bool
         again: those that are recorded, too.
         dirty: whether lines of uncommitted code count.
     """
-    found: dict[tuple[str, int], Job] = {}
+    found: dict[tuple[str, str, int], Job] = {}
     for job in todo:
         if again or missing(job, lines, dirty):
             for one in (*members(job), job):
                 if one is job or not is_finished(one):
-                    found.setdefault((one.name, one.seed), one)
+                    found.setdefault(one.key, one)
     return list(found.values())
 
 

@@ -33,18 +33,14 @@ def run_all(plan: Sequence[Job], work: Callable[[Job], object], at_once: int) ->
             work(job)
         return
     waiting, running = list(plan), dict[Future[object], Job]()
-    reads = {_key(job): set(map(_key, members(job))) for job in plan}
+    reads = {job.key: {one.key for one in members(job)} for job in plan}
     with ThreadPoolExecutor(at_once) as pool:
         while waiting or running:
-            open_ = {_key(job) for job in (*waiting, *running.values())}
-            ready = [job for job in waiting if not open_ & reads[_key(job)]]
+            open_ = {job.key for job in (*waiting, *running.values())}
+            ready = [job for job in waiting if not open_ & reads[job.key]]
             for job in ready[: at_once - len(running)]:
                 waiting.remove(job)
                 running[pool.submit(work, job)] = job
             for ended in wait(running, return_when=FIRST_COMPLETED).done:
                 del running[ended]
                 ended.result()
-
-
-def _key(job: Job) -> tuple[str, int]:
-    return job.name, job.seed

@@ -241,8 +241,8 @@ def test_younger_keys_leave_the_hash_of_recorded_results_alone() -> None:
         "data.descriptions": "texts",
         "text.weights": "int8",
     }
-    named = (others, RELATIONS_YOUNGER, FEW_SHOT_YOUNGER, LOOP_YOUNGER, INDUCTIVE_YOUNGER)
-    assert set().union(*named) == YOUNGER.keys()
+    of_kinds = (RELATIONS_YOUNGER, FEW_SHOT_YOUNGER, RERANK_YOUNGER, INDUCTIVE_YOUNGER)
+    assert set().union(others, LOOP_YOUNGER, *of_kinds) == YOUNGER.keys()
     margin = ["train.loss=margin"]
     for key, value in others.items():
         changed = make_config(MINIMAL, [*margin, f"{key}={value}"])
@@ -311,6 +311,17 @@ def test_younger_keys_of_inductive_runs_leave_recorded_hashes_alone() -> None:
     plain = load_run_config(path)
     assert plain.sha256() in {line.config_sha256 for line in read_lines("inductive_grail")}
     for key, value in INDUCTIVE_YOUNGER.items():
+        assert load_run_config(path, [f"{key}={value}"]).sha256() != plain.sha256()
+
+
+RERANK_YOUNGER = {"rerank.read": "some"}
+
+
+def test_younger_keys_of_re_rankers_leave_recorded_hashes_alone() -> None:
+    path = ROOT / "experiments/configs/lp_codex_s/reranked.yaml"
+    plain = load_run_config(path)
+    assert plain.sha256() in {line.config_sha256 for line in read_lines("lp_codex_s")}
+    for key, value in RERANK_YOUNGER.items():
         assert load_run_config(path, [f"{key}={value}"]).sha256() != plain.sha256()
 
 

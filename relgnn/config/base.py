@@ -51,6 +51,7 @@ YOUNGER: dict[str, Any] = {
     "inductive.asked": None, "inductive.schedule": "constant", "text": None,
     "loop.coreference": False, "loop.pooling": "logsumexp",
     "loop.defence": None, "data.descriptions": "known",
+    "rerank.read": None,
 }  # fmt: skip
 
 

@@ -157,6 +157,11 @@ class RerankSettings(Section):
         default_factory=list,
         description="further runs whose scores are features; those of an ensemble always are",
     )
+    read: str | None = Field(
+        None,
+        description="a loop, a row or a folder: what it read of candidates in texts is a feature; "
+        "null: nothing is read",
+    )
     top: int = Field(50, ge=2, description="candidates of a query that are ranked anew")
     hidden: tuple[Count, ...] = Field(
         (16, 64), description="hidden units of the networks that valid chooses among"

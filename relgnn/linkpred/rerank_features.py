@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -24,9 +25,10 @@ class CandidateFeatures:
     - reverse: whether the candidate has the relation to the head; same: whether it is the head;
     - often: how often the candidate answers the relation in the given triples, and degree, how
       many given triples it is in: log(1 + n);
-    - text: cosine of the texts of head and candidate, where a bi-encoder reads them.
+    - text: cosine of the texts of head and candidate, where a bi-encoder reads them;
+    - read: by each way of reading, how sure texts are that the candidate answers, 0 where silent.
 
-    None of them looks beyond the given triples.
+    None of them looks beyond the given triples and the texts.
 
     Args:
         graph: its given triples.
@@ -34,6 +36,7 @@ class CandidateFeatures:
         views: by name.
         texts: [N, d] of entities' texts, or None.
         top: K.
+        read: scores from what texts state, see `TextReader.scores`, by name.
     """
 
     def __init__(
@@ -43,8 +46,9 @@ class CandidateFeatures:
         views: dict[str, DenseScores],
         texts: Tensor | None,
         top: int,
+        read: Mapping[str, DenseScores] = MappingProxyType({}),
     ) -> None:
-        self.best, self.views = BestCandidates(graph, base, top), views
+        self.best, self.views, self.read = BestCandidates(graph, base, top), views, read
         self.texts = None if texts is None else normalize(texts, dim=1)
         self.linked = Adjacency(graph.train, graph.num_entities, graph.num_relations)
         self.every = self.linked.every.astype(np.float32)
@@ -58,7 +62,9 @@ class CandidateFeatures:
         of_views = [f"{name}{end}" for name in self.views for end in ("", " rank")]
         walks = [f"walks of {length}" for length in range(1, LONGEST + 1)]
         text = [] if self.texts is None else ["text"]
-        return ("base", "rank", *of_views, *walks, "reverse", "same", "often", "degree", *text)
+        read = [f"read: {name}" for name in self.read]
+        of_graph = (*walks, "reverse", "same", "often", "degree")
+        return ("base", "rank", *of_views, *of_graph, *text, *read)
 
     def __call__(self, heads: Tensor, relations: Tensor) -> Listed:
         """The candidates of queries [Q], int64 on the CPU, and their features by `names`."""
@@ -81,6 +87,7 @@ class CandidateFeatures:
         columns += [torch.from_numpy(np.log1p(one)) for one in (often, self.degree[nodes.numpy()])]
         if self.texts is not None:
             columns.append((self.texts[heads][:, None] * self.texts[nodes]).sum(2))
+        columns += [one(heads, relations).gather(1, nodes) for one in self.read.values()]
         return torch.stack([one.float() for one in columns], 2)
 
     def _of_graph(self, heads: Tensor, relations: Tensor, nodes: Tensor) -> Sequence[np.ndarray]:

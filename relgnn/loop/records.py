@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from relgnn.data import KnowledgeGraph, Sentence
+from relgnn.linkpred.reading import TextReader
 from relgnn.loop.estep import Judgement
 from relgnn.loop.pseudo import Pseudo
 from relgnn.loop.verdicts import REVOKED
@@ -51,6 +52,14 @@ class RoundTable:
         taken = self.accepted > 0
         rows = self.triples[taken], self.accepted[taken], self.p_text[taken]
         return Pseudo(*rows, p=self.p[taken])
+
+    def readers(self, num_entities: int, num_relations: int) -> dict[str, TextReader]:
+        """What the candidates are judged by: `text` alone, and `all` views together."""
+        judged = {"text": self.p_text, "all": self.p}
+        return {
+            name: TextReader(self.triples, p, num_entities, num_relations)
+            for name, p in judged.items()
+        }
 
 
 def evidence_id(sentence: Sentence) -> str:

@@ -179,11 +179,8 @@ def _readers(loop: Loop, rounds: list[Round], graph: KnowledgeGraph) -> dict[str
     if len(rounds) < 2:
         return {}
     table = loop.table(rounds[-1].number)
-    sizes = graph.num_entities, loop.world.num_relations
-    return {
-        "round0": TextReader(table.triples, table.p_text, *sizes),
-        "loop": TextReader(table.triples, table.p, *sizes),
-    }
+    by = table.readers(graph.num_entities, loop.world.num_relations)
+    return {"round0": by["text"], "loop": by["all"]}
 
 
 def _controls(world: World, rounds: list[Round], readers: dict[str, TextReader]) -> dict[str, Row]:

@@ -28,9 +28,11 @@ from relgnn.linkpred.candidates import BestCandidates, promoted
 from relgnn.linkpred.crossencoder import CrossOrder, new_crossencoder
 from relgnn.linkpred.ensemble import Mix
 from relgnn.linkpred.evaluate import DenseScores, evaluate_scores
+from relgnn.linkpred.reading import FLOORS, Reading
 from relgnn.linkpred.rerank import Reranker, reranked
 from relgnn.linkpred.rerank_features import CandidateFeatures
 from relgnn.loop.opened import open_run
+from relgnn.loop.records import read_round
 from relgnn.ranking.ranks import Ranks, ScoreTails
 from relgnn.rules.judge import LEAST
 from relgnn.rules.run import open_rules
@@ -89,7 +91,7 @@ def find_member(folder: Path, name: str, config: RunConfig) -> Path:
     """The run folder that another run means by a row of its table, or by a path.
 
     A row's run is beside the other one, as `<row>-<percent given>-<seed>` (where
-    `experiments.reproduce` puts it) or as `<row>`.
+    `experiments.reproduce` puts it) or as `<row>`; a row of another table is `../<table>/<row>`.
 
     Args:
         folder: of the run that asks.
@@ -117,6 +119,10 @@ def open_member(folder: Path, name: str, config: RunConfig) -> Scored:
         InputError: there is none, or it was trained on other data: another data set, fraction or
             draw.
     """
+    return open_scored(_member_folder(folder, name, config))
+
+
+def _member_folder(folder: Path, name: str, config: RunConfig) -> Path:
     path = find_member(folder, name, config)
     own = config_of_run(path)
     if own is None or own.data != config.data:
@@ -124,7 +130,31 @@ def open_member(folder: Path, name: str, config: RunConfig) -> Scored:
             f"{path}: was trained on other data than this run's ({config.data.model_dump()}); "
             "take a run of the same data set, fraction and split_seed"
         )
-    return open_scored(path)
+    return path
+
+
+def read_by(folder: Path, name: str, config: RunConfig) -> dict[str, DenseScores]:
+    """What a finished loop has read, as scores of candidate answers: by text alone, by all views.
+
+    log odds above those of `FLOORS[0]`, see `TextReader.scores`, of the round that counts; of the
+    first where the loop fell back on none.
+
+    Args:
+        folder: of the run that asks.
+        name: a row, or a path; see `find_member`.
+        config: of the run that asks.
+
+    Raises:
+        InputError: there is none, it read nothing, or it was trained on other data.
+    """
+    path = _member_folder(folder, name, config)
+    opened = open_run(path) if isinstance(config_of_run(path), Config) else None
+    if opened is None or opened.round_folder is None:
+        raise InputError(f"{path}: has read no texts; give a loop's run")
+    table, graph = read_round(opened.round_folder, opened.graph), opened.graph
+    alike = Reading.alike(1.0, FLOORS[0], graph.num_relations)
+    readers = table.readers(graph.num_entities, graph.num_relations)
+    return {how: reader.scores(alike) for how, reader in readers.items()}
 
 
 def open_scored(folder: Path) -> Scored:
@@ -189,7 +219,8 @@ def candidate_features(
         view = open_member(folder, name, config)
         views[name] = view.dense
         texts = view.texts if texts is None else texts
-    return CandidateFeatures(graph, base.dense, views, texts, settings.top)
+    read = {} if settings.read is None else read_by(folder, settings.read, config)
+    return CandidateFeatures(graph, base.dense, views, texts, settings.top, read)
 
 
 def _open_crossencoder(folder: Path, config: CrossEncoderConfig) -> Scored:

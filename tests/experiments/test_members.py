@@ -11,6 +11,7 @@ from experiments import jobs as table_of
 from experiments import reproduce
 from experiments.commit import stamp
 from experiments.jobs import Job, jobs, members, run_folder
+from experiments.side_by_side import run_all
 from relgnn.config import AnyConfig
 from relgnn.training import load_json, save_json
 
@@ -20,15 +21,19 @@ ROWS = {
     "rules": "rules: {}",
     "ensemble": "ensemble: {of: [biencoder, complex, somewhere/else]}",
     "reranked": "rerank: {of: ensemble, views: [rules]}",
+    "read": "rerank: {of: rules, read: ../loop_toy/rules}",
 }
+LOOP = "loop: {rounds: 1}"
 
 
 @pytest.fixture
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    folder = tmp_path / "configs" / "lp_toy"
-    folder.mkdir(parents=True)
-    for row, section in ROWS.items():
-        (folder / f"{row}.yaml").write_text(f"data: {{name: codex_s}}\n{section}\n")
+    rows = {"lp_toy": ROWS, "loop_toy": {"rules": LOOP}}
+    for name, sections in rows.items():
+        folder = tmp_path / "configs" / name
+        folder.mkdir(parents=True)
+        for row, section in sections.items():
+            (folder / f"{row}.yaml").write_text(f"data: {{name: codex_s}}\n{section}\n")
     monkeypatch.setattr(table_of, "CONFIGS", tmp_path / "configs")
     return "lp_toy"
 
@@ -46,6 +51,19 @@ def test_members_come_before_who_reads_them(table: str) -> None:
     for one in found:
         assert one.seed == one.config.runtime.seed == one.config.data.split_seed == 1
         assert one.config.data.fraction == 0.3
+
+
+def test_a_member_may_be_a_row_of_another_table(table: str) -> None:
+    one = job(table, "read")
+    rules, loop = members(one)
+    # both are called rules
+    assert (rules.table, loop.table) == ("lp_toy", "loop_toy")
+    assert loop.config.data == one.config.data
+    began: list[Job] = []
+    run_all([rules, loop, one], began.append, 2)
+    assert began[2] == one
+    read = run_folder(one).parent / "../loop_toy/rules-30-1"
+    assert read.resolve() == run_folder(loop).resolve()
 
 
 def test_members_are_trained_once(

@@ -18,7 +18,7 @@ READS = {"a": (), "b": (), "c": (), "ab": ("a", "b"), "all": ("a", "b", "ab", "c
 @pytest.fixture
 def plan(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Jobs a, b, c, ab and all, of one seed."""
-    jobs = {name: SimpleNamespace(name=name, seed=0) for name in READS}
+    jobs = {name: SimpleNamespace(name=name, key=("lp_toy", name, 0)) for name in READS}
     monkeypatch.setattr(side_by_side, "members", lambda job: [jobs[x] for x in READS[job.name]])
     return list(jobs.values())
 

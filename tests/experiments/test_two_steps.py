@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-from experiments.jobs import Job, members
+from experiments.jobs import Job, members, run_folder, table_configs
 from experiments.results import expected_of, line_metrics
 from relgnn.config import (
     AnyConfig,
@@ -129,10 +129,10 @@ def steps() -> Iterator[list[Optimizer]]:
     handle.remove()
 
 
-def shortened(path: Path, toys: Path) -> AnyConfig:
-    """The configuration, cut to a few steps."""
+def shortened(path: Path, toys: Path, *more: str) -> AnyConfig:
+    """The configuration, cut to a few steps, with `more` changes."""
     config = load_run_config(path)
-    changes = ["runtime.device=cpu", *SHORT[type(config)]]
+    changes = ["runtime.device=cpu", *SHORT[type(config)], *more]
     for section, short in SECTIONS.items():
         if getattr(config, section, None) is not None:
             changes += short
@@ -158,10 +158,11 @@ def test_config_runs(path: Path, toys: Path, tmp_path: Path, steps: list[Optimiz
     config = shortened(path, toys)
     if isinstance(config, AnyScoreConfig):
         for member in members(Job(path.parent.name, path.stem, 0, config)):
-            short = shortened(path.with_stem(member.name), toys)
-            run_any(short, tmp_path / f"{member.name}-100-0")
+            own = table_configs(member.table)[member.name]
+            short = shortened(own, toys, f"data.fraction={config.data.fraction}")
+            run_any(short, run_folder(member, tmp_path))
         steps.clear()
-    metrics = run_any(config, tmp_path / "run")
+    metrics = run_any(config, tmp_path / path.parent.name / "run")
     assert (len(steps) >= STEPS) if trains(config) else not steps
     rows = set(Job(path.parent.name, path.stem, 0, config).rows)
     if len(metrics.get("rounds", ())) == 1:

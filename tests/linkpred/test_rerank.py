@@ -20,7 +20,8 @@ from tests.linkpred.test_ensemble import noise
 @pytest.fixture
 def features(graph: KnowledgeGraph) -> CandidateFeatures:
     texts = torch.randn(graph.num_entities, 4, generator=torch.Generator().manual_seed(0))
-    return CandidateFeatures(graph, noise(1), {"other": noise(2)}, texts, 8)
+    read = {"text": noise(3), "all": noise(4)}
+    return CandidateFeatures(graph, noise(1), {"other": noise(2)}, texts, 8, read)
 
 
 def queries_of(graph: KnowledgeGraph, features: CandidateFeatures) -> Queries:
@@ -64,12 +65,14 @@ def test_features_are_what_their_names_say(
             found = listed.features[row, place]
             answers = [t if r < 3 else h2 for h2, r2, t in train if r2 == r % 3]
             back = (e, r, h) if r < 3 else (h, r - 3, e)
+            read = {n: noise(k)(heads[row, None], relations[row, None])[0, e].item()
+                    for n, k in (("read: text", 3), ("read: all", 4))}  # fmt: skip
             expected = {
                 "base": float(own[e] - own[nodes[0]]), "rank": math.log(place + 1),
                 "other": float(other[e]) - best, "other rank": math.log(behind.index(e) + 1),
                 "reverse": float(list(back) in train), "same": float(e == h),
                 "often": math.log1p(answers.count(e)), "degree": math.log1p(count[:, e].sum()),
-                **{f"walks of {n + 1}": math.log1p(walks[n][h, e]) for n in range(3)},
+                **{f"walks of {n + 1}": math.log1p(walks[n][h, e]) for n in range(3)}, **read,
             }  # fmt: skip
             for name, value in expected.items():
                 assert float(found[column[name]]) == pytest.approx(value, abs=1e-5), name

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from relgnn.config import AnyConfig, load_run_config
+from relgnn.config import AnyConfig, RerankConfig, load_run_config
 from relgnn.errors import InputError
 from relgnn.loop.opened import open_run
+from relgnn.loop.records import read_round
 from relgnn.loop.runs import run_any
-from relgnn.loop.scored import find_member, open_scored
+from relgnn.loop.scored import candidate_features, find_member, open_scored
+from relgnn.posterior.fusion import logit
 from relgnn.ranking.metrics import read_ranks
 from relgnn.rules.judge import LEAST
 from relgnn.training import load_json
@@ -111,6 +113,44 @@ def test_a_finished_loop_ranks_again_as_it_did(own_run: Path) -> None:
         best = scored.best(1, 21, backward, 3)
         assert [graph.entities[number] for number, _ in best] == [one.entity for one in answers]
         np.testing.assert_allclose([p for _, p in best], [one.score for one in answers], rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def read_run(own_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A re-ranker of a loop's final model that is told what the loop has read."""
+    folder, data = tmp_path_factory.mktemp("read"), load_run_config(own_run / "config.yaml").data
+    changes = [f"rerank.of={own_run}", "rerank.views=[]", f"rerank.read={own_run}"]
+    run_any(config(folder, RERANK % data.path, *changes), folder / "run")
+    return folder / "run"
+
+
+def test_what_a_loop_has_read_is_a_feature_of_candidates(own_run: Path, read_run: Path) -> None:
+    again = open_scored(read_run).evaluate("test")[1]
+    metrics = load_json(read_run / "metrics.json")
+    assert again == metrics["test"]
+    assert metrics["features"][-2:] == ["read: text", "read: all"]
+    own = load_run_config(read_run / "config.yaml")
+    assert isinstance(own, RerankConfig)
+    opened = open_run(own_run)
+    graph, table = opened.graph, read_round(own_run / "rounds" / "1", opened.graph)
+    features = candidate_features(own, read_run, graph)
+    row = int(np.nanargmax(table.p_text))
+    head, relation, tail = table.triples[row].tolist()
+    both = ([head, tail], [relation, relation + graph.num_relations])
+    listed = features(*map(torch.tensor, both))
+    for query, answer in enumerate((tail, head)):
+        place = listed.nodes[query].tolist().index(answer)
+        p = np.array([table.p_text[row], table.p[row]])
+        expected = np.maximum(logit(p) - logit(np.array(0.01)), 0)
+        found = listed.features[query, place, -2:].numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_who_has_read_nothing_is_refused(runs: Path, people: Path, tmp_path: Path) -> None:
+    for row in ("rules", "complex"):
+        asks = config(tmp_path, RERANK % people, f"rerank.read={row}", "rerank.views=[]")
+        with pytest.raises(InputError, match=f"{row}-100-0: has read no texts"):
+            run_any(asks, runs / f"reads-{row}-100-0")
 
 
 def test_rules_say_least_where_none_fires(runs: Path) -> None:
