@@ -1,7 +1,7 @@
 """C++ kernels that are compiled on first use; where they cannot be, callers use their PyTorch form.
 
 A kernel is one `.cpp` file beside the module that calls it, with `extern "C"` functions that take
-plain pointers. It needs no header of PyTorch, so it compiles in about two seconds, once for each
+plain pointers. It needs no header of PyTorch, so it compiles in a few seconds, once for each
 processor and version of the source, into the user's cache folder.
 """
 
@@ -12,11 +12,12 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,8 +60,8 @@ def pointer(tensor: Tensor | None) -> ctypes.c_void_p | None:
 
 @functools.cache
 def _load(source: Path) -> ctypes.CDLL | None:
-    compiler = shutil.which(os.environ.get("CXX") or "g++")
-    if compiler is None:
+    compiler = shlex.split(os.environ.get("CXX") or "g++")  # may bring flags of its own
+    if not compiler or shutil.which(compiler[0]) is None:
         return None
     code = source.read_bytes()
     key = hashlib.sha256(b"\0".join([code, *(part.encode() for part in _machine(compiler))]))
@@ -80,17 +81,17 @@ def _load(source: Path) -> ctypes.CDLL | None:
         return None
 
 
-def _machine(compiler: str) -> tuple[str, ...]:
+def _machine(compiler: Sequence[str]) -> tuple[str, ...]:
     """What the compiled code depends on besides its source."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
-    return (*FLAGS, version.stdout, platform.machine(), processor_flags())
+    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False)
+    return (*compiler[1:], *FLAGS, version.stdout, platform.machine(), processor_flags())
 
 
-def _compile(compiler: str, source: Path, path: Path) -> None:
+def _compile(compiler: Sequence[str], source: Path, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # beside, then renamed: two processes may compile at once
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         built = Path(folder) / path.name
-        command = [compiler, *FLAGS, str(source), "-o", str(built)]
+        command = [*compiler, *FLAGS, str(source), "-o", str(built)]
         subprocess.run(command, capture_output=True, text=True, check=True)
         built.replace(path)

@@ -84,6 +84,12 @@ def test_yaml_gives_back_an_equal_configuration(tmp_path: Path) -> None:
     assert again.data.path == Path("my/daten-ü")
 
 
+@pytest.mark.parametrize("name", ["1e3", "12", "1.5", "true", "null", "2020-01-01", "a: b"])
+def test_a_folder_may_be_called_like_anything(name: str, tmp_path: Path) -> None:
+    config = make_config({"data": {"path": name}})
+    assert load_config(write(tmp_path, config.to_yaml())) == config
+
+
 @given(st.floats(min_value=1e-12, max_value=1e3, exclude_min=True))
 def test_any_learning_rate_survives_yaml(lr: float) -> None:
     config = make_config({**MINIMAL, "train": {"lr": lr}})
@@ -161,6 +167,15 @@ def test_unknown_key_is_told_before_the_one_it_leaves_missing() -> None:
         (".epochs=3", "expected key=value"),
         ("expected={1: 2, [1]: 3}", "a key must be a word"),
         ("expected={2020-01-01: 2}", "give plain YAML"),
+        ("expected=&a [*a]", "Circular reference"),
+        ("source=!!bool abc", "not YAML"),
+        ("source=!!timestamp abc", "not YAML"),
+        ("train.weight_decay=[]", "at least 1 item"),
+        ("train.weight_decay=[0.1, -1]", "'train.weight_decay.1' is -1; input should be greater"),
+        (
+            "train.weight_decay=x",
+            "'train.weight_decay' is 'x'; input should be a valid number or a valid ",
+        ),
     ],
 )
 def test_wrong_override_is_one_line(override: str, told: str) -> None:

@@ -48,6 +48,15 @@ def test_compiles_once_for_each_version_of_the_source(tmp_path: Path) -> None:
     assert len(compiled(tmp_path)) == 2
 
 
+def test_the_compiler_may_bring_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if native.library(write(tmp_path, SOURCE)) is None:
+        pytest.skip("no compiler")
+    native._load.cache_clear()
+    monkeypatch.setenv("CXX", "g++ -DANSWER=43")
+    library = native.library(write(tmp_path, SOURCE.replace("42", "ANSWER")))
+    assert library is not None and library.answer() == 43
+
+
 def test_a_source_that_does_not_compile_warns_and_leaves_nothing(tmp_path: Path) -> None:
     if native.library(write(tmp_path, SOURCE)) is None:
         pytest.skip("no compiler")

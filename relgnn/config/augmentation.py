@@ -34,7 +34,7 @@ def require_fields(key: str, template: str, fields: tuple[str, ...]) -> None:
     """
     try:
         template.format(**dict.fromkeys(fields, ""))
-    except (KeyError, ValueError, IndexError):
+    except (KeyError, ValueError, IndexError, AttributeError, TypeError):
         known = ", ".join(f"{{{name}}}" for name in fields)
         raise ValueError(f"has a {key} that is no template; braces go around {known}") from None
 

@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from relgnn.config.tree import written
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -128,7 +129,7 @@ class RunConfig(Section):
 
     def to_yaml(self) -> str:
         """The resolved configuration as YAML, which `load_config` reads back to an equal one."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return written(self.model_dump(mode="json"))
 
     def sha256(self) -> str:
         """Hash of what the run computes: canonical JSON without `NOT_HASHED` and idle `YOUNGER`."""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
+
+EXPECTED = "Input should be "
+BRANCH = re.compile(r"(constrained-)?(str|int|float|bool|path)$|(literal|tuple|list|dict)\[")
+"""What pydantic calls the types of a value that may be of several."""
 
 
 def explain(
@@ -21,8 +26,13 @@ def explain(
         keys: every key that there is, dotted.
     """
     # an unknown key is often why another one is missing, so it is told first
-    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    key = ".".join(str(part) for part in first["loc"])
+    found = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    parts = _without_branches(found[0]["loc"])
+    # a value that may be of several types fails as each; who got furthest was meant
+    same = [one for one in found if _without_branches(one["loc"])[: len(parts)] == parts]
+    parts = max((_without_branches(one["loc"]) for one in same), key=len)
+    meant = [one for one in same if _without_branches(one["loc"]) == parts]
+    first, key = meant[0], ".".join(map(str, parts))
     place = next(
         (text for known, text in places.items() if f"{key}.".startswith(f"{known}.")), origin
     )
@@ -33,8 +43,15 @@ def explain(
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return f"{place}: '{key}' {message}" if key else f"{place}: {message}"
-    expected = message[:1].lower() + message[1:]
+    told = dict.fromkeys(one["msg"].removeprefix(EXPECTED) for one in meant)
+    expected = f"{EXPECTED}{' or '.join(told)}" if message.startswith(EXPECTED) else message
+    expected = expected[:1].lower() + expected[1:]
     return f"{place}: '{key}' is {shown(first['input'])}; {expected}"
+
+
+def _without_branches(place: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """A place in the configuration without the names of the types that were tried there."""
+    return tuple(part for part in place if isinstance(part, int) or not BRANCH.match(part))
 
 
 def _nearest(key: str, keys: Sequence[str]) -> str:

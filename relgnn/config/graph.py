@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -104,7 +104,7 @@ class TrainConfig(Section):
     epochs: Count = Field(200, description="passes over the training triples at most")
     batch_size: Count = Field(1024, description="queries of a step")
     lr: Rate = Field(0.003, description="Adam's learning rate")
-    weight_decay: Weight | tuple[Weight, ...] = Field(
+    weight_decay: Weight | Annotated[tuple[Weight, ...], Field(min_length=1)] = Field(
         0.0, description="decoupled weight decay; of several, valid chooses one in every training"
     )
     n3: Weight = Field(0.0, description="weight of the N3 regulariser")

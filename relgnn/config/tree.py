@@ -12,6 +12,9 @@ import yaml
 from relgnn.config.errors import one_line, shown
 from relgnn.errors import InputError
 
+_NO_VALUE = (ValueError, KeyError, AttributeError)
+"""What YAML raises of a value that looks like a date or has a tag, and is none: 2026-13-45."""
+
 
 class _Loader(yaml.SafeLoader):
     """YAML as people write it: 3e-4 is a number, and a key given twice is an error."""
@@ -31,9 +34,21 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """Writes what `_Loader` reads back: a text that looks like a number is quoted."""
+
+
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"),
+        list("-+0123456789"),
+    )
+
+
+def written(tree: Mapping[str, Any]) -> str:
+    """YAML that `parse` reads back to an equal tree of plain values."""
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def parse(text: str, origin: str) -> Any:
@@ -49,7 +64,7 @@ def parse(text: str, origin: str) -> Any:
         line = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or one_line(error)
         raise InputError(f"{origin}{line}: not YAML ({problem}); correct the line") from None
-    except ValueError as error:  # what looks like a date or a number and is none, as 2026-13-45
+    except _NO_VALUE as error:
         raise InputError(f"{origin}: not YAML ({error}); put the value in quotes") from None
 
 
@@ -93,6 +108,6 @@ def _override(tree: dict[str, Any], override: str) -> str:
         tree[parts[-1]] = json.loads(
             json.dumps(parse(value, f"override '{override}'"), default=str)
         )
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"override '{override}': {one_line(error)}; give plain YAML") from None
     return ".".join(parts)

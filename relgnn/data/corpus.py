@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from relgnn.data.folder import read_folder
 from relgnn.data.registry import find, load
 from relgnn.data.relations import (
     Example,
@@ -56,7 +57,7 @@ def read_corpus(name: str | None, path: Path | None) -> Corpus:
     elif path is not None and find_file(path, "train.tsv") is None:
         found = _plain(path)
     else:
-        graph = load(str(name) if path is None else path)
+        graph = load(str(name)) if path is None else read_folder(path)
         found = [MarkedText(one.text) for one in graph.texts]
     if not found:
         raise InputError(f"{name or path}: has no texts; give a texts.jsonl, or another data set")

@@ -108,7 +108,7 @@ def _checked_text(
         problems.error(
             "empty_text", path, line, f"text {name!r} is empty: write its text or delete the line"
         )
-    elif entity is not None and entity not in ids.entities:
+    elif entity is not None and not (isinstance(entity, str) and entity in ids.entities):
         problems.error(
             "unknown_entity",
             path,
@@ -224,7 +224,7 @@ def read_fractions(
         return None
     value = read_json(path, problems)
     fractions: dict[str, dict[str, np.ndarray]] = {}
-    if not isinstance(value, dict) or dropped["train"] or dropped["valid"]:
+    if not isinstance(value, dict) or not value or dropped["train"] or dropped["valid"]:
         problems.error(
             "fractions",
             path,
@@ -248,10 +248,14 @@ def _fraction_fault(key: str, rows: Any, triples: Mapping[str, np.ndarray]) -> s
     percent, _, seed = key.partition("/")
     if not seed.isdecimal() or not percent.replace(".", "", 1).isdecimal():
         return "is not <percent>/<seed>"
+    if f"{float(percent):g}/{int(seed)}" != key:
+        return f"would be asked for as '{float(percent):g}/{int(seed)}'"
     for split in ("train", "valid"):
         kept = rows.get(split) if isinstance(rows, dict) else None
         if not isinstance(kept, list) or not all(isinstance(row, int) for row in kept):
             return f"has no list of {split} rows"
         if kept and not 0 <= min(kept) <= max(kept) < len(triples[split]):
             return f"names a row that {split}.tsv does not have (it has {len(triples[split])})"
+        if len(set(kept)) < len(kept):
+            return f"names a row of {split}.tsv twice"
     return ""

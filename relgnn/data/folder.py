@@ -332,16 +332,23 @@ def _check_splits(
                 f"entities without a train triple: {len(unseen)} (first: "
                 f"{entity_ids[unseen[0]]!r}); only their text can tell them apart",
             )
-        both = np.concatenate([train.triples, found.triples])
-        first = first_occurrence(both)[len(train.triples) :]
-        leaks = int((first < len(train.triples)).sum())
-        if leaks and found.times is None:
-            problems.warning(
-                "leak",
-                found.path,
-                None,
-                f"triples that are also in train.tsv: {leaks}; delete them from one of the two",
-            )
+        # test too must not be what is selected by, or learned from as by an ensemble
+        for other in ("train", "valid") if split == "test" else ("train",):
+            leaks = _common(splits[other], found) if other in splits else 0
+            if leaks and found.times is None:
+                problems.warning(
+                    "leak",
+                    found.path,
+                    None,
+                    f"triples that are also in {other}.tsv: {leaks}; delete them from one of the "
+                    "two",
+                )
+
+
+def _common(first: _Split, second: _Split) -> int:
+    """How many triples of the second are in the first as well."""
+    both = np.concatenate([first.triples, second.triples])
+    return int((first_occurrence(both)[len(first.triples) :] < len(first.triples)).sum())
 
 
 def _assemble(
@@ -387,7 +394,7 @@ def _gather_times(splits: Mapping[str, _Split], problems: Problems) -> dict[str,
     times = {split: found.times for split, found in splits.items() if found.times is not None}
     if not times:
         return None
-    for split in splits.keys() - times.keys():
+    for split in [one for one in splits if one not in times and len(splits[one].triples)]:
         problems.error(
             "columns",
             splits[split].path,

@@ -59,6 +59,11 @@ def read_grail(folder: Path, name: str) -> KnowledgeGraph:
         for ends in zip(table.columns[0], table.columns[2], strict=True)
         for cell in ends
     )
+    unnamed = [entity for entity in entities if entity not in entity_text]
+    if unnamed:
+        raise InputError(
+            f"{source}: entities.tsv has no entity {unnamed[0]!r} of {folder.name}; add it there"
+        )
     relations = [relation for relation in relation_text if relation in used]
     ids = Ids(_positions(entities), _positions(relations))
     return KnowledgeGraph(

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from relgnn.data.marked import Marked
-from relgnn.data.relations import Example, Span, example, place_tokens
-from relgnn.data.tables import Problems, find_file, raise_first, read_json_lines, read_text
+from relgnn.data.relations import Example, Span, example, group_of, place_tokens
+from relgnn.data.tables import Problems, find_file, raise_alone, read_json_lines, read_text
 from relgnn.errors import InputError
 
 COLUMNS = ("text", "head", "tail", "relation")
+LONE = "may have no partner: double it within a quoted cell, or save the table as JSON lines"
 Pair = tuple[int, int]
 
 
@@ -120,15 +121,16 @@ def read_passages(path: Path) -> list[Passage] | None:
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")
     problems = Problems()
-    text = read_text(path, problems).strip()
-    raise_first(problems.all(), path.parent)
+    whole = read_text(path, problems)
+    raise_alone(problems, path.parent)
+    text = whole.strip()
     if not text:
         raise InputError(f"{path}: is empty; give texts with marked mentions, or a plain text")
     first = text.partition("\n")[0]
     if text[0] == "{":
         lines: Iterator[tuple[int, Mapping[str, Any]]] = read_json_lines(path, problems)
     elif set(COLUMNS) <= set(first.replace("\t", ",").replace('"', "").strip().split(",")):
-        lines = _table(text, "\t" if "\t" in first else ",")
+        lines = _table(path, whole, "\t" if "\t" in first else ",")
     elif text[0] == "[":
         raise InputError(f"{path}: holds one JSON list; write one object a line")
     elif path.name.removesuffix(".gz").endswith((".tsv", ".csv")):
@@ -141,14 +143,24 @@ def read_passages(path: Path) -> list[Passage] | None:
             found += _parse(entry)
         except InputError as error:
             problems.error("example", path, line, str(error))
-    raise_first(problems.all()[:1], path.parent)
+    raise_alone(problems, path.parent)
     return found
 
 
-def _table(text: str, delimiter: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
-    for row in rows:
-        yield rows.line_num, row
+def _table(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    blank = len(text) - len(text.lstrip("\r\n"))
+    before = text.count("\n", 0, blank)
+    rows = csv.DictReader(io.StringIO(text[blank:], newline=""), delimiter=delimiter)
+    try:
+        for row in rows:
+            line = before + rows.line_num
+            # what a lone quotation mark begins goes on to the next one, over the ends of lines
+            if delimiter == "\t" and any("\n" in str(cell) for cell in row.values()):
+                raise InputError(f"{path}:{line}: a quotation mark {LONE}")
+            yield line, row
+    except csv.Error as error:
+        line = before + rows.line_num + 1  # the one that could not be ended
+        raise InputError(f"{path}:{line}: {error}; a quotation mark {LONE}") from None
 
 
 def _parse(entry: Mapping[str, Any]) -> list[Passage]:
@@ -180,7 +192,7 @@ def _one_example(entry: Mapping[str, Any]) -> list[Passage]:
 
 
 def _sentence(entry: Mapping[str, Any]) -> list[Passage]:
-    return [_placed(Marked.of(entry), str(entry.get("doc", "")))]
+    return [_placed(Marked.of(entry), group_of(entry, "doc"))]
 
 
 def _document(entry: Mapping[str, Any]) -> list[Passage]:
@@ -195,7 +207,7 @@ def _document(entry: Mapping[str, Any]) -> list[Passage]:
             tuple(str(token) for token in tokens), tuple((a, b) for a, b, _ in mentions),
             tuple(kind for _, _, kind in mentions), tuple(relations),
         )  # fmt: skip
-        found.append(_placed(marked, str(entry.get("doc_key", ""))))
+        found.append(_placed(marked, group_of(entry, "doc_key")))
         first += len(tokens)
     return found
 

@@ -233,7 +233,8 @@ def load_graph(data: DataConfig) -> KnowledgeGraph:
     Raises:
         InputError: see `load`, or the fraction cannot be drawn.
     """
-    graph = load(str(data.name if data.name is not None else data.path))
+    # a folder may have the name of a data set, and is meant all the same
+    graph = read_folder(data.path) if data.path is not None else load(str(data.name))
     if data.descriptions == "texts":
         graph = read_descriptions(graph)
     return graph.at_fraction(data.fraction, data.split_seed)

@@ -19,6 +19,7 @@ from relgnn.data.tables import (
     raise_first,
     read_json_lines,
     read_table,
+    warn_of_header,
 )
 from relgnn.errors import InputError
 
@@ -230,7 +231,16 @@ def read_labels(
             f"{folder}: no relations.tsv (label, name, description); is this a data set of {what}?"
         )
     table = read_table(path, ("label", "name", "description"), problems, optional=2)
+    warn_of_header(path, table, (("label", "id", "relation"), ("name", "label")), problems)
     labels, names, descriptions = (tuple(column) for column in table.columns)
+    listed: set[str] = set()
+    for line, label in zip(table.lines, labels, strict=True):
+        if not label.strip():
+            problems.error("empty_cell", path, line, "the label is empty: fill it in")
+        elif label in listed:
+            told = f"label {label!r} was listed before: give each label one line"
+            problems.error("duplicate_id", path, line, told)
+        listed.add(label)
     return labels, names, descriptions
 
 
@@ -298,9 +308,13 @@ def example(entry: Mapping[str, Any], number: Mapping[str, int] | None) -> Examp
     for side in ("head", "tail"):
         spans.append(_read_span(entry, side, text, starts, ends, spans))
     types = (_type(entry["head"]), _type(entry["tail"]))
-    group = entry.get("doc", entry.get("sent", ""))
     relation = -1 if number is None else number[str(label)]
-    return Example(text, spans[0], spans[1], relation, *types, str(group))
+    return Example(text, spans[0], spans[1], relation, *types, group_of(entry, "doc", "sent"))
+
+
+def group_of(entry: Mapping[str, Any], *keys: str) -> str:
+    """The first of the keys that a line has a value of, as a text; "" without: it stands alone."""
+    return next((str(entry[key]) for key in keys if entry.get(key) is not None), "")
 
 
 def _read_text(entry: Mapping[str, Any]) -> tuple[str, Sequence[int], Sequence[int]]:

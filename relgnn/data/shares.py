@@ -18,7 +18,7 @@ from relgnn.errors import InputError
 _NAME = re.compile(r"seed(\d+)_label(\d+)")
 
 
-def few_labels(data: RelationData, folder: Path, percent: int, draw: int) -> RelationData:
+def few_labels(data: RelationData, folder: Path, percent: float, draw: int) -> RelationData:
     """A data set with a frozen share of its labels; the other sentences that it names lose theirs.
 
     Args:
@@ -40,11 +40,11 @@ def few_labels(data: RelationData, folder: Path, percent: int, draw: int) -> Rel
     if not names:
         shares = sorted({int(match[2]) for match in found})
         raise InputError(
-            f"{folder}: no subset with {percent} % of the labels; there are {shares or 'none'}"
+            f"{folder}: no subset with {percent:g} % of the labels; there are {shares or 'none'}"
         )
     if draw >= len(names):
         raise InputError(
-            f"{folder}: data.split_seed is {draw}, and {len(names)} draws of {percent} % of the "
+            f"{folder}: data.split_seed is {draw}, and {len(names)} draws of {percent:g} % of the "
             f"labels are frozen; set it to one of 0 to {len(names) - 1}"
         )
     name = names[sorted(names)[draw]]

@@ -14,15 +14,19 @@ from typing import Any, Literal
 
 from relgnn.errors import InputError
 
+Severity = Literal["error", "warning"]
+
 _BOM = b"\xef\xbb\xbf"
 _SHOWN_PER_KIND = 10
+_NOT_JSON = (ValueError, RecursionError)
+"""What `json.loads` raises; a ValueError that is no JSONDecodeError for thousands of digits."""
 
 
 @dataclass(frozen=True)
 class Problem:
     """One fault of a folder: what is wrong, where, and what to do, in one line."""
 
-    severity: Literal["error", "warning"]
+    severity: Severity
     code: str
     place: str
     message: str
@@ -36,7 +40,7 @@ class Problems:
     """Collects faults; past ten of a kind in one file only their number is kept."""
 
     found: list[Problem] = field(default_factory=list)
-    _counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _counts: Counter[tuple[Severity, str, str]] = field(default_factory=Counter)
 
     def error(self, code: str, path: Path, line: int | None, message: str) -> None:
         """Record a fault that makes the folder unusable."""
@@ -48,31 +52,29 @@ class Problems:
 
     def _add(
         self,
-        severity: Literal["error", "warning"],
+        severity: Severity,
         code: str,
         path: Path,
         line: int | None,
         message: str,
     ) -> None:
-        self._counts[path.name, code] += 1
-        if self._counts[path.name, code] <= _SHOWN_PER_KIND:
+        kind = severity, path.name, code
+        self._counts[kind] += 1
+        if self._counts[kind] <= _SHOWN_PER_KIND:
             place = path.name if line is None else f"{path.name}:{line}"
             self.found.append(Problem(severity, code, place, " ".join(message.split())))
 
     def all(self) -> list[Problem]:
         """The problems, each kind that was cut short closed by a line with its full number."""
-        severities = {
-            (problem.place.split(":")[0], problem.code): problem.severity for problem in self.found
-        }
         cut = [
             Problem(
-                severities[name, code],
+                severity,
                 code,
                 name,
                 f"{number - _SHOWN_PER_KIND} more lines with the same fault ({code}): "
                 "correct them in the same way",
             )
-            for (name, code), number in self._counts.items()
+            for (severity, name, code), number in self._counts.items()
             if number > _SHOWN_PER_KIND
         ]
         return self.found + cut
@@ -211,13 +213,9 @@ def read_json_lines(
             continue
         try:
             value = json.loads(line)
-        except json.JSONDecodeError as error:
-            problems.error(
-                "json",
-                path,
-                number,
-                f"not JSON ({error.msg}, column {error.colno}): write one object a line",
-            )
+        except _NOT_JSON as error:
+            told, _ = _json_fault(error)
+            problems.error("json", path, number, f"not JSON ({told}): write one object a line")
             continue
         if "\\u" in line and not _encodes(value):
             problems.error(
@@ -238,9 +236,18 @@ def read_json(path: Path, problems: Problems) -> Any:
     """The value of a JSON file; None where it is not JSON."""
     try:
         return json.loads(read_text(path, problems) or "null")
-    except json.JSONDecodeError as error:
-        problems.error("json", path, error.lineno, f"not JSON ({error.msg}): correct the file")
+    except _NOT_JSON as error:
+        told, line = _json_fault(error)
+        problems.error("json", path, line, f"not JSON ({told}): correct the file")
         return None
+
+
+def _json_fault(error: Exception) -> tuple[str, int | None]:
+    """What is wrong, and in which line where that is known."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg}, column {error.colno}", error.lineno
+    deep = isinstance(error, RecursionError)
+    return "too many brackets in each other" if deep else "a number of too many digits", None
 
 
 def raise_first(problems: Iterable[Problem], folder: Path) -> None:

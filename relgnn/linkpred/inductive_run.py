@@ -14,6 +14,7 @@ import torch
 
 from relgnn.config import InductiveConfig, config_of_run
 from relgnn.data import KnowledgeGraph
+from relgnn.data.folder import read_folder
 from relgnn.data.registry import load, load_graph
 from relgnn.errors import InputError
 from relgnn.gnn.inductive import QueryEncoder
@@ -146,9 +147,11 @@ def load_inductive(config: InductiveConfig) -> InductiveData:
         InputError: one is nowhere or broken, has no triples where they are needed, or the second
             has a relation that the first one lacks and that is not known by its text.
     """
-    trained = load_graph(config.data)
-    name = config.data.name if config.data.name is not None else config.data.path
-    unseen = load(config.inductive.asked or f"{name}{UNSEEN}")
+    trained, path = load_graph(config.data), config.data.path
+    if config.inductive.asked is None and path is not None:
+        unseen = read_folder(Path(f"{path}{UNSEEN}"))
+    else:
+        unseen = load(config.inductive.asked or f"{config.data.name}{UNSEEN}")
     for graph, split in ((trained, "train"), (trained, "valid"), (unseen, "test")):
         if not len(getattr(graph, split)):
             raise InputError(

@@ -128,7 +128,7 @@ def load_data(config: RelationConfig | FewShotConfig | GenerativeConfig) -> Rela
         generator = rng("negatives", config.runtime.seed)
         found = with_negatives(found, folder, config.data.negatives, generator)
     if data.fraction < 1:
-        found = few_labels(found, folder, round(100 * data.fraction), data.split_seed)
+        found = few_labels(found, folder, round(100 * data.fraction, 6), data.split_seed)
     for step in config.continued if isinstance(config, RelationConfig) else ():
         found = add_data(found, step)
     return found

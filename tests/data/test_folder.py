@@ -128,6 +128,17 @@ def test_times_come_from_a_fourth_column(write_folder: WriteFolder) -> None:
     assert dict(graph.dropped_duplicates) == {"train": 1}
 
 
+def test_a_split_without_triples_has_no_times(write_folder: WriteFolder) -> None:
+    dated = {
+        "train_tsv": "a\tlikes\tb\t1\nb\tknows\tc\t2\n",
+        "valid_tsv": "",
+        "test_tsv": "b\tlikes\ta\t3\n",
+    }
+    graph = load(write_folder(**dated))
+    assert graph.times is not None
+    assert [len(graph.times[split]) for split in ("train", "valid", "test")] == [2, 0, 1]
+
+
 # What is changed; the code, the place and a part of what the message says.
 ERRORS = [
     ({"aliases_tsv": "a\tA\nz\tZoe\n"}, "unknown_entity", "aliases.tsv:2", "add it there"),
@@ -212,6 +223,24 @@ ERRORS = [
         "texts.jsonl:1",
         "add it there, or leave the key out",
     ),
+    (
+        {"texts_jsonl": '{"id": "t", "text": "x", "entity": ["a"]}\n'},
+        "unknown_entity",
+        "texts.jsonl:1",
+        "entity ['a'] is not in entities.tsv",
+    ),
+    (
+        {"texts_jsonl": '{"id": "t", "text": %s}\n' % ("1" * 5000)},
+        "json",
+        "texts.jsonl:1",
+        "a number of too many digits",
+    ),
+    (
+        {"texts_jsonl": "[" * 100_000 + "\n"},
+        "json",
+        "texts.jsonl:1",
+        "too many brackets in each other",
+    ),
     ({"texts_jsonl": '{"id": 3, "text": "x"}\n'}, "json", "texts.jsonl:1", '"id" is 3'),
     ({"texts_jsonl": '{"id": "t",\n'}, "json", "texts.jsonl:1", "write one object a line"),
     (
@@ -261,6 +290,19 @@ ERRORS = [
         "fractions.json",
         "a row that train.tsv does not have (it has 4)",
     ),
+    (
+        {"fractions_json": '{"10/0": {"train": [0, 0], "valid": []}}'},
+        "fractions",
+        "fractions.json",
+        "names a row of train.tsv twice",
+    ),
+    (
+        {"fractions_json": '{"10.0/0": {"train": [0], "valid": []}}'},
+        "fractions",
+        "fractions.json",
+        "would be asked for as '10/0'",
+    ),
+    ({"fractions_json": "{}"}, "fractions", "fractions.json", "delete it"),
 ]
 
 
@@ -292,6 +334,7 @@ WARNINGS = [
     ({"train_tsv": b"\xef\xbb\xbfa\tlikes\tb\nb\tknows\tc\n"}, "bom", "train.tsv:1"),
     ({"valid_tsv": "a\tlikes\tc\na\tlikes\tc\n"}, "duplicate_triple", "valid.tsv:2"),
     ({"valid_tsv": "a\tlikes\tb\n"}, "leak", "valid.tsv"),
+    ({"valid_tsv": FILES["test.tsv"]}, "leak", "test.tsv"),
     ({"train_tsv": "a\tlikes\tb\na\tknows\tb\n"}, "unseen_entity", "test.tsv"),
 ]
 

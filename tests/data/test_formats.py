@@ -68,6 +68,13 @@ def test_grail_with_a_relation_that_has_no_name(write_files: WriteFiles) -> None
         read_grail(root / "grail_inductive/fb237_v9", "fb237_v9")
 
 
+def test_grail_with_an_entity_that_has_no_name(write_files: WriteFiles) -> None:
+    line = "/m/b\t/r/1\t/m/nobody\n"
+    root = write_files({**GRAIL, "grail_inductive/fb237_v9/test.txt": line})
+    with pytest.raises(InputError, match="entities.tsv has no entity '/m/nobody' of fb237_v9"):
+        read_grail(root / "grail_inductive" / "fb237_v9", "fb237_v9")
+
+
 def test_findkg_drops_and_counts_repeated_rows(write_files: WriteFiles) -> None:
     graph = read_findkg(write_files(FINDKG), "findkg")
     assert graph.train.tolist() == [[1, 0, 0], [1, 0, 0]]

@@ -87,6 +87,39 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: Any, told: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_who_has_no_document_stands_alone(tmp_path: Path) -> None:
+    line = {"text": "Ada of Bonn.", "head": "Ada", "tail": "Bonn", "relation": "born"}
+    for more in ({"doc": None}, {"doc": None, "sent": None}, {}):
+        [found] = read_passages(write(tmp_path / "a", line | more)) or []
+        assert found.group == ""
+    [found] = read_passages(write(tmp_path / "a", line | {"doc": None, "sent": 0})) or []
+    assert found.group == "0"
+    [found] = read_passages(write(tmp_path / "a", SENTENCE | {"doc": None})) or []
+    assert found.group == ""
+
+
+@pytest.mark.parametrize("rows", [
+    ['"Bonn is in Germany.\tBonn\tGermany\tin', '"Paris is in France.\tParis\tFrance\tin'],
+    ['"' + "far " * 40_000 + "\tBonn\tGermany\tin"],
+])  # fmt: skip
+def test_a_lone_quotation_mark_swallows_no_row(tmp_path: Path, rows: list[str]) -> None:
+    path = write(tmp_path / "t.tsv", "text\thead\ttail\trelation", *rows)
+    with pytest.raises(InputError, match=r"t.tsv:[23]: .*quotation mark may have no") as caught:
+        read_passages(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_lines_are_counted_from_the_first(tmp_path: Path) -> None:
+    path = write(tmp_path / "t", "", "", "text,head,tail,relation", "Ada of Bonn,Ada,Eve,born")
+    with pytest.raises(InputError, match="t:4: "):
+        read_passages(path)
+
+
+def test_a_file_may_have_a_colon_in_its_name(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="11:30.jsonl:1: not JSON"):
+        read_passages(write(tmp_path / "11:30.jsonl", *["{"] * 12))
+
+
 def test_wrong_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_passages(tmp_path / "none")

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from relgnn.config.base import DataConfig
 from relgnn.data import check_folder, list_datasets, load, load_default, registry
+from relgnn.data.corpus import read_corpus
+from relgnn.data.folder import read_folder
+from relgnn.data.registry import load_graph
 from relgnn.errors import InputError
 
 WriteFolder = Callable[..., Path]
@@ -61,6 +65,17 @@ def test_a_name_with_a_typo(nowhere: Path) -> None:
 def test_a_path_is_loaded_under_its_folders_name(write_folder: WriteFolder) -> None:
     assert load(str(write_folder("mine"))).name == "mine"
     assert load(write_folder("mine")).name == "mine"
+
+
+def test_a_configured_folder_may_have_the_name_of_a_data_set(
+    nowhere: Path, write_folder: WriteFolder
+) -> None:
+    write_folder("clone/data/nations", train_tsv="a\tlikes\tb\nb\tknows\tc\n")
+    own = write_folder("clone/nations")
+    configured = DataConfig(path=Path("nations"))
+    assert load_graph(configured).checksum == read_folder(own).checksum
+    assert load_graph(configured).checksum != load("nations").checksum
+    assert read_corpus(None, Path("nations")).texts == read_corpus(None, own).texts
 
 
 def test_the_default_is_codex_s_where_it_is_found(nowhere: Path, write_folder: WriteFolder) -> None:

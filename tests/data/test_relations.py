@@ -178,6 +178,20 @@ def test_no_relation_is_said_by_one_label(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(("content", "code", "place", "told"), [
+    ("label\tname\nborn\nlives\n", "header", "relations.tsv:1", "looks like a header"),
+    ("born\n \tx\nlives\n", "empty_cell", "relations.tsv:2", "the label is empty"),
+    ("born\nlives\nborn\n", "duplicate_id", "relations.tsv:3", "label 'born' was listed before"),
+])  # fmt: skip
+def test_labels_are_looked_at(
+    content: str, code: str, place: str, told: str, tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "d", valid=[LINE])
+    (folder / "relations.tsv").write_text(content)
+    [found] = [one for one in check_relations(folder).problems if one.place == place]
+    assert found.code == code and told in found.message
+
+
 def test_unlabelled_lines_need_no_relation(tmp_path: Path) -> None:
     folder = write(tmp_path / "d", valid=[LINE])
     bare = {key: value for key, value in LINE.items() if key != "relation"}

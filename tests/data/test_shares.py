@@ -55,6 +55,7 @@ def test_draws_are_in_the_order_of_their_seeds(tmp_path: Path) -> None:
     ({"seed0_label50": SUBSET | {"labelled": ["0"]}}, 0, "names the row '0'"),
     ({"seed0_label50": {"labelled": [0]}}, 0, "has no list of rows 'unlabelled'"),
     ({"seed0_label50": [0, 1]}, 0, "has no list of rows 'labelled'"),
+    ({"seed0_label50.4": SUBSET}, 0, "no subset with 50 % of the labels; there are none"),
     ([1], 0, "no subset with 50 % of the labels; there are none"),
 ])  # fmt: skip
 def test_frozen_subsets_that_do_not_fit(content: Any, draw: int, told: str, tmp_path: Path) -> None:
@@ -62,6 +63,12 @@ def test_frozen_subsets_that_do_not_fit(content: Any, draw: int, told: str, tmp_
     with pytest.raises(InputError, match=told) as caught:
         few_labels(DATA, tmp_path, 50, draw)
     assert "\n" not in str(caught.value)
+
+
+def test_a_share_is_met_exactly(tmp_path: Path) -> None:
+    (tmp_path / "subsets.json").write_text(json.dumps({"seed0_label50": SUBSET}))
+    with pytest.raises(InputError, match=r"no subset with 50.4 % of the labels; there are \[50\]"):
+        few_labels(DATA, tmp_path, 50.4, 0)
 
 
 @given(

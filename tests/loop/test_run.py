@@ -221,7 +221,7 @@ def test_what_cannot_run_leaves_no_folder(own_config: Path, tmp_path: Path) -> N
         (f"data.path={bare}", "needs unlabelled text and there is none"),
         ("loop.controls=[oracle]", "needs strata.tsv"),
         ("text.model=/nowhere", "cannot be loaded"),
-        ("data.path=/nowhere", "neither a named data set nor a folder"),
+        ("data.path=/nowhere", "/nowhere: no such folder"),
         ("loop.rules={file: /nowhere.txt}", "/nowhere.txt"),
     ]:
         with pytest.raises(InputError, match=message):
