@@ -143,6 +143,7 @@ class TextModel:
         self.loop, self.seed = loop, runtime.seed
         self._judge: RuleJudge | None = None  # mined when the first text is read
         self._entities: tuple[Tensor, Tensor] | None = None
+        self._linker: MentionLinker | None = None
         self.pairs = load_pairs(folder / FOLDER)
         self.extractor: tuple[SplitEncoder, RelationExtractor] | None = None
         if (folder / FOLDER / "extractor.json").exists():
@@ -160,6 +161,12 @@ class TextModel:
         if self._entities is None:
             self._entities = encode_entities(graph, encoder)
         return self._entities
+
+    def linker(self, graph: KnowledgeGraph) -> MentionLinker:
+        """Finds the run's entities in texts; built when first asked for."""
+        if self._linker is None:
+            self._linker = MentionLinker(graph.entity_names, graph.aliases or None)
+        return self._linker
 
     def read(
         self,
@@ -184,7 +191,7 @@ class TextModel:
         Raises:
             InputError: the text is empty.
         """
-        linker = MentionLinker(graph.entity_names, graph.aliases or None)
+        linker = self.linker(graph)
         sentences = text_sentences(text, linker, about)
         evidence = find_evidence(graph, sentences, linker, coreference=self.loop.coreference)
         if not evidence.num_pairs:
@@ -235,7 +242,10 @@ class TextModel:
         folds = np.zeros(evidence.num_pairs, dtype=np.int64)
         # A text is short: all its pairs are judged.
         rows, _ = rows_to_read(evidence, logits, none, folds, 2 * len(evidence.pair))
-        said = extract_rows(*self.extractor, occurrences(graph, sentences, evidence, rows))
+        try:
+            said = extract_rows(*self.extractor, occurrences(graph, sentences, evidence, rows))
+        finally:
+            self.extractor[0].forget()  # it may be a stranger's text
         pooled = pool_rows(said, evidence.pair[rows], evidence.num_pairs, self.loop.pooling)
         forward = features.head.numpy()[found.pair] == found.head
         output = np.where(forward, found.relation, found.relation + graph.num_relations)

@@ -88,6 +88,7 @@ class Service:
         if self._loop:
             # with the cache, and before anybody waits for it
             self.run.text_model.entities(self.graph, self.run.world.encoder)
+            self.run.text_model.linker(self.graph)
         # what strangers send is not kept, not even as vectors
         self.run.world.encoder.cache = None
         torch.set_num_threads(settings.threads)

@@ -20,7 +20,7 @@ from relgnn.ranking.documents import best_cut, document_scores, facts_of
 from relgnn.runtime import Runtime, cache_home
 from relgnn.text.document_fit import evaluate_tuned, tune
 from relgnn.text.documents import Matches, compete, match, match_types, pool, standardised
-from relgnn.text.encoder import TextEncoder, require_positions
+from relgnn.text.encoder import TextEncoder
 from relgnn.training import save_json
 from relgnn.training.run_folder import carry_out
 
@@ -111,7 +111,6 @@ def _matched(config: DocumentConfig, data: DocumentData, runtime: Runtime) -> Sc
         config.text.model, max_tokens=config.text.max_tokens, device=runtime.device,
         dtype=torch.bfloat16 if runtime.precision == "bf16" else torch.float32, cache=cache_home(),
     )  # fmt: skip
-    require_positions(encoder.network.network, config.text.max_tokens)
     kinds = kinds_of(data)
     types = match_types(data, kinds, encoder)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -126,9 +127,11 @@ def save_model(network: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -
         network.save_pretrained(beside)
         tokenizer.save_pretrained(beside)
         os.replace(beside, folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise MachineError(
-            f"cannot write {folder}: {error.strerror}; free disk space, then resume"
+            f"cannot write {folder}: {reason}; free disk space, then resume"
         ) from error
 
 
@@ -141,6 +144,17 @@ def fingerprint(network: nn.Module) -> str:
         flat = value.detach().cpu().contiguous().reshape(-1)
         digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _reading(network: Any, tokenizer: PreTrainedTokenizerBase) -> str:
+    """A short hash of all that a vector depends on: weights, tokens, and how they are used."""
+    used = network.config.to_dict()
+    for told in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
+        used.pop(told, None)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    tokens = backend.to_str() if backend is not None else str(sorted(tokenizer.get_vocab().items()))
+    parts = (fingerprint(network), json.dumps(used, sort_keys=True, default=str), tokens)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 class TextEncoder:
@@ -175,7 +189,8 @@ class TextEncoder:
         cache: Path | None = None,
     ) -> None:
         network, self.tokenizer = load_model(model)
-        name = f"{fingerprint(network)}-{max_tokens}-{str(dtype).removeprefix('torch.')}"
+        require_positions(network, max_tokens)
+        name = f"{_reading(network, self.tokenizer)}-{max_tokens}-{str(dtype).split('.')[1]}"
         if weights == "int8":
             quantize(network)
             name += "-int8"

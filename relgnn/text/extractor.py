@@ -282,7 +282,7 @@ def cross_fit_extractor(
 def extract_rows(
     encoder: SplitEncoder, model: RelationExtractor, rows: Sequence[Occurrence]
 ) -> np.ndarray:
-    """Logits [len(rows), 2R] of new sentences, float32."""
+    """Logits [len(rows), 2R] of new sentences, float32; see also `SplitEncoder.forget`."""
     return score_rows(model, encoder.read(rows), np.arange(len(rows)))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from relgnn.config import FewShotConfig
 from relgnn.data.relations import Example, RelationData
 from relgnn.runtime import Runtime, cache_home
-from relgnn.text.encoder import MODEL, TextEncoder, require_positions, save_model
+from relgnn.text.encoder import MODEL, TextEncoder, save_model
 from relgnn.text.fewshot import Views, accuracies, describe, episodes, represent
 from relgnn.text.metric import learn
 from relgnn.text.reader import load_data
@@ -70,6 +70,5 @@ def _frozen(
         config.text.model, max_tokens=config.text.max_tokens, device=runtime.device,
         dtype=runtime.dtype, cache=cache_home(),
     )  # fmt: skip
-    require_positions(encoder.network.network, config.text.max_tokens)
     whole = encoder.encode([one.text for one in asked])
     return Views(represent(asked, encoder), whole), describe(data, encoder)

@@ -182,6 +182,11 @@ class SplitEncoder:
         columns = (marked.place, marked.owner, marked.offsets)
         return LowerStates(self._states, *map(torch.from_numpy, columns))
 
+    def forget(self) -> None:
+        """Drop the texts that were read, and their states."""
+        self._texts.clear()
+        self._states = self._states[:0].clone()
+
     def _read(self, texts: list[str]) -> None:
         if not texts:
             return

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
-from itertools import islice
 
 WORD = re.compile(r"[^\W_]+(?:['’.&-][^\W_]+)*\.?", re.UNICODE)
 EXACT, PART, STEM, IMPLIED, COREFERENT = 0, 1, 2, 3, 4
@@ -87,8 +86,7 @@ class _Names:
         node = self
         for word in words:
             node = node.longer.setdefault(word, _Names())
-        if entity not in node.entities:
-            node.entities.append(entity)
+        _append(node.entities, entity)
 
     def find(self, words: Iterable[str]) -> list[int]:
         """Entities of exactly this name."""
@@ -133,12 +131,12 @@ class MentionLinker:
                     word, proper = _norm(match.group()), match.group()[0].isupper()
                     if len(word) > 2 and word not in _STOP:
                         if len(words) > 1:
-                            _add(parts, (word, proper), entity)
-                        _add(stems, (stem(word), proper), entity)
+                            _append(parts[word, proper], entity)
+                        _append(stems[stem(word), proper], entity)
         self.parts = {k: v for k, v in parts.items() if len(v) <= limit}
         self.stems = {k: v for k, v in stems.items() if len(v) <= limit}
         related = {
-            word: [entity for name in stands_for for entity in self.names.find(name.split())]
+            word: [entity for name in stands_for for entity in self.names.find(_words(name))]
             for word, stands_for in related_words().items()
         }
         self.related = {word: entities for word, entities in related.items() if entities}
@@ -150,7 +148,8 @@ class MentionLinker:
         best: dict[int, Mention] = {}
         for i, (start, end, word) in enumerate(spans):
             node = self.names
-            for _, last, following in islice(spans, i, None):
+            for j in range(i, len(spans)):
+                _, last, following = spans[j]
                 longer = node.longer.get(following)
                 if longer is None:
                     break
@@ -184,9 +183,10 @@ def _words(text: str) -> list[str]:
     return [_norm(m.group()) for m in WORD.finditer(text)]
 
 
-def _add(index: dict, key: object, entity: int) -> None:
-    if entity not in index[key]:
-        index[key].append(entity)
+def _append(entities: list[int], entity: int) -> None:
+    # they come one after the other, so that only the last one may be there already
+    if not entities or entities[-1] != entity:
+        entities.append(entity)
 
 
 def _keep(best: dict[int, Mention], mention: Mention) -> None:

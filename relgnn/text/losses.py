@@ -42,7 +42,7 @@ def supervised_loss(
         )
         if settings.focal > 0:
             sure = logits.log_softmax(1).gather(1, labels[:, None])[:, 0].exp()
-            each = (1 - sure) ** settings.focal * each
+            each = _power(1 - sure, settings.focal) * each
         return (weights * each).mean()
     stated = labels if labels.dim() == 2 else functional.one_hot(labels, logits.shape[1])
     positive = [i for i in range(logits.shape[1]) if i != negative]
@@ -58,8 +58,14 @@ def _binary(logits: Tensor, stated: Tensor, settings: TuningConfig) -> Tensor:
     each = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     if settings.focal > 0:
         wrong = torch.where(stated > 0, -logits, logits).sigmoid()
-        each = wrong**settings.focal * each
+        each = _power(wrong, settings.focal) * each
     return each.sum(1)
+
+
+def _power(x: Tensor, exponent: float) -> Tensor:
+    """x^exponent of x >= 0; at 0, where a root has no finite gradient, without one."""
+    power: Tensor = x.clamp(min=torch.finfo(x.dtype).tiny) ** exponent
+    return power
 
 
 def above_threshold(logits: Tensor, stated: Tensor) -> Tensor:

@@ -204,6 +204,14 @@ def test_entities_are_encoded_once_whatever_the_number_of_texts(
     assert first and opened.extract(text) == first
 
 
+def test_no_text_is_kept(opened: OpenRun) -> None:
+    for text in (TEXT, "Ada Abel met the unforgettable Zyx in Cork."):
+        opened.extract(text)
+        extractor = opened.text_model.extractor
+        assert extractor is not None
+        assert not extractor[0]._texts and not len(extractor[0]._states)
+
+
 def test_what_a_text_is_about_can_be_told(opened: OpenRun) -> None:
     about = find_entity(opened.graph, "Cleo Carr")
     found = opened.extract("She was born in Hull.", about)

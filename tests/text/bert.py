@@ -12,7 +12,7 @@ from tests.text.toy import WORDS
 
 
 def write_bert(
-    folder: Path, layers: int = 3, positions: int = 96, special: tuple[str, ...] = ()
+    folder: Path, layers: int = 3, positions: int = 128, special: tuple[str, ...] = ()
 ) -> str:
     """Write the model and return its folder.
 

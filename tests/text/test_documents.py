@@ -235,7 +235,7 @@ def test_rows_longer_than_the_model_reads_are_refused_where_nothing_is_trained(
     data: DocumentData, tiny_bert: str, tmp_path: Path
 ) -> None:
     settings = config(tmp_path / "tiny", tiny_bert, "text.max_tokens=500")
-    with pytest.raises(InputError, match="text.max_tokens is 500 and the model has 96 positions"):
+    with pytest.raises(InputError, match="text.max_tokens is 500 and the model has 128 positions"):
         run_text(settings, tmp_path / "run")
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import RobertaConfig, RobertaModel
 
-from relgnn.errors import InputError
+from relgnn.errors import InputError, MachineError
 from relgnn.text import encoder as encoder_module
 from relgnn.text.encoder import TextEncoder, load_model
 from tests.text.toy import WORDS
@@ -124,6 +126,36 @@ def test_models_formats_and_lengths_have_caches_of_their_own(
     assert len(list(tmp_path.iterdir())) == 4
 
 
+def test_another_use_of_the_same_weights_has_a_cache_of_its_own(
+    tiny_bert: str, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(tiny_bert, tmp_path / "other"))
+    told = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**told, "hidden_act": "relu"}))
+    words = Path(shutil.copytree(tiny_bert, tmp_path / "words"))
+    tokens = (words / "tokenizer.json").read_text()
+    (words / "tokenizer.json").write_text(tokens.replace("BertPreTokenizer", "Whitespace"))
+    assert (words / "tokenizer.json").read_text() != tokens
+    for model in (tiny_bert, other, words, tiny_bert):
+        TextEncoder(str(model), cache=tmp_path / "cache").encode(TEXTS[:1])
+    assert len(list((tmp_path / "cache").iterdir())) == 3
+
+
+def test_a_model_that_cannot_be_written_leaves_nothing(
+    tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, tokenizer = load_model(tiny_bert)
+
+    def full(folder: Path) -> None:
+        folder.mkdir()
+        raise SafetensorError("I/O error: File too large (os error 27)")
+
+    monkeypatch.setattr(network, "save_pretrained", full)
+    with pytest.raises(MachineError, match="File too large .*; free disk space, then resume"):
+        encoder_module.save_model(network, tokenizer, tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
 def test_bfloat16_is_close_to_float32(minilm: TextEncoder) -> None:
     texts = ["Ada Lovelace was born in London.", "steel"]
     half = TextEncoder(dtype=torch.bfloat16).encode(texts)
@@ -167,11 +199,11 @@ def test_a_broken_model_folder_is_one_line(
 
 def test_rows_longer_than_the_model_s_positions_are_refused(tiny_bert: str) -> None:
     network, _ = load_model(tiny_bert)
-    encoder_module.require_positions(network, 96)
-    with pytest.raises(InputError, match="max_tokens is 97 and the model has 96 positions"):
-        encoder_module.require_positions(network, 97)
+    encoder_module.require_positions(network, 128)
+    with pytest.raises(InputError, match="max_tokens is 129 and the model has 128 positions"):
+        TextEncoder(tiny_bert, max_tokens=129)
     del network.config.max_position_embeddings
-    encoder_module.require_positions(network, 97)
+    encoder_module.require_positions(network, 129)
 
 
 def test_roberta_counts_positions_from_behind_the_padding() -> None:

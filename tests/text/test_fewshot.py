@@ -158,7 +158,7 @@ def test_rows_longer_than_the_model_reads_are_refused(tiny_bert: str, tmp_path: 
     )
     config = load_run_config(path)
     assert isinstance(config, FewShotConfig)
-    with pytest.raises(InputError, match="text.max_tokens is 500 and the model has 96 positions"):
+    with pytest.raises(InputError, match="text.max_tokens is 500 and the model has 128 positions"):
         run_text(config, tmp_path / "run")
     with pytest.raises(InputError, match="few_shot.shots"):
         load_run_config(path, ["few_shot.shots=[]"])

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relgnn.text.linking import EXACT, PART, STEM, WORD, MentionLinker, plain_name, stem
+from relgnn.text.linking import (
+    EXACT,
+    PART,
+    STEM,
+    WORD,
+    MentionLinker,
+    plain_name,
+    related_words,
+    stem,
+)
 
 NAMES = (
     "France", "Angela Merkel", "painter", "Emma Stone", "Bonn", "Selena (film)", "Mont Blanc", "",
@@ -125,3 +134,9 @@ def test_whole_names_are_those_of_the_naive_search(
 def test_an_alias_is_a_part_and_a_stem_too() -> None:
     linker = MentionLinker(["Germany"], [["Federal Bundesrepublik"]])
     assert found(linker, "The Bundesrepublik grew.") == {("Bundesrepublik", 0, PART)}
+
+
+def test_every_related_word_reaches_a_name_of_its_kind() -> None:
+    for word, names in related_words().items():
+        linker = MentionLinker(names)
+        assert set(linker.related[word]) == set(range(len(names))), word

@@ -45,6 +45,16 @@ def test_bce_is_a_sum_over_labels(logits: Tensor) -> None:
     assert float(smooth) == pytest.approx(4 * np.log(2))
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "bce"])
+@pytest.mark.parametrize("focal", [0.5, 1.0, 2.0])
+def test_focal_loss_has_a_gradient_where_all_is_learnt(loss: str, focal: float) -> None:
+    logits = torch.tensor([[90.0, -90.0, -90.0], [1.0, 0.0, 0.0]], requires_grad=True)
+    settings = TuningConfig(loss=loss, focal=focal)  # type: ignore[arg-type]
+    supervised_loss(logits, torch.tensor([0, 0]), settings, None).backward()
+    assert logits.grad is not None and logits.grad.isfinite().all()
+    assert not logits.grad[0].any() and logits.grad[1].any()
+
+
 def test_threshold_is_the_published_sum(logits: Tensor) -> None:
     stated = torch.tensor([[1, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0]]).float()
     shift = 3.0 * torch.ones(3, 1)  # what the logits count from does not matter
