@@ -57,7 +57,7 @@ class Calibration:
         gap: (predicted - observed) of the group - that of everybody else; above 0: statements about
             the group are believed too readily.
         ece: expected calibration error, ten bins.
-        ece_chance: what it would be at most, in 95 % of draws, were every probability right.
+        ece_chance: what it would be at most, in 97.5 % of draws, were every probability right.
     """
 
     statements: int

@@ -12,6 +12,7 @@ from relgnn.audit.queue import Queue, Triple, Withheld
 from relgnn.data import KnowledgeGraph
 from relgnn.errors import InputError, RelgnnError
 from relgnn.loop.records import RoundTable
+from relgnn.text.linking import MentionLinker
 
 STATED = 0.1
 """Probability by the text alone from which a sentence counts as stating a triple."""
@@ -37,7 +38,8 @@ class Guard:
         graph: of the run.
         queue: what people released.
         table: what the run's last round judged. A sentence that speaks of several pairs, or says
-            several things of one, is not shown while a triple that it likely states is withheld.
+            several things of one, is not shown while a triple that it likely states is withheld: a
+            candidate that the round found in it, or a given one both of whose ends it names.
     """
 
     def __init__(
@@ -57,6 +59,16 @@ class Guard:
                 if self.applied.category(head, relation, tail) is not None:
                     for evidence in table.evidence[row]:
                         self._stated[evidence].append((head, relation, tail))
+        self._given: dict[int, list[Numbers]] = defaultdict(list)
+        if self.applied is not None:
+            for triple in map(numbers_of, graph.train):
+                if self.applied.category(*triple) is not None:
+                    self._given[triple[0]].append(triple)
+        ends = sorted({end for own in self._given.values() for h, _, t in own for end in (h, t)})
+        self._ends = np.array(ends, dtype=np.int64)
+        aliases = [graph.aliases[end] for end in ends] if graph.aliases else None
+        self._linker = MentionLinker([graph.entity_names[end] for end in ends], aliases)
+        self._subject = {text.id: text.entity for text in graph.texts}
 
     def category(self, triple: Numbers) -> str | None:
         """Why a triple is withheld; None where it may be shown, or was released."""
@@ -73,7 +85,19 @@ class Guard:
 
     def silences(self, evidence: str, text: str) -> bool:
         """Whether a sentence that a round read is not shown: for its words, or what it states."""
-        return self.unfit(text) or any(self.hides(*one) for one in self._stated.get(evidence, ()))
+        stated = (*self._stated.get(evidence, ()), *self._named(evidence, text))
+        return self.unfit(text) or any(self.hides(*one) for one in stated)
+
+    def _named(self, evidence: str, text: str) -> list[Numbers]:
+        """Given triples that are private and both of whose ends a sentence names.
+
+        Whom its page is about counts as named.
+        """
+        named = {int(self._ends[one.entity]) for one in self._linker.link(text)}
+        subject = self._subject.get(evidence.rpartition(":")[0])
+        if subject is not None:
+            named.add(subject)
+        return [one for end in named for one in self._given.get(end, ()) if one[2] in named]
 
     def withheld(
         self, route: str, found: Iterable[tuple[Numbers, float | None]]

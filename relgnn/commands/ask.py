@@ -50,14 +50,15 @@ def score(
     start_quietly()
     from relgnn.loop.asked import score_rows
     from relgnn.loop.opened import open_run
+    from relgnn.training import atomic_file, require_file_name
 
+    if out is not None:
+        require_file_name(out)
     written = read_triples(triples)
     opened = open_run(run)
     scores = opened.score(resolve(opened.graph, triples, written))
     results = score_rows(scores, [cells for _, cells in written])
     if out is not None:
-        from relgnn.training import atomic_file
-
         with atomic_file(out) as path:
             path.write_text(_as_tsv(results), encoding="utf-8")
         note(f"{len(results)} triples scored, written to {out}")

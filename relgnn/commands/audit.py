@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from relgnn.commands.ask import RunFolder
-from relgnn.commands.console import AsJson, note, print_json, print_table, start_quietly
+from relgnn.commands.console import AsJson, note, print_json, print_table, start_quietly, user
 from relgnn.errors import InputError
 
 if TYPE_CHECKING:
@@ -179,7 +178,7 @@ def _queue_of(run: Path) -> Queue:
 
 def _decide(run: Path, number: int, state: State, by: str | None, as_json: bool) -> None:
     found = _queue_of(run)
-    decision = found.decision(number, state.value, by or getpass.getuser())
+    decision = found.decision(number, state.value, by or user())
     # before it is recorded: where the data are gone, an error means that nothing was decided
     said = "" if as_json else _words(run, [found.item(number)])[0]
     found.log.append([decision])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -31,6 +33,14 @@ class Settings:
 
 
 SETTINGS = Settings()
+
+
+def user() -> str:
+    """Who gives the command, as the system knows it: by name, or by number where it has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as anybody
+        return f"uid {os.getuid()}"
 
 
 def start_quietly() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from relgnn.commands.ask import RunFolder
-from relgnn.commands.console import AsJson, print_json, print_table
+from relgnn.commands.console import AsJson, print_json, print_table, user
 
 keys = typer.Typer(
     help="Keys to the HTTP service; the file holds salted hashes alone.",
@@ -46,7 +45,8 @@ def serve(
         ),
     ] = None,
     rate: Annotated[
-        float, typer.Option(min=0.001, help="Requests a second for each key, or each address.")
+        float,
+        typer.Option(min=0.001, max=1e6, help="Requests a second for each key, or each address."),
     ] = 500.0,
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for a request.")] = 10.0,
     queue: Annotated[
@@ -115,7 +115,7 @@ def add(
     """
     from relgnn.serving import keys as store
 
-    made = store.KeyFile(file).add(name, store.Scope[scope.value], getpass.getuser())
+    made = store.KeyFile(file).add(name, store.Scope[scope.value], user())
     if as_json:
         print_json({"name": name, "scope": scope.value, "key": made})
     else:
@@ -147,7 +147,7 @@ def revoke(
     """Remove a key; running services follow at once."""
     from relgnn.serving import keys as store
 
-    gone = store.KeyFile(file).revoke(name, getpass.getuser())
+    gone = store.KeyFile(file).revoke(name, user())
     if as_json:
         print_json({"revoked": gone.id, "name": gone.name})
     else:

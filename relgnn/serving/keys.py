@@ -19,7 +19,7 @@ from typing import Any
 from relgnn.audit.chain import Action, AuditLog
 from relgnn.errors import InputError, MachineError
 from relgnn.training.appending import alone
-from relgnn.training.checkpoint import atomic_file
+from relgnn.training.checkpoint import atomic_file, require_file_name
 
 PREFIX = "relgnn"
 _WRITTEN = re.compile(rf"{PREFIX}_([0-9a-f]{{12}})_([A-Za-z0-9_-]{{43}})")
@@ -157,6 +157,7 @@ class KeyFile:
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Key]]:
         """The keys, which nobody else changes meanwhile: else one revoked might come back."""
+        require_file_name(self.path)
         with ExitStack() as stack:
             try:
                 stack.enter_context(alone(self.path.with_suffix(".lock")))
@@ -185,11 +186,13 @@ class KeyFile:
             asdict(key) | {"scope": key.scope.name} for key in keys.values()
         ]
         # who may read it stays as it was: a container's user may be somebody else
-        mode = self.path.stat().st_mode & 0o777 if self.path.exists() else 0o600
+        before = self.path.stat() if self.path.exists() else None
         with atomic_file(self.path) as beside:
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                os.fchmod(file.fileno(), mode)
+                if before is not None:
+                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
+                    os.fchmod(file.fileno(), before.st_mode & 0o777)
                 json.dump({"keys": rows}, file, indent=2)
         self._seen = None
 

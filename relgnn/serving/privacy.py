@@ -12,7 +12,7 @@ import re
 
 from relgnn.data import KnowledgeGraph
 from relgnn.text.coreference import Coreference
-from relgnn.text.linking import EXACT, PART, MentionLinker, forget
+from relgnn.text.linking import EXACT, PART, MentionLinker, forget, plain_name
 
 # Days, and spans of years: they look like telephone numbers and are none.
 _DATE = r"(?:\d{4}-\d\d-\d\d|\d{4}\s?[-–]\s?\d{4})(?!\d)"
@@ -21,6 +21,7 @@ _PATTERNS = (
     ("[mail]", re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")),
     ("[id]", re.compile(r"\b[A-Z]{2}\d{2}(?:\s?[A-Z0-9]{4}){2,7}(?:\s?[A-Z0-9]{1,3})?\b")),
     ("[id]", re.compile(r"\b\d{3}-\d{2}-\d{4}\b|\b(?:\d{1,3}\.){3}\d{1,3}\b")),
+    ("[id]", re.compile(r"(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])")),
     ("[phone]", re.compile(_PHONE)),
     ("[id]", re.compile(r"\b(?=\w*\d{6})\w+\b")),
     (
@@ -51,18 +52,32 @@ class Masker:
         persons = Coreference(graph).persons
         names = [graph.entity_names[i] for i in persons]
         aliases = [graph.aliases[i] for i in persons] if graph.aliases else None
-        self._linker = MentionLinker(names, aliases)
+        # however many share a first name, it is one
+        self._linker = MentionLinker(names, aliases, limit=len(names))
+        forms = (*names, *(form for own in aliases or () for form in own))
+        self._written = frozenset(map(plain_name, forms))
 
     def mask(self, text: str) -> str:
         """The text without personal data, as far as it is recognised."""
         text = mask_patterns(text)
-        while spans := self._names(text):
-            start, end = spans[-1]
+        for start, end in reversed(self._names(text)):
             text = f"{text[:start]}[name]{text[end:]}"
         forget()
         return text
 
     def _names(self, text: str) -> list[tuple[int, int]]:
-        """Where persons are named, by the whole name or by one word of it that begins large."""
-        found = (m for m in self._linker.link(text) if m.kind in (EXACT, PART))
-        return sorted({(m.start, m.end) for m in found if text[m.start].isupper()})
+        """Where persons are named, by a whole name or one word of it; [start, end) apart, in order.
+
+        A word in small letters is none, unless the graph writes the name so ("bell hooks").
+        """
+        found: list[tuple[int, int]] = []
+        for one in sorted(self._linker.mentions(text), key=lambda m: (m.start, m.end)):
+            start, end = one.start, one.end
+            named = not text[start].islower() or text[start:end] in self._written
+            if one.kind not in (EXACT, PART) or not named:
+                continue
+            if found and start < found[-1][1]:
+                found[-1] = (found[-1][0], max(end, found[-1][1]))
+            else:
+                found.append((start, end))
+        return found

@@ -13,11 +13,11 @@ from relgnn.serving.service import Service
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.Problem, "description": said}
     for status, said in (
-        (400, "The body is no JSON."),
+        (400, "The body is nested too deeply, or holds a number of too many digits."),
         (401, "There is no key, or an unknown one."),
         (403, "The key may not do that, or the statement is withheld."),
         (413, "The body is too large."),
-        (422, "Something in it is wrong or unknown; `error` says what."),
+        (422, "It is no JSON, or something in it is wrong or unknown; `error` says what."),
         (429, "Too many requests; ask again after the seconds of the header Retry-After."),
         (503, "The service is stopping, or the machine failed."),
         (504, "It took too long."),

@@ -83,7 +83,9 @@ class Service:
         self.comparison = None
         if settings.compare is not None:
             other = open_run(settings.compare, settings.compare_vectors)
-            guard = Guard(policy, other.graph, queue, other.explainer.table)
+            # ids of other data may be the same, so that nothing released here is released there
+            theirs = Queue(audit_log(other.folder))
+            guard = Guard(policy, other.graph, theirs, other.explainer.table)
             self.comparison = Comparison(self.run, other, guard)
         if self._loop:
             # with the cache, and before anybody waits for it

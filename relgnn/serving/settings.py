@@ -53,7 +53,7 @@ class Settings(BaseModel):
     timeout_s: float = Field(10.0, gt=0)
     drain_s: float = Field(20.0, ge=0)
     max_body: int = Field(128 * 1024, ge=1)
-    rate: float = Field(500.0, gt=0)
+    rate: float = Field(500.0, gt=0, allow_inf_nan=False)
     burst: int = Field(1000, ge=1)
     in_flight: int = Field(256, ge=1)
     cors: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -143,9 +143,17 @@ class MentionLinker:
 
     def link(self, sentence: str) -> list[Mention]:
         """Mentions in `sentence`, one for each entity (the surest and earliest), by position."""
+        best: dict[int, Mention] = {}
+        for mention in self.mentions(sentence):
+            known = best.get(mention.entity)
+            if known is None or (mention.kind, mention.start) < (known.kind, known.start):
+                best[mention.entity] = mention
+        return sorted(best.values(), key=lambda m: (m.start, m.end, m.entity))
+
+    def mentions(self, sentence: str) -> Iterator[Mention]:
+        """Every mention in `sentence`, by where it starts."""
         found = list(WORD.finditer(sentence))
         spans = [(m.start(), m.start() + len(_bare(m.group())), _norm(m.group())) for m in found]
-        best: dict[int, Mention] = {}
         for i, (start, end, word) in enumerate(spans):
             node = self.names
             for j in range(i, len(spans)):
@@ -155,18 +163,17 @@ class MentionLinker:
                     break
                 node = longer
                 for entity in node.entities:
-                    _keep(best, Mention(start, last, entity, EXACT))
+                    yield Mention(start, last, entity, EXACT)
             for entity in self.related.get(word, ()):
-                _keep(best, Mention(start, end, entity, STEM))
+                yield Mention(start, end, entity, STEM)
             if len(word) < 3 or word in _STOP:
                 continue
             # A word of a proper name must be written with a capital; a common noun may be.
             for proper in (False, True) if found[i].group()[0].isupper() else (False,):
                 for entity in self.parts.get((word, proper), ()):
-                    _keep(best, Mention(start, end, entity, PART))
+                    yield Mention(start, end, entity, PART)
                 for entity in self.stems.get((stem(word), proper), ()):
-                    _keep(best, Mention(start, end, entity, STEM))
-        return sorted(best.values(), key=lambda m: (m.start, m.end, m.entity))
+                    yield Mention(start, end, entity, STEM)
 
 
 def _bare(word: str) -> str:
@@ -187,9 +194,3 @@ def _append(entities: list[int], entity: int) -> None:
     # they come one after the other, so that only the last one may be there already
     if not entities or entities[-1] != entity:
         entities.append(entity)
-
-
-def _keep(best: dict[int, Mention], mention: Mention) -> None:
-    known = best.get(mention.entity)
-    if known is None or (mention.kind, mention.start) < (known.kind, known.start):
-        best[mention.entity] = mention

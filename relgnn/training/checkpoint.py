@@ -34,8 +34,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
     Raises:
         MachineError: when the disk is full or the folder cannot be written; `path` stays as it was.
+        InputError: `path` is that of a folder.
     """
     path = Path(path)
+    require_file_name(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,6 +49,16 @@ def atomic_file(path: Path) -> Iterator[Path]:
         raise MachineError(_write_failure(path, error)) from error
     finally:
         _remove(beside)
+
+
+def require_file_name(path: Path) -> None:
+    """Refuse a folder in place of a file to write.
+
+    Raises:
+        InputError: it is one.
+    """
+    if not path.name or path.is_dir():
+        raise InputError(f"{path}: is a folder; give the path of a file in it")
 
 
 def save_tensors(

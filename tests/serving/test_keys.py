@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 import stat
 import threading
 from pathlib import Path
@@ -59,6 +61,27 @@ def test_who_may_read_the_file_stays_as_it_was(file: KeyFile) -> None:
     file.add("bob", Scope.read)
     file.revoke("ann")
     assert stat.S_IMODE(file.path.stat().st_mode) == 0o644
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give a file away")
+def test_whose_the_file_is_stays_as_it_was(file: KeyFile) -> None:
+    file.add("ann", Scope.read)
+    os.chown(file.path, 10001, 10002)
+    file.add("bob", Scope.read)
+    about = file.path.stat()
+    assert (about.st_uid, about.st_gid, stat.S_IMODE(about.st_mode)) == (10001, 10002, 0o600)
+
+
+def test_who_has_no_name_makes_keys_by_number(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    key = call("serve-key", "add", tmp_path / "keys.json", "--name", "ann").out.strip()
+    assert KeyFile(tmp_path / "keys.json").find(key) is not None
+    assert f"uid {os.getuid()}" in (tmp_path / "keys.audit.jsonl").read_text()
 
 
 def test_a_revoked_key_never_comes_back(file: KeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,3 +155,5 @@ def test_the_commands(call: Call, tmp_path: Path) -> None:
     assert gone == {"revoked": found.id, "name": "ann"} and KeyFile(path).find(key) is None
     require_one_line(call("serve-key", "revoke", path, "ann"), 2, "there are: none")
     require_one_line(call("serve-key", "add", path, "--name", "/"), 2, "give 1 to 64")
+    require_one_line(call("serve-key", "add", ".", "--name", "ann"), 2, "is a folder")
+    assert call("serve", tmp_path, "--rate", "inf").status == 2

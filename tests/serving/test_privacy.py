@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ MASKED = {
     "IBAN DE89 3704 0044 0532 0130 00.": "IBAN [id].",
     "SSN 078-05-1120": "SSN [id]",
     "from 192.168.10.4": "from [id]",
+    "from 2001:db8::8a2e:370:7334, or ::1": "from [id], or [id]",
     "passport C01X0006H1234567": "passport [id]",
     "number 1234567890123456789": "number [id]",
     "says Dr. Eva Maria Stone, who": "says [name], who",
@@ -66,3 +68,23 @@ def test_persons_of_the_graph_are_masked_wherever_they_are_named(masker: Masker)
     for word in ("Ada", "Abel", "Ben", "Bolt", "Carr"):
         assert word not in masked
     assert masker.mask("it will kent in cork") == "it will kent in cork"
+    # one that is written small hides no other
+    assert masker.mask("ada abel said Ada Abel lies") == "ada abel said [name] lies"
+
+
+PERSONS = ("Prince", "50 Cent", "bell hooks", "张伟", "John Cale") + tuple(
+    f"Paul {chr(65 + i // 26)}{chr(97 + i % 26)}" for i in range(60)
+)
+
+
+def test_names_are_masked_however_they_are_written(own_graph: KnowledgeGraph) -> None:
+    graph = replace(
+        own_graph, entities=PERSONS, entity_names=PERSONS, aliases=(),
+        entity_descriptions=("a singer",) * len(PERSONS), types=(("person",),) * len(PERSONS),
+        train=own_graph.train[:0], valid=own_graph.valid[:0], test=own_graph.test[:0], texts=(),
+    )  # fmt: skip
+    mask = Masker(graph).mask
+    assert mask("the prince sang; Prince is here") == "the prince sang; [name] is here"
+    assert mask("50 Cent and bell hooks, 张伟 too") == "[name] and [name], [name] too"
+    # a first name of many is one all the same
+    assert mask("Paul told John Cale's friend") == "[name] told [name]'s friend"

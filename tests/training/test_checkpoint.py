@@ -144,6 +144,16 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
         save_json(tmp_path / "file" / "x", 1)
 
 
+@pytest.mark.parametrize("folder", [".", "/", "", "here"])
+def test_a_folder_is_no_file_to_write(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    with pytest.raises(InputError, match="is a folder; give the path of a file"):
+        save_json(Path(folder), 1)
+
+
 def test_an_error_of_the_writer_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), atomic_file(tmp_path / "x") as beside:
         beside.write_text("half")

@@ -9,20 +9,29 @@ const MEASURES = { mrr: "MRR", hits_at_1: "Hits@1", hits_at_10: "Hits@10" };
 export function compares(section) {
   const { form, read } = queryForm("compare", "Ask both");
   const [about, answers] = [el("div"), el("div")];
-  section.append(about);
-  const ready = facts("/v1/run").then(async (run) => {
+  section.append(about, answers);
+  let ready;
+
+  /** Whether there is another run; shows both, and the form. */
+  async function begin() {
+    const run = await facts("/v1/run");
     if (!run.compared_with) {
-      return about.append(el("p", { class: "hint" }, "Start the service with ", el("code", {}, "--compare OTHER"), " to see another run beside this one."));
+      about.append(el("p", { class: "hint" }, "Start the service with ", el("code", {}, "--compare OTHER"), " to see another run beside this one."));
+      return false;
     }
-    section.append(el("h2", {}, "One question, both answers"), form, answers);
+    answers.before(el("h2", {}, "One question, both answers"), form);
     await showing(about, async () => facts("/v1/comparison").then(shown));
-  });
+    return true;
+  }
 
   return async (params) => {
     const asked = read(params);
     await showing(answers, async () => {
-      await ready;
-      if (!asked) return [];
+      ready ??= begin().catch((error) => {
+        ready = undefined; // the next visit asks again
+        throw error;
+      });
+      if (!(await ready) || !asked) return [];
       const [both, { here, there }] = await Promise.all([
         call("/v1/compare", { body: { ...asked, why: false } }), facts("/v1/comparison")]);
       const first = (answers) => answers[0]?.name ?? "nothing that may be shown";

@@ -1,0 +1,44 @@
+"""A sentence is not shown while what it states is withheld, whether it was read there or given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from relgnn.audit.guard import Guard, numbers_of
+from relgnn.audit.policy import Policy
+from relgnn.audit.queue import Queue, Withheld, audit_log
+from relgnn.config.base import DataConfig
+from relgnn.data import KnowledgeGraph
+from relgnn.data.registry import load_graph
+
+POLICY = Policy(private={"friends": ("friend of",)})
+
+
+@pytest.fixture
+def graph(own_config: Path) -> KnowledgeGraph:
+    return load_graph(DataConfig(path=own_config.parent / "data"))
+
+
+def test_a_given_statement_silences_sentences_that_name_both_ends(
+    graph: KnowledgeGraph, tmp_path: Path
+) -> None:
+    knows = graph.relations.index("knows")
+    triple = numbers_of(next(row for row in graph.train if row[1] == knows))
+    head, tail = (graph.entity_names[end] for end in (triple[0], triple[2]))
+    page = next(text.id for text in graph.texts if text.entity == triple[0])
+    log = audit_log(tmp_path)
+    guard = Guard(POLICY, graph, Queue(log))
+    told = f"{head} has been a friend of {tail} for years."
+    assert guard.silences("note:0-9", told)
+    # the page's entity need not be named
+    assert guard.silences(f"{page}:0-9", f"There {tail} lives, too.")
+    for shown in (f"{head} was born in Cork.", f"{tail} was born in Cork.", "It rained."):
+        assert not guard.silences("note:0-9", shown)
+    assert not Guard(None, graph, Queue(log)).silences("note:0-9", told)
+    queue = Queue(log)
+    log.append(queue.new([Withheld(guard.ids(triple), "friends", "/v1/explain", None)]))
+    [waiting] = queue.items()
+    log.append([queue.decision(waiting.id, "released", "ann")])
+    assert not guard.silences("note:0-9", told)
