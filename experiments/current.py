@@ -11,6 +11,9 @@ from experiments.results import Line
 from relgnn.config import load_run_config
 from relgnn.errors import InputError
 
+NAMED_ROWS = ("re_", "ablation_", "efficient_", "pretraining_", "continue_", "inductive_", "ogb")
+"""Tables whose rows say by name what was given."""
+
 
 def rendered(lines: Iterable[Line]) -> list[Line]:
     """What a table shows: of each row, fraction and seed the last line that is clean and current.
@@ -18,20 +21,47 @@ def rendered(lines: Iterable[Line]) -> list[Line]:
     Args:
         lines: of a table, in the order they were written.
     """
-    kept = (line for line in lines if not line.dirty and is_current(line))
-    return list({(line.row, line.fraction, line.seed): line for line in kept}.values())
+    return list({(line.row, line.fraction, line.seed): line for line in kept(lines)}.values())
+
+
+def kept(lines: Iterable[Line]) -> list[Line]:
+    """All that are clean and current: of a row and seed those of several machines, too."""
+    return [line for line in lines if not line.dirty and is_current(line)]
 
 
 def is_current(line: Line) -> bool:
-    """Whether a line is of a configuration that its table has, or its table has none."""
+    """Whether a line is of a configuration that its table has, or its table has none.
+
+    Where rows say by name what was given, none is shown of another share.
+    """
     names = _names(jobs.CONFIGS / line.table)
     if not names:
         return True
-    # a run's rows are named after its configuration, all but those of a loop table's plain one
-    name = line.row.partition("/")[0]
-    name = name if name in names else jobs.PLAIN
+    name = configuration_of(line)
     path = jobs.CONFIGS / line.table / f"{name}.yaml"
-    return name in names and line.config_sha256 == _sha256(path, line.fraction, line.seed)
+    if name not in names or line.config_sha256 != _sha256(path, line.fraction, line.seed):
+        return False
+    return not line.table.startswith(NAMED_ROWS) or line.fraction == own_fraction(line)
+
+
+def configuration_of(line: Line) -> str:
+    """The name of the configuration that made a line.
+
+    A run's rows are named after it, all but those of a loop table's plain one.
+    """
+    name = line.row.partition("/")[0]
+    return name if name in _names(jobs.CONFIGS / line.table) else jobs.PLAIN
+
+
+def own_fraction(line: Line) -> float:
+    """The share of the data that a line's configuration, where there is one, gives by itself."""
+    path = jobs.CONFIGS / line.table / f"{configuration_of(line)}.yaml"
+    return _fraction(path) if path.is_file() else line.fraction
+
+
+@cache
+def _fraction(path: Path) -> float:
+    return load_run_config(path).data.fraction
 
 
 @cache

@@ -44,6 +44,7 @@ from experiments.results import (
     RESULTS,
     Line,
     append,
+    counted,
     expected_of,
     latest,
     line_metrics,
@@ -128,10 +129,26 @@ def run_in(folder: Path, config: AnyConfig, runner: Runner | None = None) -> Pat
 def made(
     job: Job, runs: Path = RUNS, results: Path = RESULTS, runner: Runner | None = None
 ) -> Path:
-    """The folder of a job's finished run, which is run and recorded where it is missing."""
+    """The folder of a job's finished run, which is run and recorded where it is missing.
+
+    Raises:
+        InputError: the folder holds another run than the one that is recorded, so that what is
+            measured of it would not be of the table's.
+    """
+    folder = run_folder(job, runs)
     if not is_finished(job, runs):
         execute(job, runs, results, resume=True, runner=runner)
-    return run_folder(job, runs)
+        return folder
+    seconds = round(load_json(folder / "metrics.json").get("seconds", 0.0), 1)
+    key = job.table, next(iter(job.rows.values())), job.config.data.fraction, job.seed
+    recorded = latest(counted(read_lines(job.table, results), dirty=False))
+    line = recorded.get((*key, job.config.sha256()))
+    if line is not None and line.seconds != seconds:
+        raise InputError(
+            f"{folder}: took {seconds} s, and the run that {job.table}.jsonl records {line.seconds}"
+            " s; delete the folder, so that it is made and recorded anew"
+        )
+    return folder
 
 
 def planned(todo: Sequence[Job], lines: Sequence[Line], again: bool, dirty: bool) -> list[Job]:
@@ -144,10 +161,11 @@ def planned(todo: Sequence[Job], lines: Sequence[Line], again: bool, dirty: bool
         dirty: whether lines of uncommitted code count.
     """
     found: dict[tuple[str, str, int], Job] = {}
+    asked = {job.key for job in todo if again or missing(job, lines, dirty)}
     for job in todo:
-        if again or missing(job, lines, dirty):
+        if job.key in asked:
             for one in (*members(job), job):
-                if one is job or not is_finished(one):
+                if one.key in asked or not is_finished(one):
                     found.setdefault(one.key, one)
     return list(found.values())
 
@@ -291,11 +309,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if given.jobs > 1:
         share_processors(given.jobs)
-    plan = planned(todo, read_lines(given.table), given.again, warn_if_dirty())
-    run_all(plan, work, given.jobs)
+    dirty = warn_if_dirty()
+    run_all(planned(todo, read_lines(given.table), given.again, dirty), work, given.jobs)
     rows = [row for job in todo for row in job.rows.values()]
     shas = {job.config.sha256() for job in todo}
-    lines = [line for line in read_lines(given.table) if line.config_sha256 in shas]
+    lines = counted(read_lines(given.table), dirty)
+    lines = [line for line in lines if line.config_sha256 in shas]
     Console().print(summary(given.table, lines, rows))
     return 0
 

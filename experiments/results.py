@@ -43,6 +43,7 @@ class Line:
         seconds, peak_memory_mb: of the whole run, which may have made several rows.
         hardware, versions: where it ran.
         peer: name and version of what a speed was compared with.
+        threads: of the run, where it was written down; more than one may move a figure.
     """
 
     table: str
@@ -61,6 +62,7 @@ class Line:
     hardware: str
     versions: dict[str, str]
     peer: str | None = None
+    threads: int | None = None
 
     @property
     def key(self) -> Key:
@@ -86,7 +88,7 @@ def read_lines(table: str, root: Path = RESULTS) -> list[Line]:
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             content = json.loads(text)
-            content.setdefault("peer", None)
+            content = {"peer": None, "threads": None} | content
             found.append(Line(**{field.name: content[field.name] for field in fields(Line)}))
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
@@ -153,6 +155,7 @@ def make_line(
         git_commit=code["git_commit"], dirty=code["dirty"], split_seed=config.data.split_seed,
         seconds=round(cost["seconds"], 1), peak_memory_mb=round(cost["peak_memory_mb"]),
         hardware=environment["hardware"], versions=environment["versions"],
+        threads=environment.get("threads"),
     )  # fmt: skip
 
 

@@ -21,7 +21,8 @@ from experiments import claims as claims_module
 from experiments.claims import LOOP, METRIC, Claim, read_claims, stale
 from experiments.columns import COLUMNS
 from experiments.command import make_parser, tells_errors
-from experiments.current import rendered
+from experiments.current import NAMED_ROWS, own_fraction, rendered
+from experiments.jobs import SEEDS
 from experiments.markdown import markdown_table
 from experiments.reproduce import verdict
 from experiments.results import RESULTS, ROOT, Line, read_lines, tables
@@ -40,8 +41,6 @@ DEMO = ("loop_codex_s", 0.1, 0)
 """Table, fraction and seed of the run that `relgnn demo` makes again."""
 NUMBERS = re.compile(r"(<!-- numbers:demo -->\n).*?(<!-- /numbers -->)", re.DOTALL)
 
-NAMED_ROWS = ("re_", "ablation_", "efficient_", "pretraining_", "continue_", "inductive_", "ogb")
-"""Tables whose rows say by name what was given."""
 FIRST = ("hits@10_of_50", "hits@20", "hits@50", "mrr", "macro_f1", "accuracy", "acc")
 """What is compared with the expected figure: the first of these that a row has."""
 PLAIN_NUMBERS = (
@@ -133,9 +132,11 @@ def render_results(root: Path = RESULTS) -> str:
     """RESULTS.md."""
     head = (
         "# Results\n\nWritten by `python -m experiments.tables` from `experiments/results`; "
-        "not edited by hand.\nFiltered, realistic ranks, mean ± standard deviation over seeds. "
-        "Intervals are 95 %,\n"
-        "paired over seeds and test triples (`python -m experiments.claims`).\n"
+        "not edited by hand.\nMean ± standard deviation over seeds. Ranks are filtered and "
+        "realistic, but for Hits@10 of 50\n(docs/inductive.md). Intervals are 95 %: those of the "
+        "loops' claims are paired over seeds and test triples\n(`python -m experiments.claims`), "
+        "others as the docstring of the module says that made them; over several\nseeds, `from` "
+        "and `to` are the means of each seed's.\n"
     )
     shown = [name for name in tables(root) if rendered(read_lines(name, root))]
     if not shown:
@@ -295,17 +296,29 @@ def _origin(table: str, lines: Sequence[Line]) -> str:
     hours = sum({(x.config_sha256, x.seed, x.seconds): x.seconds for x in lines}.values()) / 3600
     sources = sorted({str(x.expected["source"]) for x in lines if x.expected.get("source")})
     commits = sorted({x.git_commit[:10] for x in lines})
-    command = f"python -m experiments.reproduce {table}"
-    if not lines[0].command.startswith(command):
-        command = LINES_OWN.sub("", lines[0].command)
     text = (
-        f"Made by `{command}` ({_time(hours)} in all, "
+        f"Made by {_commands(table, lines)} ({_time(hours)} in all, "
         f"{max(x.peak_memory_mb for x in lines):,.0f} MB at most) at {', '.join(commits)}."
     )
     gpus = Counter(name for x in lines for name in gpus_of(x.hardware))
     for name, count in sorted(gpus.items()):
         text += f" {count} of {len(lines)} lines: {name}."
     return text + (f" Expected: {'; '.join(sources)}." if sources else "")
+
+
+def _commands(table: str, lines: Sequence[Line]) -> str:
+    """What makes these lines, with the shares and seeds that it would not take by itself."""
+    if not lines[0].command.startswith(f"python -m experiments.reproduce {table}"):
+        return f"`{LINES_OWN.sub('', lines[0].command)}`"
+    seeds: dict[str, set[int]] = {}
+    for line in lines:
+        share = "" if line.fraction == own_fraction(line) else f" --fraction {line.fraction:g}"
+        seeds.setdefault(share, set()).add(line.seed)
+    return ", ".join(
+        f"`python -m experiments.reproduce {table}{share}"
+        + ("`" if own <= set(SEEDS) else f" --seeds {' '.join(map(str, sorted(own)))}`")
+        for share, own in sorted(seeds.items())
+    )
 
 
 def _time(hours: float) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from experiments.results import Line
+from experiments.current import kept
+from experiments.results import Line, read_lines
 from experiments.tables import grouped
 from paper_figures.drawing import ONE_COLUMN, ROW, Numbers, PaperFigure, command, name_rows
 from paper_figures.reading import lines_of, rounded, summary
@@ -25,7 +26,8 @@ COMMAND = f"experiments.reproduce {TABLE} --rows {BASELINE}"
 
 def numbers(root: Path) -> Numbers:
     """Row -> its difference to the baseline of the same seed, the largest first."""
-    return paired(lines_of(TABLE, root), BASELINE, METRIC, COMMAND)
+    every = kept(read_lines(TABLE, root))
+    return paired(lines_of(TABLE, root), BASELINE, METRIC, COMMAND, every)
 
 
 def draw(shown: Numbers) -> Figure:
@@ -33,29 +35,46 @@ def draw(shown: Numbers) -> Figure:
     return bars(shown, "macro-F1 minus the baseline's of the same seed")
 
 
-def paired(lines: Sequence[Line], baseline: str, metric: str, made_by: str) -> Numbers:
+def paired(
+    lines: Sequence[Line],
+    baseline: str,
+    metric: str,
+    made_by: str,
+    every: Sequence[Line] = (),
+) -> Numbers:
     """Row -> its difference to a baseline of the same seed, the largest first.
+
+    The same training gives other figures on another processor, which may be more than a row
+    changes. So a row is held against a baseline of its own machine where one has run there;
+    `elsewhere` has the seeds whose baseline ran on another.
 
     Args:
         lines: of an ablation.
         baseline: the row that others are held against.
         metric: in which.
         made_by: what measures the baseline.
+        every: further lines of the baseline are among these.
 
     Raises:
         InputError: no row has a seed of the baseline.
     """
     groups = grouped(lines)
-    base = {line.seed: line.metrics[metric] for line in groups.pop(baseline, [])}
+    shown = groups.pop(baseline, [])
+    base = {line.seed: line.metrics[metric] for line in shown}
+    there = {
+        (line.seed, line.hardware): line.metrics[metric]
+        for line in (*(one for one in every if one.row == baseline), *shown)
+    }
     found: Numbers = {}
     for row, part in groups.items():
+        own = sorted((line for line in part if line.seed in base), key=lambda line: line.seed)
         by_seed = {
-            str(line.seed): rounded(line.metrics[metric] - base[line.seed])
-            for line in sorted(part, key=lambda line: line.seed)
-            if line.seed in base
+            str(x.seed): rounded(x.metrics[metric] - there.get((x.seed, x.hardware), base[x.seed]))
+            for x in own
         }
+        elsewhere = [str(x.seed) for x in own if (x.seed, x.hardware) not in there]
         if by_seed:
-            found[row] = summary(by_seed.values()) | {"by_seed": by_seed}
+            found[row] = summary(by_seed.values()) | {"by_seed": by_seed, "elsewhere": elsewhere}
     if not found:
         raise InputError(
             f"{lines[0].table}: no row has a seed of {baseline}; run python -m {made_by}"
@@ -77,18 +96,21 @@ def bars(shown: Numbers, label: str) -> Figure:
         )  # fmt: skip
         if several:
             axes.errorbar(one["mean"], y, xerr=one["std"], color=LIGHT.ink, elinewidth=0.9)
-            dots = list(one["by_seed"].values())
-            axes.scatter(
-                dots, [y] * len(dots), s=9, color=LIGHT.background, edgecolor=LIGHT.ink,
-                linewidth=0.7, zorder=4,
-            )  # fmt: skip
+            for seed, dot in one["by_seed"].items():
+                filled = LIGHT.ink if seed in one["elsewhere"] else LIGHT.background
+                axes.scatter(
+                    dot, y, s=9, color=filled, edgecolor=LIGHT.ink, linewidth=0.7, zorder=4
+                )
         axes.text(1.05, y, str(one["seeds"]), transform=right, ha="center", va="center_baseline")
     name_rows([axes], [row_title(row) for row in shown])
     axes.text(1.05, -1, "seeds", transform=right, ha="center", va="center_baseline")
     axes.axvline(0, color=LIGHT.ink, lw=0.8)
     short_ticks(axes.xaxis)
     axes.set_xlabel(label)
-    axes.set_title("○ a seed   – spread   □ one seed only", fontweight="normal", fontsize=7)
+    told = "○ a seed   – spread   □ one seed only"
+    if any(one["elsewhere"] for one in shown.values()):
+        told = f"● its baseline ran on another machine\n{told}"
+    axes.set_title(told, fontweight="normal", fontsize=7)
     return figure
 
 

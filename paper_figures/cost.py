@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from experiments.current import configuration_of
 from experiments.jobs import jobs, members, table_configs
 from experiments.results import Line, tables
 from experiments.tables import gpus_of, grouped
@@ -50,19 +51,16 @@ def numbers(root: Path) -> Numbers:
         if not (lines := lines_if_any(table, root, 1.0)):
             continue
         groups = {place: grouped([x for x in lines if _place(x) == place]) for place in PLACES}
-        seconds = {
-            place: {row: mean_std(x.seconds for x in part)[0] for row, part in own.items()}
-            for place, own in groups.items()
-        }
-        anywhere = seconds[PLACES[1]] | seconds[PLACES[0]]
         for place, own in groups.items():
-            known = anywhere | seconds[place]
             for row in own.keys() & table_configs(table).keys():
-                read = [one.name for job in jobs(table, [row], [0]) for one in members(job)]
-                if not known.keys() >= set(read):
+                [job] = jobs(table, [row], [0])
+                read = members(job)
+                took = [_seconds(one.table, one.name, place, root) for one in (job, *read)]
+                if None in took:
                     continue
-                hours = rounded(sum(known[one] for one in (row, *read)) / 3600)
-                shown = {"mrr": summary_of(own[row], "mrr"), "hours": hours, "reads": read}
+                hours = rounded(sum(filter(None, took)) / 3600)
+                names = [x.name if x.table == table else f"{x.table}/{x.name}" for x in read]
+                shown = {"mrr": summary_of(own[row], "mrr"), "hours": hours, "reads": names}
                 data = table.removeprefix(PREFIX)
                 places[place]["data"].setdefault(data, {})[row] = shown
                 places[place]["machines"] |= {x.hardware for x in own[row]}
@@ -82,6 +80,17 @@ def numbers(root: Path) -> Numbers:
         for place, own in places.items()
         if own["data"]
     }
+
+
+def _seconds(table: str, name: str, place: str, root: Path) -> float | None:
+    """What the runs of a configuration took on average; None where none has run anywhere."""
+    runs: dict[str, dict[int, float]] = {}
+    for line in lines_if_any(table, root, 1.0):
+        if configuration_of(line) == name:
+            # a run may have made several rows
+            runs.setdefault(_place(line), {})[line.seed] = line.seconds
+    found = runs.get(place) or runs.get(PLACES[0]) or runs.get(PLACES[1])
+    return None if found is None else mean_std(found.values())[0]
 
 
 def _place(line: Line) -> str:

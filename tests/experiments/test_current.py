@@ -45,6 +45,27 @@ def test_lines_of_former_configurations_are_not_shown(tmp_path: Path) -> None:
     assert "lp_toy" not in tables.render_results(tmp_path)
 
 
+def test_a_row_that_says_its_share_is_of_no_other(folder: Path) -> None:
+    named = folder.parent / "re_toy"
+    named.mkdir()
+    (named / "complex.yaml").write_text("data: {name: nations, fraction: 0.3}\ngnn: {kind: none}\n")
+    for fraction, shown in ((0.3, True), (0.5, False)):
+        one = replace(line(fraction=fraction), table="re_toy")
+        assert is_current(one) is shown
+        assert is_current(replace(one, table="lp_toy"))
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_table_is_made_with_the_shares_and_seeds_of_its_lines(tmp_path: Path) -> None:
+    command = "python -m experiments.reproduce lp_toy"
+    own = [replace(line(seed=s), command=f"{command} --seeds {s}") for s in range(5)]
+    append("lp_toy", own[:3], tmp_path)
+    assert f"Made by `{command}` (" in tables.render_table("lp_toy", tmp_path)
+    append("lp_toy", [*own[3:], replace(line(fraction=0.3), command=command)], tmp_path)
+    shown = tables.render_table("lp_toy", tmp_path)
+    assert f"Made by `{command} --seeds 0 1 2 3 4`, `{command} --fraction 0.3` (" in shown
+
+
 @pytest.mark.usefixtures("folder")
 def test_where_a_table_has_no_configurations_all_are_shown() -> None:
     assert is_current(replace(LINE, table="audit_toy", config_sha256="b" * 64))

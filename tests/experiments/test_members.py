@@ -91,6 +91,19 @@ def test_members_are_trained_once(
     assert trained[3:] == ["rules", "reranked"]
 
 
+def test_all_is_made_anew_in_the_order_in_which_it_is_read(
+    table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reproduce, "is_finished", lambda _: True)
+    todo = [one for row in ROWS for one in jobs(table, [row], [0]) if one.name == row]
+    every = sorted(todo, key=lambda one: one.name, reverse=True)
+    plan = [one.name for one in reproduce.planned(every, [], again=True, dirty=False)]
+    assert sorted(plan) == sorted(ROWS)
+    for one in todo:
+        own = [other.name for other in members(one) if other.table == table]
+        assert all(plan.index(other) < plan.index(one.name) for other in own)
+
+
 def test_a_run_is_made_once(table: str, tmp_path: Path, clean_tree: None) -> None:
     one, runs, begun = job(table, "rules"), tmp_path / "runs", []
 

@@ -20,7 +20,7 @@ from relgnn.loop.demo import demo_config
 from relgnn.ranking.metrics import metrics_by_stratum, write_ranks
 from relgnn.ranking.ranks import Ranks
 from relgnn.ranking.sampled import HITS_10_OF_50
-from relgnn.training import save_json
+from relgnn.training import load_json, save_json
 from tests.conftest import ROOT
 from tests.experiments.lines import LINE, TABLE
 
@@ -211,6 +211,32 @@ def test_summary_compares_with_what_was_expected(recorded: Path) -> None:
     assert cells["loop"][-1] == "reached" and cells["round0"][-1] == "below"
     assert cells["loop"][2] == "3" and "±" in cells["loop"][3]
     assert reproduce.verdict(0.19, 0.02, 0.2) == "within spread"
+
+
+def test_a_command_sums_up_no_uncommitted_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_tree: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    [job] = jobs.jobs("lp_codex_m", ["complex"], [0])
+    one = replace(LINE, table="lp_codex_m", row="complex", fraction=1.0,
+                  config_sha256=job.config.sha256(), metrics={"mrr": 0.3})  # fmt: skip
+    dirty = replace(one, dirty=True, metrics={"mrr": 0.999})
+    monkeypatch.setattr(reproduce, "read_lines", lambda *_: [one, dirty])
+    assert reproduce.main(["lp_codex_m", "--rows", "complex", "--seeds", "0"]) == 0
+    told = capsys.readouterr().out
+    assert ".300" in told and ".999" not in told
+
+
+def test_what_is_measured_of_a_run_is_of_the_recorded_one(
+    recorded: Path, fake_runner: Callable[..., None]
+) -> None:
+    runs, job = recorded.parent / "runs", toy_job(0)
+    folder = reproduce.made(job, runs, recorded, fake_runner)
+    assert folder == jobs.run_folder(job, runs)
+    metrics = load_json(folder / "metrics.json")
+    save_json(folder / "metrics.json", metrics | {"seconds": 11.0})
+    with pytest.raises(InputError, match="took 11.0 s, and the run that .* records 9.0 s; delete"):
+        reproduce.made(job, runs, recorded, fake_runner)
 
 
 def write_claims(root: Path) -> list[claims.Claim]:

@@ -228,6 +228,25 @@ def test_a_row_of_the_ablation_is_paired_with_the_baseline_by_seed(results: Path
     assert list(shown) == ["addition_1", "addition_2", "addition_0"]
 
 
+def test_a_row_is_held_against_the_baseline_of_its_machine(own: Path) -> None:
+    table = ablation.TABLE
+    here, there = "another processor", "two cores, 24 GB"
+    before = ablation.numbers(own)["addition_1"]
+    base = replace(line(table, ablation.BASELINE, macro_f1=0.1), hardware=here)
+    row = replace(line(table, "addition_1", macro_f1=0.15), hardware=here)
+    append(table, [row], own)
+    [alone] = [ablation.numbers(own)["addition_1"]]
+    assert alone["elsewhere"] == ["0"] and before["elsewhere"] == []
+    # the baseline ran there, too, and here again: both lines are kept
+    [last] = [x for x in read_lines(table, own) if (x.row, x.seed) == (ablation.BASELINE, 0)]
+    assert last.hardware == there
+    append(table, [base, last], own)
+    both = ablation.numbers(own)["addition_1"]
+    assert both["elsewhere"] == []
+    assert both["by_seed"]["0"] == pytest.approx(0.05)
+    assert both["by_seed"]["1"] == before["by_seed"]["1"]
+
+
 @pytest.mark.usefixtures("any_configuration")
 def test_an_ablation_without_its_baseline_says_so(tmp_path: Path) -> None:
     append(ablation.TABLE, [line(ablation.TABLE, "fgm", macro_f1=0.7)], tmp_path)
@@ -397,6 +416,20 @@ def test_hours_are_those_of_all_that_a_row_reads(own: Path) -> None:
     assert shown["ensemble"]["reads"] == ["biencoder", "complex", "compgcn_text"]
     read = sum(shown[row]["hours"] for row in shown["ensemble"]["reads"])
     assert shown["ensemble"]["hours"] == pytest.approx(1 + read)
+
+
+def test_hours_count_what_is_read_of_another_table(own: Path) -> None:
+    table = cost.PREFIX + "codex_s"
+    loop = [line("loop_codex_s", row, 1.0, mrr=0.4) for row in ("round0", "loop")]
+    append("loop_codex_s", [replace(one, seconds=7200.0) for one in loop], own)
+    for row in ("rules", "ensemble", "reranked_read"):
+        append(table, [replace(line(table, row, 1.0, mrr=0.5), seconds=3600.0)], own)
+    shown = cost.numbers(own)["processors"]["data"]["codex_s"]
+    read = shown["reranked_read"]["reads"]
+    assert read[-1] == "loop_codex_s/rgcn"
+    # its two rows are of one run
+    rest = sum(shown[row]["hours"] for row in ("biencoder", "complex", "compgcn_text"))
+    assert shown["reranked_read"]["hours"] == pytest.approx(3 + 2 + rest)
 
 
 def test_hours_of_a_gpu_are_apart(own: Path) -> None:
