@@ -144,7 +144,15 @@ def search(
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
             say(f"trial {trial.number}: given up with {' '.join(changes)}: {error}")
             continue
-        state, value = _try(optuna, trial, config, metric, out / "trials" / f"{trial.number:04d}")
+        try:
+            folder = out / "trials" / f"{trial.number:04d}"
+            state, value = _try(optuna, trial, config, metric, folder)
+        except InputError as error:
+            # what no trial could do without, such as data, is told at once
+            if not study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE]):
+                raise
+            state, value = optuna.trial.TrialState.PRUNED, None
+            say(f"trial {trial.number}: {error}")
         study.tell(trial, value, state)
         shown = "given up" if value is None else f"{metric} {value:.4f}"
         say(f"trial {trial.number}: {shown} with {' '.join(changes)}")

@@ -113,6 +113,20 @@ def test_another_search_is_not_mixed_in(tmp_path: Path, monkeypatch: pytest.Monk
             search.search(CONFIG, changes, space, 2, tmp_path)
 
 
+def test_a_value_that_the_model_refuses_ends_its_trial_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = InputError("extraction.layers is 12: the model has 6; set it to 6 or less")
+    fake(monkeypatch, fail_at=2, failure=told)
+    said: list[str] = []
+    found = search.search(CONFIG, (), SPACE, 4, tmp_path / "a", say=said.append)
+    assert found["best"] and any("the model has 6" in one for one in said)
+    # what no trial can do without is told at once
+    fake(monkeypatch, fail_at=1, failure=told)
+    with pytest.raises(InputError, match="the model has 6"):
+        search.search(CONFIG, (), SPACE, 4, tmp_path / "b")
+
+
 @pytest.mark.parametrize(
     "failure", [Diverged("nan"), MemoryError(), RuntimeError("CUDA out of memory. Tried to …")]
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score
 
 from relgnn.errors import InputError
 
@@ -81,20 +81,18 @@ def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
     return float(average_precision_score(labels, scores))
 
 
-def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Return P(a positive scores above a negative), ties counted half; arguments as above.
-
-    Raises:
-        InputError: `labels` holds one class only.
-    """
-    _need_both_classes(labels)
-    return float(roc_auc_score(labels, scores))
-
-
 def _f1(
     truth: np.ndarray, predicted: np.ndarray, labels: Sequence[int] | None, average: str
 ) -> float:
-    return float(f1_score(truth, predicted, labels=labels, average=average, zero_division=0.0))
+    if truth.ndim == 1:
+        return float(f1_score(truth, predicted, labels=labels, average=average, zero_division=0.0))
+    # not f1_score, which takes a single column for two classes
+    counted = range(truth.shape[1]) if labels is None else list(labels)
+    true, said = (one.astype(bool)[:, counted] for one in (truth, predicted))
+    hits, total = (true & said).sum(0), true.sum(0) + said.sum(0)
+    if average == "micro":
+        hits, total = hits.sum(), total.sum()
+    return float(np.mean(2 * hits / np.maximum(1, total)))
 
 
 def _need_both_classes(labels: np.ndarray) -> None:

@@ -28,17 +28,24 @@ def best_cut(scores: Tensor, truth: Tensor) -> tuple[float, float]:
 
     Scores and truth are [pairs, R]; a score of -inf is never said to hold.
     """
+    values, hits, said = _cuts(scores, truth)
+    if not len(values):
+        return float("inf"), 0.0
+    f1 = 2 * hits / (said + int(truth.sum()))
+    best = int(f1.argmax())
+    return float(values[best]), float(f1[best])
+
+
+def _cuts(scores: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Every finite score, the highest first; how many true ones, and how many in all, reach it."""
     flat, holds = scores.flatten(), truth.flatten()
     ranked = torch.argsort(flat, descending=True, stable=True)[: int(torch.isfinite(flat).sum())]
-    if not len(ranked):
-        return float("inf"), 0.0
     values, hits = flat[ranked], holds[ranked].cumsum(0)
     said = torch.arange(1, len(ranked) + 1)
-    f1 = 2 * hits / (said + int(holds.sum()))
-    # Equal scores go together: only the last of them is a place to cut.
-    last = torch.cat([values[1:] != values[:-1], torch.ones(1, dtype=torch.bool)])
-    best = int(f1.where(last, 0.0).argmax())
-    return float(values[best]), float(f1[best])
+    # equal scores go together: only the last of them is a place to cut
+    last = torch.ones(len(ranked), dtype=torch.bool)
+    last[:-1] = values[1:] != values[:-1]
+    return values[last], hits[last], said[last]
 
 
 def document_scores(scores: Tensor, truth: Tensor, cut: float) -> dict[str, float]:
@@ -58,8 +65,6 @@ def document_scores(scores: Tensor, truth: Tensor, cut: float) -> dict[str, floa
 
 def ranked_precision(scores: Tensor, truth: Tensor) -> float:
     """Area under the precision-recall steps; facts with a score of -inf are never recalled."""
-    flat, holds = scores.flatten(), truth.flatten()
-    ranked = torch.argsort(flat, descending=True, stable=True)[: int(torch.isfinite(flat).sum())]
-    right = holds[ranked]
-    precision = right.cumsum(0) / torch.arange(1, len(ranked) + 1)
-    return float(precision[right].sum() / max(1, int(holds.sum())))
+    _, hits, said = _cuts(scores, truth)
+    new = hits.diff(prepend=hits.new_zeros(1))
+    return float((new * hits / said).sum() / max(1, int(truth.sum())))

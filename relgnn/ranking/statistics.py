@@ -121,32 +121,6 @@ def group_gaps(
     return [Interval(*row) for row in np.stack([mean, low, high], 1).tolist()]
 
 
-def sign_flip_test(
-    a: np.ndarray,
-    b: np.ndarray,
-    units: np.ndarray | None = None,
-    samples: int = 10_000,
-    seed: int = 0,
-) -> float:
-    """Return the two-sided p value of "a and b are exchangeable on every unit".
-
-    The sign of each unit's summed difference is flipped at random; the p value is the share of
-    flips (the identity counted once) at least as extreme as what was seen (Phipson & Smyth 2010).
-
-    Args:
-        a, b, units, samples, seed: as in `paired_bootstrap`; seeds are averaged first.
-    """
-    unit = _unit_sums(a, b, units)[0].sum(0)
-    generator = rng("sign_flip_test", seed)
-    # Summation order differs between flips, so an equal flip may differ in the last bits.
-    seen = abs(unit.sum()) - 1e-9 * np.abs(unit).sum()
-    extreme = 0
-    for size in _chunks(samples):
-        signs = generator.integers(0, 2, size=(size, len(unit)), dtype=np.int8) * 2 - 1
-        extreme += int((np.abs(signs @ unit) >= seen).sum())
-    return (extreme + 1) / (samples + 1)
-
-
 def _unit_sums(
     a: np.ndarray, b: np.ndarray, units: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:

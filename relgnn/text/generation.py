@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
@@ -102,6 +103,9 @@ def write(
 ) -> list[str]:
     """What a model writes after each text (or, of two stacks, in answer to it), by sampling.
 
+    Nothing in answer to a text that is longer than the model has positions for, nor, of two stacks,
+    where it comes to no end: half a translation says something else.
+
     Args:
         network: a causal model, or one that reads with one stack and writes with another.
         tokenizer: its own.
@@ -114,29 +118,38 @@ def write(
     # what goes on writing begins where a text ends; what reads apart counts places from its start
     tokenizer.padding_side = "right" if reads_apart else "left"
     written = [""] * len(texts)
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    places = getattr(network.config, "max_position_embeddings", None) or sys.maxsize
+    # one place at least is for what is written beside what was read
+    longest = places - (not reads_apart)
+    lengths = [len(ids) for ids in tokenizer(list(texts))["input_ids"]] if len(texts) else []
+    order = [i for i in sorted(range(len(texts)), key=lambda i: len(texts[i]))
+             if 0 < lengths[i] <= longest]  # fmt: skip
+    end = network.generation_config.eos_token_id
+    ends = torch.tensor([] if end is None else end)
     device = network.device
     devices = [device] if device.type == "cuda" else []
     with (
         torch.random.fork_rng(devices=devices),
         torch.inference_mode(),
-        bar("writing sentences", len(texts)) as shown,
+        bar("writing sentences", len(order)) as shown,
     ):
         torch.manual_seed(int(generator.integers(2**63)))
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = tokenizer([texts[i] for i in rows], return_tensors="pt", padding=True)
             length = batch["input_ids"].shape[1]
+            most = length + 16 if reads_apart else min(length + 16, 128)
+            room = places - (0 if reads_apart else length)
             found = network.generate(
                 input_ids=batch["input_ids"].to(device),
                 attention_mask=batch["attention_mask"].to(device),
-                do_sample=True, top_p=top_p, top_k=0, max_new_tokens=min(length + 16, 128),
+                do_sample=True, top_p=top_p, top_k=0, max_new_tokens=min(most, room),
                 pad_token_id=tokenizer.pad_token_id,
             )  # fmt: skip
             new = found if reads_apart else found[:, length:]
-            for i, text in zip(
-                rows, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True
-            ):
-                written[i] = text
+            ended = torch.isin(new[:, 1:].cpu(), ends).any(1) if reads_apart else [True] * len(new)
+            texts_of = tokenizer.batch_decode(new, skip_special_tokens=True)
+            for i, text, whole in zip(rows, texts_of, ended, strict=True):
+                written[i] = text if whole else ""
             shown.advance(len(rows))
     return written

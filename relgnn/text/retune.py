@@ -176,7 +176,9 @@ def _carry_over(
 ) -> None:
     """`tokens` are (new id, old id) of what both vocabularies have."""
     outputs = [(i, i) for i in range(old.outputs)]
-    if len(old.head.weight) > old.outputs:  # its threshold, which "no relation" is from now on
+    has_place = new.negative is not None or len(new.head.weight) > new.outputs
+    if len(old.head.weight) > old.outputs and has_place:
+        # its threshold, which "no relation" is from now on
         outputs.append((new.outputs if new.negative is None else new.negative, old.outputs))
     table = getattr(new.network.get_input_embeddings(), "weight", None)
     rows = {name: tokens for name, p in new.named_parameters() if p is table}

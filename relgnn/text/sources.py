@@ -52,8 +52,8 @@ def read_source(name: str) -> RelationData:
 def distant_relations(graph: KnowledgeGraph) -> RelationData:
     """Sentences that name both ends of a training triple, labelled by it.
 
-    A pair gives the first sentence that names both exactly; one with several relations, in either
-    direction, gives nothing.
+    A pair gives the first sentence that names one of them, by a word of its name on its own page
+    at least, and the other exactly; one with several relations, in either direction, gives nothing.
     """
     stated = defaultdict(set)
     for head, relation, tail in graph.train.tolist():

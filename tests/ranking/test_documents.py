@@ -51,6 +51,17 @@ def test_average_precision_counts_facts_that_no_pair_was_read_for() -> None:
     assert ranked_precision(unread, truth) == pytest.approx(own * share)
 
 
+def test_equal_scores_are_one_step_whatever_their_order() -> None:
+    scores, truth = drawn()
+    tied = (scores * 2).round()
+    whole = average_precision_score(truth[5:].flatten().numpy(), tied[5:].flatten().numpy())
+    assert ranked_precision(tied[5:], truth[5:]) == pytest.approx(whole)
+    order = torch.randperm(len(tied), generator=torch.Generator().manual_seed(0))
+    assert ranked_precision(tied[order], truth[order]) == ranked_precision(tied, truth)
+    first = torch.tensor([[True, False, False, False]])
+    assert ranked_precision(torch.zeros(1, 4), first) == 0.25
+
+
 def test_facts_stand_in_the_order_of_the_pairs() -> None:
     entities = (Entity((), "PER"),) * 3
     first = Document("", (), entities[:2], frozenset({Fact(1, 0, 0)}))

@@ -92,6 +92,26 @@ def test_a_text_is_read_the_same_beside_longer_ones(
             torch.testing.assert_close(beside[:, : len(short)], alone, rtol=1e-4, atol=1e-4)
 
 
+def test_half_a_translation_is_none(tiny_translator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, tokenizer = load_writer(tiny_translator, AutoModelForSeq2SeqLM, "x")
+    said = tokenizer("Bonn")["input_ids"]
+    end = network.generation_config.eos_token_id
+    asked: list[dict[str, Any]] = []
+
+    def generate(input_ids: torch.Tensor, **options: Any) -> torch.Tensor:
+        asked.append(options)
+        whole = [end, *said, end]
+        rows = [whole, [end, *said, said[0]]]
+        return torch.tensor(rows[: len(input_ids)])
+
+    monkeypatch.setattr(network, "generate", generate)
+    long = "Ada " * 300
+    texts = ["Ada", "Bonn is far", long]
+    assert write(network, tokenizer, texts, np.random.default_rng(0)) == ["Bonn", "", ""]
+    # the long one, which has no place, was not asked for
+    assert len(asked) == 1 and asked[0]["max_new_tokens"] <= 256
+
+
 def test_weights_that_cannot_be_read_are_told(tiny_causal: str, tmp_path: Path) -> None:
     shutil.copytree(tiny_causal, tmp_path / "broken")
     (tmp_path / "broken" / "model.safetensors").write_bytes(b"no weights")

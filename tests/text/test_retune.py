@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from relgnn.config import RelationConfig, load_run_config
 from relgnn.config.continued import ContinuedConfig
@@ -169,6 +170,16 @@ def test_a_grown_model_says_of_old_labels_what_the_old_one_said(
         own = replace(old, model=one).logits(train)
         np.testing.assert_allclose(replace(new, model=other).logits(train)[:, :2], own, atol=1e-6)
     assert len(new.members) == 1 + ensemble
+
+
+def test_a_threshold_may_be_given_up(tiny_bert: str, tmp_path: Path) -> None:
+    old, _ = reader(tiny_bert, tmp_path, THRESHOLD, ("a", "b"), ["LOC"], 0)
+    new, _ = reader(tiny_bert, tmp_path, [], ("a", "b", "c"), ["LOC"], 1)
+    carry_over(old, new)
+    [one], [other] = old.members, new.members
+    assert len(one.head.weight) == 3  # its threshold is the last, and no label's
+    assert torch.equal(one.head.weight[:2], other.head.weight[:2])
+    assert not torch.equal(one.head.weight[2], other.head.weight[2])
 
 
 def reader(
