@@ -23,6 +23,7 @@ from relgnn.loop.verdicts import Triple, triple_of
 from relgnn.training import load_json, load_tensors, save_json
 from tests.answers import Call, require_one_line
 from tests.loop.test_verdicts import line
+from tests.loop.toy import add_verdict
 
 
 @pytest.fixture
@@ -350,6 +351,6 @@ def test_a_loop_that_stopped_early_goes_on_only_after_a_verdict(call: Call, run:
     answer = call("run", "--resume", run, "loop.rounds=2")
     require_one_line(answer, 2, "stopped after round 1, worse on valid than round 0, and would")
     assert not (run / "metrics.previous.json").exists()
-    Ledger(run / "ledger").add_verdict("e0", "knows", "e27", "accept", "ann")
+    add_verdict(Ledger(run / "ledger"), "e0", "knows", "e27", "accept", "ann")
     assert extend(run, ["loop.rounds=2"]).loop.rounds == 2
     assert (run / "metrics.previous.json").exists()

@@ -401,6 +401,10 @@ def test_what_joins_the_loss_must_fit_encoder_and_loss() -> None:
             ("loop.selector=conformal", "loop.label_frequency_by_relation=true"),
             "set loop.bound=hoeffding_bentkus",
         ),
+        (
+            ("loop.selector=agreement", "loop.voters=3"),
+            "loop.rules, or set loop.voters=2",
+        ),
         (("loop.selector=conformal", "loop.weighing=em"), "set loop.weighing=fused or another"),
         (("loop.precision=0",), "'loop.precision' is 0; input should be greater than 0"),
         (("loop.min_probability=0",), "'loop.min_probability' is 0; input should be greater"),

@@ -61,7 +61,9 @@ class BiEncoderSettings(EncoderTuning):
         None, description="tunes few parameters in place of the model's own; null: its own"
     )
     batch_size: Count = Field(128, description="triples of a step, each asked for both ways")
-    temperature: Rate = Field(0.05, description="divides cosines at first; it is learned")
+    temperature: float = Field(
+        0.05, ge=0.01, description="divides cosines at first; it is learned, never below 0.01"
+    )
     margin: Weight = Field(0.02, description="taken from an answer's cosine in training")
     self_negatives: bool = Field(True, description="the head is a wrong answer of its query")
     queue: int = Field(0, ge=0, description="vectors of former batches that are wrong answers too")

@@ -281,6 +281,11 @@ class LoopConfig(Section):
                 f"selector curriculum falls from precision_start {self.precision_start} to "
                 f"precision {self.precision}; give a start of at least the latter"
             )
+        if self.selector == "agreement" and self.voters == 3 and self.rules is None:
+            raise ValueError(
+                "selector agreement waits for voters: 3 views, of which rules are one; add a "
+                "section loop.rules, or set loop.voters=2"
+            )
         differs = self.selector == "conformal" and self.label_frequency_by_relation
         if differs and self.bound == "binomial":
             raise ValueError(

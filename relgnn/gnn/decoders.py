@@ -185,6 +185,10 @@ class RotatE(Decoder):
         """Half the width of an entity: one phase for each complex number."""
         return self.dim // 2
 
+    def query(self, h: Tensor, r: Tensor) -> Tensor:
+        """See `Decoder.query`; phases are whole: one that is made larger turns by another angle."""
+        return self._query(self.dropout(h), r)
+
     def _query(self, h: Tensor, r: Tensor) -> Tensor:
         (h_re, h_im), cos, sin = h.chunk(2, -1), r.cos(), r.sin()
         return torch.cat([h_re * cos - h_im * sin, h_re * sin + h_im * cos], -1)

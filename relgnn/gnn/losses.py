@@ -184,7 +184,7 @@ def self_adversarial(
     """Negative sampling where hard corruptions count more: mean over triples of
     −w [ log σ(γ + s⁺) + Σ_k softmax_k(τ s⁻) log σ(−s⁻_k − γ) ], no gradient through the softmax.
 
-    Sun et al., ICLR 2019; s is minus a distance.
+    Sun et al., ICLR 2019; where s is minus a distance, γ is how far is near.
 
     Args:
         positive: s⁺ [B].

@@ -149,7 +149,12 @@ class BiEncoder(nn.Module):
     @property
     def scale(self) -> Tensor:
         """1 / τ."""
-        return self.log_scale.exp().clamp(max=LARGEST_SCALE)
+        return self.log_scale.exp()
+
+    @torch.no_grad()
+    def keep_scale(self) -> None:
+        """Keep 1 / τ where a step has led it too far; beyond a clamp it would have no gradient."""
+        self.log_scale.clamp_(max=math.log(LARGEST_SCALE))
 
     def queries(self, heads: Tensor, relations: Tensor, answers: Tensor | None = None) -> Tensor:
         """Vectors [B, d] of queries; see `QueryTexts.queries`."""

@@ -182,6 +182,7 @@ class BiEncoderTask(NumberedTask):
         return distil.weight * kl_div(own, taught, reduction="batchmean", log_target=True)
 
     def stepped(self) -> None:
+        self.encoder.keep_scale()
         if self.queue is not None and self.queue.mean is not None:
             move(self.queue.mean, self.encoder.entity, self.queue.momentum)
 

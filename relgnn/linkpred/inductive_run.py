@@ -17,6 +17,7 @@ from relgnn.data import KnowledgeGraph
 from relgnn.data.folder import read_folder
 from relgnn.data.registry import load, load_graph
 from relgnn.errors import InputError
+from relgnn.gnn.backends import set_backend
 from relgnn.gnn.inductive import QueryEncoder
 from relgnn.linkpred.features import encode_features
 from relgnn.linkpred.inductive import (
@@ -42,7 +43,7 @@ from relgnn.training import (
     restore_module,
     save_tensors,
 )
-from relgnn.training.run_folder import carry_out
+from relgnn.training.run_folder import carry_out, require_same_data
 
 UNSEEN = "_ind"
 CHECKPOINT = "checkpoint.safetensors"
@@ -112,6 +113,7 @@ def run_inductive(config: InductiveConfig, folder: Path, resume: bool = False) -
         )
         return metrics | {"rows": {"final": metrics["test"]}}
 
+    set_backend(config.runtime.backend)
     return carry_out(config, folder, resume, load_inductive, work)
 
 
@@ -129,7 +131,9 @@ def evaluate_inductive(
             f"{folder}: is no finished inductive run; give the folder of one, or end it with "
             f"`relgnn run --resume {folder}`"
         )
+    set_backend(config.runtime.backend)
     data = load_inductive(config)
+    require_same_data(folder, data)
     rankers = _pagerank(config)
     if config.inductive.method != "pagerank":
         runtime = Runtime.from_config(config.runtime)

@@ -37,9 +37,9 @@ class Memory(nn.Module):
 class LinkPredictor(nn.Module):
     """Scores tails of (head, relation, ?); heads are tails of the inverse relation r + R.
 
-    x_v = e_v + g · W T(text of v),  z_r = e_r + g · W_dir T(text of r);  (x, z) go through the
-    graph encoder, then through the decoder. g is a learned gate for each dimension, so that text
-    can be left out where it does not help.
+    x_v = e_v + g · W T(text of v),  z_r = e_r;  (x, z) go through the graph encoder, whose edges
+    weigh by T(text of r), then through the decoder. g is a learned gate for each dimension, so that
+    text can be left out where it does not help.
 
     Args:
         num_entities: N.

@@ -20,6 +20,7 @@ from relgnn.config.ogb import AutoencoderSettings
 from relgnn.data.ogb import OgbLinks, OgbNodes, OgbTriples, read_links, read_nodes, read_triples
 from relgnn.data.registry import folder_of
 from relgnn.errors import InputError
+from relgnn.gnn.backends import set_backend
 from relgnn.linkpred.autoencoder import (
     Chosen,
     autoencoder,
@@ -80,6 +81,7 @@ def run_ogb(config: AnyOgbConfig, folder: Path, resume: bool = False) -> dict[st
         parameters = sum(value.numel() for value in task.model.parameters())
         return {"epoch": epoch} | _rows(found, metric, parameters)
 
+    set_backend(config.runtime.backend)
     return carry_out(config, folder, resume, load_ogb, work)
 
 
@@ -113,6 +115,7 @@ def evaluate_ogb(folder: Path, split: str) -> dict[str, float]:
             f"{folder}: is no finished run on a data set of OGB; give the folder of one, or end it "
             f"with `relgnn run --resume {folder}`"
         )
+    set_backend(config.runtime.backend)
     data, runtime = load_ogb(config), Runtime.from_config(config.runtime)
     if isinstance(config, AutoencoderConfig):
         assert isinstance(data, OgbLinks)

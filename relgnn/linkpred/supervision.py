@@ -100,17 +100,46 @@ class Supervision:
         number = key.unique(return_inverse=True)[1]
         return number[: len(self.context)], number[len(self.context) :]
 
-    def context_rows(self) -> Tensor:
-        """int64 [T]: each target's row in `context`, E where it is not there."""
+    def triples(self) -> tuple[Tensor, Tensor]:
+        """Numbers from 0 of the triple that each edge of the context [E] and each target [T] is."""
         both = torch.cat([self.context, self.targets])
         if not len(both):
-            return both.new_empty(0)
+            return both.new_empty(0), both.new_empty(0)
         head, relation, tail = both.unbind(1)
         key = (head * (relation.max() + 1) + relation) * (tail.max() + 1) + tail
-        # one number a distinct triple; of equal ones in the context the last counts
         number = key.unique(return_inverse=True)[1]
-        none = len(self.context)
-        rows = torch.full((len(both),), -1)
-        rows.scatter_reduce_(0, number[:none], torch.arange(none), "amax")
-        found = rows[number[none:]]
-        return torch.where(found < 0, none, found)
+        return number[: len(self.context)], number[len(self.context) :]
+
+
+@dataclass(frozen=True)
+class SameNumber:
+    """Edges of the context that have something in common with targets, by its number.
+
+    Args:
+        edges: int64 [E], number of each edge.
+        targets: int64 [2T], of each target, asked both ways.
+        count: numbers there are.
+    """
+
+    edges: Tensor
+    targets: Tensor
+    count: int
+
+    @classmethod
+    def of(cls, edges: Tensor, targets: Tensor, device: torch.device) -> SameNumber:
+        """From numbers of edges [E] and targets [T]."""
+        return cls(edges.to(device), targets.to(device).repeat(2), len(edges) + len(targets))
+
+    def of_batch(self, batch: Tensor, rows: Tensor | None) -> Tensor:
+        """Which edges have a number of a batch's targets.
+
+        Args:
+            batch: int64 [B], places in `targets`.
+            rows: int64 [e], edges that are asked of; all where None.
+
+        Returns:
+            bool [E] or [e].
+        """
+        asked = torch.zeros(self.count, dtype=torch.bool, device=self.edges.device)
+        asked[self.targets[batch]] = True
+        return asked[self.edges if rows is None else self.edges[rows]]

@@ -28,7 +28,7 @@ from relgnn.gnn.precision import product_dtype
 from relgnn.gnn.sampling import NeighbourSampler, Subgraph
 from relgnn.linkpred.model import LinkPredictor
 from relgnn.linkpred.signals import Scored, Seen, Step, make_signals
-from relgnn.linkpred.supervision import Supervision
+from relgnn.linkpred.supervision import SameNumber, Supervision
 from relgnn.ranking.admissible import Admissible
 from relgnn.ranking.metrics import rank_metrics
 from relgnn.ranking.ranks import FilterIndex, Ranks, ScoreTails, concatenate, evaluate_ranks
@@ -85,11 +85,10 @@ class LinkPredictionTask(NumberedTask):
         self.pseudo = (none if pseudo is None else pseudo).to(device).repeat(2)
         self.p_text = None if text is None else text.to(device).float().repeat(2)
         self.pseudo_loss = _pseudo_loss(config.loop) if bool(self.pseudo.any()) else None
-        self.context_row = supervision.context_rows().to(device).repeat(2)
-        self.pair_of = self.target_pair = None
+        self.same_triple = SameNumber.of(*supervision.triples(), device)
+        self.same_pair = self.same_triple
         if config.gnn.evidence_mask == "pair":
-            self.pair_of, target_pair = (one.to(device) for one in supervision.pairs())
-            self.target_pair = target_pair.repeat(2)
+            self.same_pair = SameNumber.of(*supervision.pairs(), device)
         self.graph = supervision.message_graph(model.entity.shape[0], relations).to(device)
         self._cast: MessageGraph | None = None
         fan_out = config.gnn.fan_out if model.encoder is not None else None
@@ -215,8 +214,13 @@ class LinkPredictionTask(NumberedTask):
         """The loss of targets alone."""
         tails, smoothing = scored.tails, self.train.label_smoothing
         if tails is None:
-            sampled = margin_ranking if self.train.loss == "margin" else self_adversarial
-            return sampled(scored.answer, scored.candidates, weights=weight)
+            pair = scored.answer, scored.candidates
+            if self.train.loss == "margin":
+                return margin_ranking(*pair, weights=weight)
+            if not self._model.decoder.bilinear:
+                return self_adversarial(*pair, weights=weight)
+            # products begin at 0, from which the margin of distances would push all of them down
+            return self_adversarial(*pair, margin=0.0, weights=weight)
         plain = self.train.loss == "cross_entropy" and self.pseudo_loss is None
         if plain and scored.products is not None:
             return product_cross_entropy(*scored.products, tails, weight, smoothing)
@@ -271,18 +275,13 @@ class LinkPredictionTask(NumberedTask):
         if self._model.encoder is None:
             return None
         device = self.head.device
-        if part is None:
-            graph = self._context
-            target = torch.zeros(graph.num_edges + 1, dtype=torch.bool, device=device)
-            target[self.context_row[batch]] = True
-            target = target[:-1]
-        else:
-            graph = part.graph
-            target = torch.isin(part.edges, self.context_row[batch])
+        graph = self._context if part is None else part.graph
+        rows = None if part is None else part.edges
+        target = self.same_triple.of_batch(batch, rows)
         rate = self.edge_dropout if edge_dropout is None else edge_dropout
         draws = torch.rand(3, graph.num_edges, generator=generator, device=device)
         dropped = (draws[0] < rate) | (target & (draws[1] < self.target_dropout))
-        told = target if self.pair_of is None else self._same_pairs(batch, part)
+        told = self.same_pair.of_batch(batch, rows)
         silent = told | (draws[2] < rate)
         return graph.drop(~dropped).mask_evidence(~silent)
 
@@ -298,16 +297,6 @@ class LinkPredictionTask(NumberedTask):
         if self._cast is None:
             self._cast = replace(self.graph, evidence=evidence.to(product_dtype(evidence)))
         return self._cast
-
-    def _same_pairs(self, batch: Tensor, part: Subgraph | None) -> Tensor:
-        """Which edges connect the ends of a target of the batch, bool [e]."""
-        assert self.pair_of is not None and self.target_pair is not None
-        pairs = self.pair_of if part is None else self.pair_of[part.edges]
-        asked = torch.zeros(
-            len(self.pair_of) + len(self.target_pair), dtype=torch.bool, device=pairs.device
-        )
-        asked[self.target_pair[batch]] = True
-        return asked[pairs]
 
     def evaluate(self) -> dict[str, float]:
         return rank_metrics(concatenate(list(self.rank(self.valid, self.filter).values())))

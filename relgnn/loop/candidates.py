@@ -58,14 +58,22 @@ def pair_folds(head: np.ndarray, tail: np.ndarray, folds: int) -> np.ndarray:
     """Fold [P] of each pair, the same for (a, b) and (b, a).
 
     So whatever is known of two entities, in any relation and direction, is in one fold, and a
-    model that did not see the fold knows nothing of what it judges. Spread by the multiplicative
-    hash of Knuth, so that neighbouring ids do not share folds.
+    model that did not see the fold knows nothing of what it judges.
     """
-    low, high = np.minimum(head, tail), np.maximum(head, tail)
-    mixed = (low.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) ^ (
-        high.astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
+    mixed = pair_hash(head, tail) >> np.uint64(33)
+    return (mixed % np.uint64(folds)).astype(np.int64)
+
+
+def pair_hash(head: np.ndarray, tail: np.ndarray) -> np.ndarray:
+    """A number [P] of each pair, uint64, the same for (a, b) and (b, a), whatever others there are.
+
+    By the multiplicative hash of Knuth, so that neighbouring ids are spread.
+    """
+    low, high = np.minimum(head, tail).astype(np.uint64), np.maximum(head, tail).astype(np.uint64)
+    mixed: np.ndarray = (low * np.uint64(0x9E3779B97F4A7C15)) ^ (
+        high * np.uint64(0xC2B2AE3D27D4EB4F)
     )
-    return ((mixed >> np.uint64(33)) % np.uint64(folds)).astype(np.int64)
+    return mixed
 
 
 def candidates_from_pairs(

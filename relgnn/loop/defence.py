@@ -124,12 +124,14 @@ def _counted(
 def bursts(evidence: Evidence, sentences: Sequence[Sentence], burst: float) -> set[tuple[int, int]]:
     """Pairs, the smaller entity first, that more texts name together than the corpus explains.
 
-    With n_a texts that name a or are about it, n_ab that name both, and n of all texts,
+    With n_a texts that name a, or are about it, beside somebody else, n_ab that name both, and n of
+    all texts,
 
         n_ab − n_a n_b / n > burst.
 
     Two countries that every page names are no burst; two entities that hardly any text names and
-    five name together are.
+    five name together are. A text that names one entity alone and is no page of another is no
+    evidence of any pair, and does not count: in a corpus of many such, chance is put too low.
 
     Args:
         evidence: independent evidence.

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from relgnn.data import KnowledgeGraph
 from relgnn.errors import InputError
 from relgnn.linkpred.fit import Fitted
 from relgnn.loop.candidates import (
@@ -18,6 +19,7 @@ from relgnn.loop.candidates import (
     given_folds,
     graph_log_probabilities,
     pair_folds,
+    pair_hash,
     propose_pairs,
 )
 from relgnn.loop.controls import supervise
@@ -126,9 +128,7 @@ class EStep:
             features = pool_evidence(world.sentences, evidence, self.vectors)
         folds = pair_folds(evidence.pair_head, evidence.pair_tail, loop.folds)
         accepted = pseudo.of(Role.ACCEPTED)
-        known = np.concatenate([graph.train, accepted.triples])
-        weight = np.concatenate([np.ones(len(graph.train)), accepted.p])
-        labels = PairLabels.match(features, known, weight, graph.num_relations)
+        labels = pair_labels(graph, features, accepted)
         self._require_taught(labels, folds)
         with lap("pair models", round_):
             logits = cross_fit_pairs(
@@ -139,6 +139,7 @@ class EStep:
         implied = np.zeros(evidence.num_pairs, dtype=bool)
         implied[evidence.pair[evidence.kind == IMPLIED]] = True
         found = candidates_from_pairs(features, logits, implied, folds, loop.candidates)
+        self._require_given(found)
         with lap("extractors", round_):
             read = self._extractor_votes(evidence, features, logits, labels, folds, found)
         votes = {
@@ -149,6 +150,20 @@ class EStep:
             with lap("rules", round_):
                 votes["rules"] = self._rule_votes(accepted, found)
         return Votes(found, votes, proposed), evidence, features
+
+    def _require_given(self, found: Candidates) -> None:
+        """Refuse candidates that teach nothing of how given triples look in some fold.
+
+        Raises:
+            InputError: those that are given are of one fold, or there is none.
+        """
+        given = is_in(found.triples, self.world.graph.train)
+        if len(np.unique(found.fold[given])) < 2:
+            raise InputError(
+                f"{int(given.sum())} of {len(found)} candidate triples are given, and the fusion "
+                "of views learns from such, of two folds at least: give texts that name more pairs "
+                "of train.tsv, or raise loop.candidates"
+            )
 
     def _require_taught(self, labels: PairLabels, folds: np.ndarray) -> None:
         """Refuse texts that teach nothing to the judges of some fold.
@@ -361,6 +376,13 @@ class EStep:
         )
 
 
+def pair_labels(graph: KnowledgeGraph, features: PairFeatures, pseudo: Pseudo) -> PairLabels:
+    """What is known of the pairs: given triples with weight 1, accepted ones with their p."""
+    known = np.concatenate([graph.train, pseudo.triples])
+    weight = np.concatenate([np.ones(len(graph.train)), pseudo.p])
+    return PairLabels.match(features, known, weight, graph.num_relations)
+
+
 def rows_to_read(
     evidence: Evidence, logits: np.ndarray, labels: PairLabels, folds: np.ndarray, limit: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -368,8 +390,8 @@ def rows_to_read(
 
     Half of the rows are there to be judged: in each fold those of the likeliest pairs, labelled
     or not, so that whether a pair is judged says nothing of whether it is given. The rest, of
-    other labelled pairs, are there to be learned from. Pairs that no sentence names have nothing
-    to mark and are left out.
+    other labelled pairs, drawn where there are too many, are there to be learned from. Pairs that
+    no sentence names have nothing to mark and are left out.
 
     Args:
         evidence: who is where.
@@ -394,5 +416,7 @@ def rows_to_read(
         judged[own[likeliest]] = True
     kept = judged[pair]
     learned = np.flatnonzero(np.isin(pair, labels.pair) & ~kept)
+    drawn = pair_hash(evidence.pair_head, evidence.pair_tail)[pair[learned]]
+    learned = learned[np.argsort(drawn, kind="stable")]
     kept[learned[: max(0, limit - int(kept.sum()))]] = True
     return rows[kept], judged

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from relgnn.errors import InputError, MachineError
-from relgnn.loop.verdicts import COLUMNS, Triple, Verdicts, require_verdict, triple_of
+from relgnn.loop.verdicts import Triple, Verdicts, require_verdict, triple_of
 from relgnn.training.appending import append_lines, is_json
 from relgnn.training.checkpoint import atomic_file, load_json, save_json
 
@@ -138,18 +138,6 @@ class Ledger:
         """A round's accepted triples and their weights; none in round 0."""
         events = self.read(round_) if round_ else []
         return {triple_of(e): e["weight"] for e in events if e["decision"] == "accepted"}
-
-    def add_verdict(
-        self, head: str, relation: str, tail: str, verdict: str, by: str, reason: str | None = None
-    ) -> None:
-        """Record a person's word on a triple, on disk before this returns.
-
-        Raises:
-            InputError: the verdict is neither "accept" nor "reject".
-            MachineError: it cannot be written.
-        """
-        line = dict(zip(COLUMNS, (head, relation, tail, verdict, by), strict=True))
-        self.add_verdicts([line if reason is None else line | {"reason": reason}])
 
     def add_verdicts(self, lines: Sequence[Mapping[str, str]]) -> None:
         """Record verdicts in their order, all or none, on disk before this returns.

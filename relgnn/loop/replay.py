@@ -106,7 +106,7 @@ class ReplayedLoop(Loop):
     """A loop over replayed votes: of its rounds only the last one's graph model is trained.
 
     So no round is dropped for being worse on valid. With a warm start all are trained, each from
-    the one before. A round is under the verdicts that the source's began under.
+    the one before, and may be. A round is under the verdicts that the source's began under.
 
     Args:
         world: with the variant's configuration and a folder of its own.

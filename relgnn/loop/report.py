@@ -35,7 +35,7 @@ ROWS = {
     "random_pairs": "tails of accepted triples permuted within each relation",
     "loop": "the result: accepted triples teach the graph network",
     "round0+read": "round0, and the text's posterior joins the score at test time",
-    "loop+read": "loop, and the text's posterior joins the score at test time",
+    "loop+read": "loop, and the posterior of all views joins the score at test time",
     "oracle": "upper bound: every triple that some page states, test triples too",
 }
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Set
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +177,9 @@ class Loop:
 
         Where it was stopped and they have changed since, its judges may have seen what is revoked.
         """
+        for control in self.config.controls:
+            # an earlier end may have begun some, on what another round taught
+            shutil.rmtree(self.folder / "resume" / control.replace("_", "-"), ignore_errors=True)
         verdicts = self._said()
         if verdicts != self.in_force(number):
             for folder in (self.folder / "resume").glob(f"round-{number}-judge-*"):
@@ -289,11 +292,20 @@ class Loop:
         """What a warm start of the next round goes on from: weights that saw nothing revoked."""
         if not self.config.warm_start:
             return None
-        reject = self.in_force(len(rounds)).reject
-        clean = takewhile(
-            lambda r: not (reject and reject & self.ledger.held(r.number).keys()), rounds
-        )
-        return list(clean)[-1].fitted
+        return rounds[self._went_on_from(len(rounds))].fitted
+
+    def _went_on_from(self, number: int) -> int:
+        """The latest round before `number` that is as clean as the verdicts of `number` ask."""
+        reject = self.in_force(number).reject
+        return next(n for n in range(number - 1, -1, -1) if self._clean(n, reject))
+
+    def _clean(self, number: int, reject: Set[Triple]) -> bool:
+        """Whether neither a round nor what it went on from was taught what is rejected."""
+        if not number or not reject:
+            return True
+        if reject & self.ledger.held(number).keys():
+            return False
+        return self._clean(self._went_on_from(number), reject)
 
     def _select(self, judgement: Judgement, verdicts: Verdicts, number: int) -> Accepted:
         """What the selector takes of all that no verdict decides, and what people accepted."""

@@ -16,7 +16,7 @@ from relgnn.data.sentences import split_sentences
 from relgnn.errors import InputError
 from relgnn.linkpred.scorer import Scorer
 from relgnn.loop.candidates import Candidates, candidates_from_pairs
-from relgnn.loop.estep import rows_to_read
+from relgnn.loop.estep import pair_labels, rows_to_read
 from relgnn.loop.pseudo import Pseudo, is_in
 from relgnn.loop.views import probability
 from relgnn.loop.world import World
@@ -78,13 +78,6 @@ class Extraction:
     sentence: Span
     head_span: Span | None
     tail_span: Span | None
-
-
-def pair_labels(graph: KnowledgeGraph, features: PairFeatures, pseudo: Pseudo) -> PairLabels:
-    """What is known of the pairs: given triples with weight 1, accepted ones with their p."""
-    known = np.concatenate([graph.train, pseudo.triples])
-    weight = np.concatenate([np.ones(len(graph.train)), pseudo.p])
-    return PairLabels.match(features, known, weight, graph.num_relations)
 
 
 def fit_text_model(world: World, features: PairFeatures, pseudo: Pseudo) -> PairModel:

@@ -57,7 +57,10 @@ class RuleJudge:
         """
         known = Adjacency(triples, graph.num_entities, graph.num_relations)
         own = read_rules(settings.file, graph.relations) if settings.file is not None else []
-        rules = [*own, *mine(known, settings, rng("rules", seed))]
+        # a person's word on a rule stands in place of what is counted of it
+        said = {(rule.head, rule.body) for rule in own}
+        mined = mine(known, settings, rng("rules", seed))
+        rules = [*own, *(rule for rule in mined if (rule.head, rule.body) not in said)]
         signatures = Signatures(known, kinds_of(graph.types, known))
         return cls(make_predictor(known, rules, settings, seed), signatures)
 

@@ -147,6 +147,17 @@ def test_rotating_all_the_way_round_changes_nothing() -> None:
     torch.testing.assert_close(once, twice, atol=1e-4, rtol=1e-4)
 
 
+def test_dropout_turns_no_phase() -> None:
+    """The angle that is learnt is the one that is used, whatever is dropped of the vector."""
+    decoder = make_decoder("rotate", 40, dropout=0.5).train()
+    r = torch.linspace(-1.5, 1.5, 20)[None]
+    torch.manual_seed(0)
+    re, im = decoder.query(torch.ones(1, 40), r).chunk(2, -1)
+    whole = (re**2 + im**2 - 8).abs() < 1e-4  # both halves kept, each twice as large
+    assert 1 < int(whole.sum()) < 15
+    torch.testing.assert_close((torch.atan2(im, re) - math.pi / 4)[whole], r[whole])
+
+
 def test_perfect_tails_score_zero() -> None:
     for kind in ("transe", "rotate"):
         decoder = make_decoder(kind, DIM)

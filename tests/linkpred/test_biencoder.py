@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -241,3 +242,15 @@ def test_bfloat16_trains(folder: Path, people: KnowledgeGraph, tiny_bert: str) -
         half = task.loss(torch.arange(8), torch.Generator())
     assert half.dtype == torch.float32
     assert half.item() == pytest.approx(exact.item(), rel=0.05)
+
+
+def test_a_temperature_that_fell_too_far_can_rise_again(
+    folder: Path, people: KnowledgeGraph, tiny_bert: str
+) -> None:
+    model, task = make(folder, people, tiny_bert)
+    with torch.no_grad():
+        model.log_scale.fill_(math.log(500))
+    task.stepped()
+    assert float(model.scale.detach()) == pytest.approx(100)
+    model.scale.backward()
+    assert model.log_scale.grad is not None and float(model.log_scale.grad) > 0

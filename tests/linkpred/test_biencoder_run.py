@@ -113,7 +113,7 @@ def test_without_valid_the_last_epoch_counts(tmp_path: Path, tiny_bert: str) -> 
         ("biencoder={momentum: 0.9}", "no queue to fill"),
         ("biencoder={efficient: {save: merged}}", "set efficient.save=adapter"),
         ("biencoder={efficient: {method: prefix}}", "cannot be tuned by prefix"),
-        ("biencoder={temperature: 0}", "greater than 0"),
+        ("biencoder={temperature: 0}", "greater than or equal to 0.01"),
         ("biencoder={tau: 1}", "tau"),
     ],
 )

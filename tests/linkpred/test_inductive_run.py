@@ -232,7 +232,7 @@ def test_a_graph_without_what_is_needed_is_refused(tmp_path: Path) -> None:
     (folder.with_name("tree_ind") / "test.tsv").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="has no test triples; an inductive run"):
         load_inductive(config_of(folder))
-    with pytest.raises(InputError, match="neither a named data set nor a folder"):
+    with pytest.raises(InputError, match="tree_ind_ind: no such folder"):
         load_inductive(config_of(folder.with_name("tree_ind")))
 
 

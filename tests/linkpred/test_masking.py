@@ -56,12 +56,24 @@ def test_a_target_that_carries_no_message_masks_nothing(
 ) -> None:
     gold = Supervision.gold(graph.train)
     supervision = replace(gold, context=gold.context[5:], context_weight=torch.ones(21))
-    assert supervision.context_rows()[:6].tolist() == [21] * 5 + [0]
     task = make_task(
         graph, features, "gnn.target_dropout=1", "gnn.edge_dropout=0", supervision=supervision
     )
     assert (training_graph(task, [0, 1]).edge_weight == 1).all()
     assert (training_graph(task, [5]).edge_weight == 0).nonzero().flatten().tolist() == [0]
+
+
+def test_a_target_is_no_edge_however_often_it_was_said(
+    graph: KnowledgeGraph, features: TextFeatures
+) -> None:
+    """As where a control moves an accepted triple to a given one."""
+    gold = Supervision.gold(graph.train)
+    supervision = replace(
+        gold, context=torch.cat([gold.context, gold.context[3:4]]), context_weight=torch.ones(27)
+    )
+    changes = ("gnn.target_dropout=1", "gnn.edge_dropout=0")
+    seen = training_graph(make_task(graph, features, *changes, supervision=supervision), [3])
+    assert (seen.edge_weight == 0).nonzero().flatten().tolist() == [3, 26]
 
 
 def test_the_answer_cannot_be_read_from_the_targets_evidence(

@@ -13,7 +13,7 @@ from relgnn.data import KnowledgeGraph
 from relgnn.gnn.decoders import DECODERS
 from relgnn.linkpred.features import TextFeatures
 from relgnn.linkpred.fit import new_predictor
-from relgnn.linkpred.supervision import Supervision
+from relgnn.linkpred.supervision import SameNumber, Supervision
 from relgnn.linkpred.task import LinkPredictionTask, rank_triples
 from relgnn.ranking.admissible import Admissible
 from relgnn.ranking.ranks import FilterIndex, evaluate_ranks
@@ -283,17 +283,24 @@ def test_relations_are_predicted_too(
     torch.testing.assert_close(losses[1] - losses[0], 2 * expected)
 
 
-def test_each_targets_row_is_that_of_its_last_equal_in_the_context() -> None:
+def test_edges_are_told_by_the_triple_that_they_are() -> None:
     generator = torch.Generator().manual_seed(0)
     context, targets = (torch.randint(5, (n, 3), generator=generator) for n in (90, 60))
     supervision = Supervision(targets, torch.ones(60), context, torch.ones(90))
-    last = {tuple(triple): row for row, triple in enumerate(context.tolist())}
-    expected = [last.get(tuple(triple), 90) for triple in targets.tolist()]
-    assert len(last) < 90 and expected.count(90) > 5
-    assert supervision.context_rows().tolist() == expected
-    empty = replace(supervision, context=context[:0], context_weight=torch.ones(0))
-    assert empty.context_rows().tolist() == [0] * 60
-    assert replace(empty, targets=targets[:0]).context_rows().tolist() == []
+    same = SameNumber.of(*supervision.triples(), torch.device("cpu"))
+    batch = [0, 7, 30, 61]
+    asked = {tuple(targets[row % 60].tolist()) for row in batch}
+    expected = [tuple(triple) in asked for triple in context.tolist()]
+    assert same.of_batch(torch.tensor(batch), None).tolist() == expected
+    rows = torch.arange(0, 90, 3)
+    assert same.of_batch(torch.tensor(batch), rows).tolist() == expected[::3]
+    for nothing in (
+        replace(supervision, context=context[:0], context_weight=torch.ones(0)),
+        replace(supervision, targets=targets[:0], target_weight=torch.ones(0)),
+        replace(supervision, context=context[:0], targets=targets[:0]),
+    ):
+        edges, numbers = nothing.triples()
+        assert (len(edges), len(numbers)) == (len(nothing.context), len(nothing.targets))
 
 
 def test_evidence_is_cast_once_and_only_for_training(

@@ -161,6 +161,20 @@ def test_the_extractor_learns_from_labelled_pairs_that_it_does_not_judge() -> No
     assert rows.tolist() == [0, 2, 3, 5, 6, 7]
 
 
+def test_those_that_the_extractor_learns_from_are_drawn_whatever_their_numbers() -> None:
+    count = 400
+    kind, pair = np.full(count, EXACT), np.arange(count)
+    blank, span = np.zeros(count, dtype=np.int64), np.zeros((count, 2), dtype=np.int64)
+    evidence = Evidence(blank, blank, blank, span, span, kind, pair, pair, pair + count)
+    labels = PairLabels(pair, np.zeros(count, dtype=np.int64), np.ones(count))
+    rows, judged = rows_to_read(evidence, np.zeros((count, 2)), labels, pair % 2, 100)
+    learned = rows[~judged[rows]]
+    assert len(rows) == 100 and len(learned) == 50
+    # of pairs that the first of every fold leave, from all over
+    assert 0.4 < np.median(learned) / count < 0.75
+    assert (np.sort(learned) == learned).all()
+
+
 def test_test_and_hidden_triples_are_not_read() -> None:
     none = np.empty((0, 3), dtype=np.int64)
     held, elsewhere = votes(replace(toy_graph(), test=none, hidden=none, strata=None))

@@ -250,3 +250,11 @@ def test_texts_that_teach_too_little_are_refused(count: int, told: str) -> None:
     world = toy_world("loop.implied=0", graph=replace(graph, texts=texts))
     with pytest.raises(InputError, match=rf"toy: the texts speak {told}.*; give texts that name"):
         EStep(world).run(1, Pseudo.none())
+
+
+def test_candidates_of_which_too_few_are_given_are_refused() -> None:
+    world = toy_world()
+    step = EStep(world)
+    found = step.run(1, Pseudo.none()).candidates  # of what is not given
+    with pytest.raises(InputError, match=r"^0 of \d+ candidate triples are given, .*loop.candid"):
+        step._require_given(found)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from relgnn.errors import InputError, MachineError
 from relgnn.loop.ledger import GENESIS, SCHEMA, Ledger, event_hash
+from tests.loop.toy import add_verdict
 
 
 def event(head: str, decision: str = "accepted", p: float = 0.75) -> dict[str, Any]:
@@ -166,12 +167,12 @@ def test_a_round_without_events_keeps_the_chain(tmp_path: Path) -> None:
 def test_the_last_round_and_then_the_verdicts_count(ledger: Ledger) -> None:
     b, d = ("b", "born", "t"), ("d", "born", "t")
     assert ledger.state() == {b: 0.9, d: 0.8}
-    ledger.add_verdict(*d, "reject", by="me")
-    ledger.add_verdict("a", "born", "t", "accept", by="me")
+    add_verdict(ledger, *d, "reject", "me")
+    add_verdict(ledger, "a", "born", "t", "accept", "me")
     assert ledger.state() == {b: 0.9, ("a", "born", "t"): 1.0}
     ledger.append(3, [event("d"), event("e")])
     assert ledger.state() == {("e", "born", "t"): 0.75, ("a", "born", "t"): 1.0}
-    ledger.add_verdict(*d, "accept", by="you")
+    add_verdict(ledger, *d, "accept", "you")
     assert ledger.state()[d] == 1.0
     assert [v["by"] for v in ledger.verdicts()] == ["me", "me", "you"]
     ledger.verify()
@@ -189,31 +190,31 @@ def test_a_verdict_is_on_disk_before_the_call_returns(
     monkeypatch.setattr(os, "fsync", fsync)
     path = ledger.folder / "verdicts.jsonl"
     for _ in range(2):
-        ledger.add_verdict("é", "born", "t", "accept", by="me")
+        add_verdict(ledger, "é", "born", "t", "accept", "me")
         assert synced[-1] == path.stat().st_size
     assert [v["head"] for v in ledger.verdicts()] == ["é", "é"]
 
 
 def test_a_verdict_that_was_cut_off_is_not_read_and_goes(ledger: Ledger) -> None:
     """What a process leaves that dies while it writes; nobody was told that it is recorded."""
-    ledger.add_verdict("a", "born", "t", "accept", by="me")
+    add_verdict(ledger, "a", "born", "t", "accept", "me")
     path = ledger.folder / "verdicts.jsonl"
     whole = path.read_bytes()
     for cut in (b"{", b'{"head": "b\xc3', whole[: len(whole) // 2]):
         path.write_bytes(whole + cut)
         assert [v["head"] for v in ledger.verdicts()] == ["a"]
-        ledger.add_verdict("c", "born", "t", "reject", by="me")
+        add_verdict(ledger, "c", "born", "t", "reject", "me")
         assert [v["head"] for v in ledger.verdicts()] == ["a", "c"]
         assert path.read_bytes().startswith(whole + b'{"time"')
 
 
 def test_a_last_line_without_a_break_is_kept(ledger: Ledger) -> None:
     """An editor may leave it out."""
-    ledger.add_verdict("a", "born", "t", "accept", by="me")
+    add_verdict(ledger, "a", "born", "t", "accept", "me")
     path = ledger.folder / "verdicts.jsonl"
     path.write_bytes(path.read_bytes().rstrip(b"\n"))
     assert [v["head"] for v in ledger.verdicts()] == ["a"]
-    ledger.add_verdict("b", "born", "t", "accept", by="me")
+    add_verdict(ledger, "b", "born", "t", "accept", "me")
     assert [v["head"] for v in ledger.verdicts()] == ["a", "b"]
 
 
@@ -247,13 +248,13 @@ def test_many_may_add_at_once(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_unknown_verdict_is_refused(ledger: Ledger) -> None:
     with pytest.raises(InputError, match="verdict 'maybe': expected one of accept, reject"):
-        ledger.add_verdict("a", "born", "t", "maybe", by="me")
+        add_verdict(ledger, "a", "born", "t", "maybe", "me")
     assert ledger.verdicts() == []
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"head": "a"}', '{"verdict": "accept"}', "3"])
 def test_a_line_that_is_no_verdict_is_told(ledger: Ledger, line: str) -> None:
-    ledger.add_verdict("a", "born", "t", "accept", by="me")
+    add_verdict(ledger, "a", "born", "t", "accept", "me")
     path = ledger.folder / "verdicts.jsonl"
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(InputError, match=r"verdicts\.jsonl:2: is no verdict"):
@@ -289,7 +290,7 @@ def test_only_exact_repetitions_are_old(ledger: Ledger) -> None:
 def test_a_full_disk_leaves_no_half_verdict(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger.add_verdict("a", "born", "t", "accept", by="me")
+    add_verdict(ledger, "a", "born", "t", "accept", "me")
 
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -297,17 +298,17 @@ def test_a_full_disk_leaves_no_half_verdict(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(MachineError, match="the verdict is not recorded") as caught:
-            ledger.add_verdict("b", "born", "t", "accept", by="me")
+            add_verdict(ledger, "b", "born", "t", "accept", "me")
     assert caught.value.exit_code == 3 and "\n" not in str(caught.value)
-    ledger.add_verdict("c", "born", "t", "accept", by="me")
+    add_verdict(ledger, "c", "born", "t", "accept", "me")
     assert [v["head"] for v in ledger.verdicts()] == ["a", "c"]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no device that is always full")
 def test_a_verdict_on_a_full_device_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "verdicts.jsonl").symlink_to("/dev/full")
     with pytest.raises(MachineError, match="No space left"):
-        Ledger(tmp_path).add_verdict("a", "born", "t", "accept", by="me")
+        add_verdict(Ledger(tmp_path), "a", "born", "t", "accept", "me")
 
 
 def test_a_full_disk_leaves_no_half_round(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

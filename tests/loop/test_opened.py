@@ -15,7 +15,7 @@ from relgnn.loop.opened import OpenRun, Question, open_run, run_graph
 from relgnn.loop.records import RoundTable
 from relgnn.loop.run import run
 from relgnn.loop.why import Explainer
-from relgnn.training import load_json
+from relgnn.training import load_json, save_json
 
 TEXT = "Ada Abel was born in Cork. She lives in Bern, and Ben Bolt does not."
 
@@ -202,6 +202,20 @@ def test_entities_are_encoded_once_whatever_the_number_of_texts(
     first = opened.extract(text)
     monkeypatch.setattr(opened.world.encoder, "encode", lambda *_: pytest.fail("encoded again"))
     assert first and opened.extract(text) == first
+
+
+def test_what_a_round_accepted_that_taught_nothing_is_no_reason(
+    own_run: Path, tmp_path: Path
+) -> None:
+    fell = Path(shutil.copytree(own_run, tmp_path / "fell"))
+    metrics = load_json(fell / "metrics.json")
+    save_json(fell / "metrics.json", metrics | {"round": 0})
+    table = open_run(own_run).explainer.table
+    assert table is not None
+    triple = table.triples[int(table.accepted.argmax())].tolist()
+    assert open_run(own_run).explainer.reasons(*triple)[0].kind == "accepted"
+    kinds = {one.kind for one in open_run(fell).explainer.reasons(*triple)}
+    assert "accepted" not in kinds
 
 
 def test_no_text_is_kept(opened: OpenRun) -> None:

@@ -25,7 +25,7 @@ from relgnn.training import module_tensors, save_tensors
 from tests.loop.test_ledger import event
 from tests.loop.test_rounds import same
 from tests.loop.test_verdicts import line, named
-from tests.loop.toy import posteriors, toy_world
+from tests.loop.toy import add_verdict, posteriors, toy_world
 
 
 class Said(NamedTuple):
@@ -290,6 +290,31 @@ def test_a_warm_start_leaves_weights_that_saw_what_is_revoked(recorded: Loop) ->
         assert recorded._start(rounds) == start
 
 
+def test_a_warm_start_goes_on_from_rounds_that_were_clean_again(
+    recorded: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded.config = recorded.config.model_copy(update={"warm_start": True})
+    a = ("a", "born", "t")
+    # round 1 taught it; it was rejected then, and rounds 2 and 3 taught other things
+    monkeypatch.setattr(recorded.ledger, "held", lambda n: {a: "accepted"} if n == 1 else {})
+    rejected = Verdicts(reject=frozenset([a]))
+    for number in (2, 3, 4):
+        rejected.save(recorded.round_folder(number) / module.VERDICTS)
+    rounds = [Round(n, n, Pseudo.none()) for n in range(4)]  # type: ignore[arg-type]
+    assert [recorded._start(rounds[:n]) for n in (2, 3, 4)] == [0, 2, 3]
+    # where round 2 went on from round 1, it has seen it all the same
+    (recorded.round_folder(2) / module.VERDICTS).unlink()
+    assert [recorded._start(rounds[:n]) for n in (2, 3, 4)] == [1, 0, 3]
+
+
+def test_controls_of_an_earlier_end_are_begun_anew(recorded: Loop) -> None:
+    recorded.config = recorded.config.model_copy(update={"controls": ("random_pairs", "read")})
+    begun = recorded.folder / "resume" / "random-pairs"
+    begun.mkdir(parents=True)
+    recorded._hear(4)
+    assert not begun.exists()
+
+
 @pytest.mark.parametrize(
     ("patience", "heads", "kept", "judged"),
     [
@@ -321,7 +346,7 @@ def test_a_round_that_taught_what_is_revoked_is_no_result(
         self.ledger.append(number, [event("a")] if number == 1 else [event("b")])
         if number == 2:
             for head in heads:
-                self.ledger.add_verdict(head, "born", "t", "reject", by="me")
+                add_verdict(self.ledger, head, "born", "t", "reject", "me")
         return Pseudo.none(), None
 
     def untrained(self: MStep, number: int, *rest: object) -> Round:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from relgnn.data import KnowledgeGraph
+from relgnn.loop.ledger import Ledger
 from relgnn.loop.world import World
 from relgnn.posterior.selectors import Posteriors
 from tests.linkpred.toy import RUNTIME, HashEncoder, toy_config, toy_graph
@@ -33,3 +34,10 @@ def posteriors(triples: np.ndarray, p: np.ndarray, fold: np.ndarray) -> Posterio
     silent = np.full(len(p), np.nan)
     head, relation, tail = np.array(triples).T
     return Posteriors(head, relation, tail, p, p, p, silent, fold)
+
+
+def add_verdict(ledger: Ledger, head: str, relation: str, tail: str, verdict: str, by: str) -> None:
+    """Record one person's word on a triple."""
+    cells = (head, relation, tail, verdict, by)
+    columns = ("head", "relation", "tail", "verdict", "by")
+    ledger.add_verdicts([dict(zip(columns, cells, strict=True))])

@@ -26,6 +26,7 @@ from relgnn.posterior.selectors import (
     build_selector,
     surest_of_pairs,
 )
+from relgnn.posterior.selectors.base import share
 from relgnn.runtime import rng
 
 MADE = {
@@ -160,6 +161,10 @@ def test_the_budget_is_spent_on_the_most_probable():
     found = BudgetSelector(0.5, 5).select(posteriors([0.2, 0.9, 0.5, 0.7]))
     assert found.index.tolist() == [1, 3]
     assert found.reason.tolist() == ["budget of 2 spent", "within the budget of 2"] * 2
+
+
+def test_a_share_is_the_whole_number_that_is_written() -> None:
+    assert [share(0.29, 100), share(0.57, 100), share(0.5, 3), share(0.1, 3)] == [29, 57, 1, 0]
 
 
 def test_a_tie_at_the_budget_goes_to_the_surer_text():

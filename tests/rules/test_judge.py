@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from relgnn.data import KnowledgeGraph
 from relgnn.rules import signatures
 from relgnn.rules.adjacency import Adjacency
 from relgnn.rules.judge import FEATURES, RuleJudge, correction
+from relgnn.rules.rule import Rule, write_rules
 from relgnn.rules.signatures import Signatures, kinds_of
 from tests.rules.graphs import BORN, LIVES, NAMES, SPOUSE, WITHIN, families, random_triples
 
@@ -113,6 +115,21 @@ def test_features_tell_derived_from_strange_triples() -> None:
     assert columns["score"][0] > columns["score"][1]
     assert columns["tail_fit"][0] > 0 > columns["tail_fit"][1]
     assert judge.features(np.zeros((0, 3))).shape == (0, len(FEATURES))
+
+
+def test_a_persons_word_on_a_rule_stands_in_place_of_what_is_mined(tmp_path: Path) -> None:
+    def rules(settings: MiningConfig) -> list[Rule]:
+        judge = RuleJudge.learn(families().triples, as_graph(), settings, 0)
+        return [rule for own in judge.predictor.rules.values() for rule in own]
+
+    mined = rules(SETTINGS)
+    one = max(mined, key=lambda rule: rule.confidence)
+    path = tmp_path / "own.tsv"
+    write_rules(path, [one._replace(confidence=0.25, pca_confidence=0.25)], NAMES)
+    told = rules(SETTINGS.model_copy(update={"file": path}))
+    alike = [rule for rule in told if (rule.head, rule.body) == (one.head, one.body)]
+    assert [rule.confidence for rule in alike] == [0.25]
+    assert len(told) == len(mined)
 
 
 def test_a_correction_counts_what_it_rejects() -> None:

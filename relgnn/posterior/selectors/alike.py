@@ -14,6 +14,7 @@ from relgnn.posterior.selectors.base import (
     as_tensor,
     by_probability,
     check_fraction,
+    share,
 )
 from relgnn.posterior.thresholds import soft_weights
 
@@ -76,7 +77,7 @@ class BudgetSelector:
     def select(self, posteriors: Posteriors) -> Accepted:
         """Return the floor(ratio * gold_count) most probable triples."""
         order = by_probability(posteriors, self.min_probability)
-        budget = int(self.ratio * self.gold_count)
+        budget = share(self.ratio, self.gold_count)
         return accept(
             posteriors, order, min(budget, len(order)), f"within the budget of {budget}",
             f"budget of {budget} spent", self.min_probability,

@@ -118,6 +118,11 @@ def as_tensor(values: Any) -> torch.Tensor:
     return torch.as_tensor(np.asarray(values, dtype=float))
 
 
+def share(ratio: float, count: int) -> int:
+    """floor(ratio · count), of the product as it is written: 0.29 · 100 is 29."""
+    return int(ratio * count + 1e-9)
+
+
 def check_fraction(name: str, value: float) -> None:
     """Refuse what is not in (0, 1].
 

@@ -14,6 +14,7 @@ from relgnn.posterior.selectors.base import (
     as_tensor,
     by_probability,
     check_fraction,
+    share,
 )
 from relgnn.posterior.thresholds import flex_thresholds, free_thresholds
 
@@ -110,7 +111,8 @@ class ClassTopSelector:
         first = np.searchsorted(relation[grouped], relation[grouped])
         place = np.empty(len(order), dtype=np.int64)
         place[grouped] = np.arange(len(order)) - first
-        kept = place < np.floor(self.ratio * np.array(self.counts, dtype=float))[relation]
+        shares = np.array([share(self.ratio, count) for count in self.counts], dtype=np.int64)
+        kept = place < shares[relation]
         return accept(
             posteriors, np.concatenate([order[kept], order[~kept]]), int(kept.sum()),
             "within its relation's share", "its relation's share is spent", self.min_probability,

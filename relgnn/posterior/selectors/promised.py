@@ -14,6 +14,7 @@ from relgnn.posterior.selectors.base import (
     accept,
     by_probability,
     check_fraction,
+    share,
 )
 
 
@@ -108,7 +109,7 @@ class CappedSelector:
 
     def select(self, posteriors: Posteriors) -> Accepted:
         """Return the first floor(ratio * gold_count) that the other selector accepts."""
-        found, limit = self.selector.select(posteriors), int(self.ratio * self.gold_count)
+        found, limit = self.selector.select(posteriors), share(self.ratio, self.gold_count)
         reason = found.reason.copy()
         reason[found.index[limit:]] = f"cap of {limit} reached"
         return Accepted(found.index[:limit], found.weight[:limit], reason)
