@@ -53,6 +53,8 @@ AFTER_MEMORY = 3
 """Parts of a line's `hardware` before the names of GPUs: processor, cores, memory."""
 LINES_OWN = re.compile(r" --(?:rows|seeds)(?: (?!--)\S+)+")
 """Options of a line's command that say which line it is, not how the table is made."""
+OF_RUNS = ("audit_", "teaching_")
+"""Tables that tell what the runs took that they look at."""
 WITH_COSTS = "efficient_"
 """Tables that show what each row's runs took."""
 BOUNDS = ("", "_low", "_high")
@@ -298,7 +300,9 @@ def _origin(table: str, lines: Sequence[Line]) -> str:
     commits = sorted({x.git_commit[:10] for x in lines})
     text = (
         f"Made by {_commands(table, lines)} ({_time(hours)} in all, "
-        f"{max(x.peak_memory_mb for x in lines):,.0f} MB at most) at {', '.join(commits)}."
+        f"{max(x.peak_memory_mb for x in lines):,.0f} MB at most"
+        f"{', of the runs that it reads' if table.startswith(OF_RUNS) else ''}) "
+        f"at {', '.join(commits)}."
     )
     gpus = Counter(name for x in lines for name in gpus_of(x.hardware))
     for name, count in sorted(gpus.items()):
