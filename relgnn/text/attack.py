@@ -179,9 +179,9 @@ def _by_synonyms(one: Example, lexicon: Lexicon) -> Search:
     if not words:
         return None
     # A word matters as much as its absence lowers P(label).
-    absent = yield [edited(one, [(*span, "")]) for span in words]
+    read = yield [one, *(edited(one, [(*span, "")]) for span in words)]
     edits: list[Edit] = []
-    lowest = 1.0
+    lowest, absent = read[0, label], read[1:]
     for i in np.argsort(absent[:, label], kind="stable"):
         span: Span = words[i]
         tried = [[*edits, edit] for edit in choices[span]]
