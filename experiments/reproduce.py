@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.command import make_parser, tells_errors
-from experiments.commit import FILE, differs, stamp, warn_if_dirty
+from experiments.commit import FILE, differs, stamp, tree_is_dirty, warn_if_dirty
 from experiments.jobs import (
     RUNS,
     SEEDS,
@@ -141,7 +141,7 @@ def made(
         return folder
     seconds = round(load_json(folder / "metrics.json").get("seconds", 0.0), 1)
     key = job.table, next(iter(job.rows.values())), job.config.data.fraction, job.seed
-    recorded = latest(counted(read_lines(job.table, results), dirty=False))
+    recorded = latest(counted(read_lines(job.table, results), tree_is_dirty()))
     line = recorded.get((*key, job.config.sha256()))
     if line is not None and line.seconds != seconds:
         raise InputError(

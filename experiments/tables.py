@@ -21,7 +21,7 @@ from experiments import claims as claims_module
 from experiments.claims import LOOP, METRIC, Claim, read_claims, stale
 from experiments.columns import COLUMNS
 from experiments.command import make_parser, tells_errors
-from experiments.current import NAMED_ROWS, own_fraction, rendered
+from experiments.current import NAMED_ROWS, configuration_of, own_fraction, rendered
 from experiments.jobs import SEEDS
 from experiments.markdown import markdown_table
 from experiments.reproduce import verdict
@@ -136,9 +136,9 @@ def render_results(root: Path = RESULTS) -> str:
         "# Results\n\nWritten by `python -m experiments.tables` from `experiments/results`; "
         "not edited by hand.\nMean ± standard deviation over seeds. Ranks are filtered and "
         "realistic, but for Hits@10 of 50\n(docs/inductive.md). Intervals are 95 %: those of the "
-        "loops' claims are paired over seeds and test triples\n(`python -m experiments.claims`), "
-        "others as the docstring of the module says that made them; over several\nseeds, `from` "
-        "and `to` are the means of each seed's.\n"
+        "loops' claims are paired over seeds and test triples\n(`python -m experiments.claims`); "
+        "of the others the docstring of the module tells that made the table. Over several\nseeds, "
+        "`from` and `to` are the means of each seed's.\n"
     )
     shown = [name for name in tables(root) if rendered(read_lines(name, root))]
     if not shown:
@@ -299,9 +299,9 @@ def _origin(table: str, lines: Sequence[Line]) -> str:
     sources = sorted({str(x.expected["source"]) for x in lines if x.expected.get("source")})
     commits = sorted({x.git_commit[:10] for x in lines})
     text = (
-        f"Made by {_commands(table, lines)} ({_time(hours)} in all, "
-        f"{max(x.peak_memory_mb for x in lines):,.0f} MB at most"
-        f"{', of the runs that it reads' if table.startswith(OF_RUNS) else ''}) "
+        f"Made by {_commands(table, lines)} "
+        f"({'the runs that it reads took ' if table.startswith(OF_RUNS) else ''}"
+        f"{_time(hours)} in all, {max(x.peak_memory_mb for x in lines):,.0f} MB at most) "
         f"at {', '.join(commits)}."
     )
     gpus = Counter(name for x in lines for name in gpus_of(x.hardware))
@@ -311,17 +311,21 @@ def _origin(table: str, lines: Sequence[Line]) -> str:
 
 
 def _commands(table: str, lines: Sequence[Line]) -> str:
-    """What makes these lines, with the shares and seeds that it would not take by itself."""
+    """What makes these lines, with rows, shares and seeds that it would not take by itself."""
     if not lines[0].command.startswith(f"python -m experiments.reproduce {table}"):
         return f"`{LINES_OWN.sub('', lines[0].command)}`"
-    seeds: dict[str, set[int]] = {}
+    seeds: dict[tuple[str, str], set[int]] = {}
     for line in lines:
         share = "" if line.fraction == own_fraction(line) else f" --fraction {line.fraction:g}"
-        seeds.setdefault(share, set()).add(line.seed)
+        seeds.setdefault((share, configuration_of(line)), set()).add(line.seed)
+    rows: dict[tuple[str, str], list[str]] = {}
+    for (share, name), own in sorted(seeds.items()):
+        told = "" if own == set(SEEDS) else f" --seeds {' '.join(map(str, sorted(own)))}"
+        rows.setdefault((share, told), []).append(name)
     return ", ".join(
-        f"`python -m experiments.reproduce {table}{share}"
-        + ("`" if own <= set(SEEDS) else f" --seeds {' '.join(map(str, sorted(own)))}`")
-        for share, own in sorted(seeds.items())
+        f"`python -m experiments.reproduce {table}"
+        f"{f' --rows {chr(32).join(names)}' if len(rows) > 1 else ''}{share}{told}`"
+        for (share, told), names in rows.items()
     )
 
 

@@ -45,8 +45,8 @@ def paired(
     """Row -> its difference to a baseline of the same seed, the largest first.
 
     The same training gives other figures on another processor, which may be more than a row
-    changes. So a row is held against a baseline of its own machine where one has run there;
-    `elsewhere` has the seeds whose baseline ran on another.
+    changes. So a row is held against a baseline of its own kind of machine where one is among the
+    lines; `elsewhere` has the seeds whose baseline ran on another.
 
     Args:
         lines: of an ablation.

@@ -171,6 +171,8 @@ def test_unknown_key_is_told_before_the_one_it_leaves_missing() -> None:
         ("source=!!bool abc", "not YAML"),
         ("source=!!timestamp abc", "not YAML"),
         ("train.weight_decay=[]", "at least 1 item"),
+        ("train.int=3", "unknown key 'train.int'; known here are: "),
+        ("train.path=1", "unknown key 'train.path'"),
         ("train.weight_decay=[0.1, -1]", "'train.weight_decay.1' is -1; input should be greater"),
         (
             "train.weight_decay=x",
@@ -191,6 +193,11 @@ def test_content_that_is_no_mapping(content: object) -> None:
 
 def test_missing_data_section() -> None:
     assert "'data' is missing" in failure({})
+
+
+def test_the_first_mistake_is_told_whatever_its_key_is_called() -> None:
+    for data in ({"path": 5}, {"path": 5, "fraction": 3}):
+        assert "'data.path' is 5; input should be a valid string" in failure({"data": data})
 
 
 def test_a_long_value_is_cut() -> None:

@@ -67,7 +67,9 @@ class Guard:
         ends = sorted({end for own in self._given.values() for h, _, t in own for end in (h, t)})
         self._ends = np.array(ends, dtype=np.int64)
         aliases = [graph.aliases[end] for end in ends] if graph.aliases else None
-        self._linker = MentionLinker([graph.entity_names[end] for end in ends], aliases)
+        names = [graph.entity_names[end] for end in ends]
+        # however many share a name, it is theirs
+        self._linker = MentionLinker(names, aliases, limit=len(names))
         self._subject = {text.id: text.entity for text in graph.texts}
 
     def category(self, triple: Numbers) -> str | None:

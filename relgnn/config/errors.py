@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 EXPECTED = "Input should be "
-BRANCH = re.compile(r"(constrained-)?(str|int|float|bool|path)$|(literal|tuple|list|dict)\[")
+BRANCH = re.compile(r"(constrained-)?(str|int|float|bool)$|(literal|tuple|list|dict)\[")
 """What pydantic calls the types of a value that may be of several."""
 
 
@@ -27,11 +27,12 @@ def explain(
     """
     # an unknown key is often why another one is missing, so it is told first
     found = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    parts = _without_branches(found[0]["loc"])
+    placed = [(_without_branches(one["loc"], keys), one) for one in found]
     # a value that may be of several types fails as each; who got furthest was meant
-    same = [one for one in found if _without_branches(one["loc"])[: len(parts)] == parts]
-    parts = max((_without_branches(one["loc"]) for one in same), key=len)
-    meant = [one for one in same if _without_branches(one["loc"]) == parts]
+    parts = placed[0][0]
+    same = [(place, one) for place, one in placed if place[: len(parts)] == parts]
+    parts = max((place for place, _ in same), key=len)
+    meant = [one for place, one in same if place == parts]
     first, key = meant[0], ".".join(map(str, parts))
     place = next(
         (text for known, text in places.items() if f"{key}.".startswith(f"{known}.")), origin
@@ -49,9 +50,15 @@ def explain(
     return f"{place}: '{key}' is {shown(first['input'])}; {expected}"
 
 
-def _without_branches(place: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """A place in the configuration without the names of the types that were tried there."""
-    return tuple(part for part in place if isinstance(part, int) or not BRANCH.match(part))
+def _without_branches(place: tuple[int | str, ...], keys: Sequence[str]) -> tuple[int | str, ...]:
+    """A place in the configuration without the names of the types that were tried of a value."""
+    kept: tuple[int | str, ...] = ()
+    for part in place:
+        key = ".".join(map(str, kept))
+        is_value = key in keys and not any(one.startswith(f"{key}.") for one in keys)
+        if not (is_value and isinstance(part, str) and BRANCH.match(part)):
+            kept = (*kept, part)
+    return kept
 
 
 def _nearest(key: str, keys: Sequence[str]) -> str:

@@ -148,11 +148,13 @@ def read_passages(path: Path) -> list[Passage] | None:
 
 
 def _table(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    blank = len(text) - len(text.lstrip("\r\n"))
+    blank = len(text) - len(text.lstrip())
     before = text.count("\n", 0, blank)
     rows = csv.DictReader(io.StringIO(text[blank:], newline=""), delimiter=delimiter)
     try:
         for row in rows:
+            if not any(isinstance(cell, str) and cell.strip() for cell in row.values()):
+                continue
             line = before + rows.line_num
             # what a lone quotation mark begins goes on to the next one, over the ends of lines
             if delimiter == "\t" and any("\n" in str(cell) for cell in row.values()):

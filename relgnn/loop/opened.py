@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -154,11 +154,9 @@ class OpenRun:
     def explainer(self) -> Explainer:
         """What finds reasons."""
         folder = self.round_folder
-        table = read_round(folder, self.graph) if folder else None
-        if table is not None and not load_json(self.folder / "metrics.json").get("round", 1):
-            # the loop fell back: what the round accepted, the model was never taught
-            table = replace(table, accepted=np.zeros_like(table.accepted))
-        return Explainer(self.graph, table)
+        # where the loop fell back, the model was never taught what the round accepted
+        taught = load_json(self.folder / "metrics.json").get("round", 1) != 0
+        return Explainer(self.graph, read_round(folder, self.graph) if folder else None, taught)
 
     @cached_property
     def round_folder(self) -> Path | None:

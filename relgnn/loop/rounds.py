@@ -295,17 +295,18 @@ class Loop:
         return rounds[self._went_on_from(len(rounds))].fitted
 
     def _went_on_from(self, number: int) -> int:
-        """The latest round before `number` that is as clean as the verdicts of `number` ask."""
-        reject = self.in_force(number).reject
-        return next(n for n in range(number - 1, -1, -1) if self._clean(n, reject))
+        """The latest round before `number` that is as clean as the verdicts of `number` ask.
 
-    def _clean(self, number: int, reject: Set[Triple]) -> bool:
-        """Whether neither a round nor what it went on from was taught what is rejected."""
-        if not number or not reject:
-            return True
-        if reject & self.ledger.held(number).keys():
-            return False
-        return self._clean(self._went_on_from(number), reject)
+        Neither it nor any that it went on from itself was taught what is rejected.
+        """
+        seen: list[Set[Triple]] = [frozenset()]
+        for later in range(1, number + 1):
+            reject = self.in_force(later).reject
+            start = next(n for n in range(later - 1, -1, -1) if not reject & seen[n])
+            if later == number:
+                break
+            seen.append(seen[start] | self.ledger.held(later).keys())
+        return start
 
     def _select(self, judgement: Judgement, verdicts: Verdicts, number: int) -> Accepted:
         """What the selector takes of all that no verdict decides, and what people accepted."""

@@ -66,13 +66,16 @@ class Explainer:
     Args:
         graph: given triples and texts.
         table: what the last round judged, None where the run did not read.
+        taught: whether the model was taught what the round accepted.
         secrets: what is not told; None tells everything.
     """
 
     secrets: Secrets | None = None
 
-    def __init__(self, graph: KnowledgeGraph, table: RoundTable | None) -> None:
-        self.graph, self.table = graph, table
+    def __init__(
+        self, graph: KnowledgeGraph, table: RoundTable | None, taught: bool = True
+    ) -> None:
+        self.graph, self.table, self.taught = graph, table, taught
         self.links = neighbours(graph.train, graph.num_relations)
         triples = table.triples.tolist() if table is not None else []
         self.rows = {tuple(triple): row for row, triple in enumerate(triples)}
@@ -92,8 +95,8 @@ class Explainer:
         row = self.rows.get((head, relation, tail))
         if row is None or self.table is None:
             return []
-        taken = self.table.accepted[row] > 0
         table = self.table
+        taken = self.taught and table.accepted[row] > 0
         p, p_text, p_graph, p_rules = (
             _number(column[row]) for column in (table.p, table.p_text, table.p_graph, table.p_rules)
         )

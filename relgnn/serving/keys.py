@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -191,7 +191,9 @@ class KeyFile:
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 if before is not None:
-                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
+                    for owner in (-1, before.st_uid):
+                        with suppress(PermissionError):  # only root may give a file away
+                            os.fchown(file.fileno(), owner, before.st_gid)
                     os.fchmod(file.fileno(), before.st_mode & 0o777)
                 json.dump({"keys": rows}, file, indent=2)
         self._seen = None

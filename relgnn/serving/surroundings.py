@@ -90,7 +90,7 @@ class Surroundings:
         """For each entity the accepted triples that it is an end of, and their probabilities."""
         found: dict[int, list[tuple[list[int], float]]] = defaultdict(list)
         table = self.explainer.table
-        if table is not None:
+        if table is not None and self.explainer.taught:
             for row in np.flatnonzero(table.accepted > 0).tolist():
                 triple = table.triples[row].tolist()
                 for end in {triple[0], triple[2]}:

@@ -123,7 +123,7 @@ def write(
     longest = places - (not reads_apart)
     lengths = [len(ids) for ids in tokenizer(list(texts))["input_ids"]] if len(texts) else []
     order = [i for i in sorted(range(len(texts)), key=lambda i: len(texts[i]))
-             if 0 < lengths[i] <= longest]  # fmt: skip
+             if texts[i].strip() and 0 < lengths[i] <= longest]  # fmt: skip
     end = network.generation_config.eos_token_id
     ends = torch.tensor([] if end is None else end)
     device = network.device

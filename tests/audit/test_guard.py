@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from relgnn.audit.guard import Guard, numbers_of
@@ -42,3 +44,19 @@ def test_a_given_statement_silences_sentences_that_name_both_ends(
     [waiting] = queue.items()
     log.append([queue.decision(waiting.id, "released", "ann")])
     assert not guard.silences("note:0-9", told)
+
+
+def test_a_name_of_many_is_a_name(graph: KnowledgeGraph, tmp_path: Path) -> None:
+    """Sixty private statements about people called Smith, of whom a sentence names one so."""
+    people = tuple(f"{chr(65 + i // 26)}{chr(97 + i % 26)} Smith" for i in range(60))
+    names = (*people, "Ada Abel")
+    triples = np.array([[i, 0, 60] for i in range(60)])
+    blank = ("",) * 61
+    crowd = replace(
+        graph, entities=names, entity_names=names, entity_descriptions=blank, aliases=(),
+        relations=("knows",), relation_names=("friend of",), relation_descriptions=("",),
+        types=((),) * 61, train=triples, valid=triples[:0], test=triples[:0], texts=(),
+    )  # fmt: skip
+    guard = Guard(POLICY, crowd, Queue(audit_log(tmp_path)))
+    assert guard.silences("note:0-9", "Smith has been a friend of Ada Abel.")
+    assert not guard.silences("note:0-9", "Smith was born in Cork.")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relgnn.data.passages import Passage, drawn, read_passages, signatures, split_files
+from relgnn.data.passages import COLUMNS, Passage, drawn, read_passages, signatures, split_files
 from relgnn.data.registry import find
 from relgnn.data.relations import read_relations
 from relgnn.errors import InputError
@@ -107,6 +107,14 @@ def test_a_lone_quotation_mark_swallows_no_row(tmp_path: Path, rows: list[str]) 
     with pytest.raises(InputError, match=r"t.tsv:[23]: .*quotation mark may have no") as caught:
         read_passages(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+def test_blank_rows_and_blanks_around_a_table_are_left_out(tmp_path: Path, delimiter: str) -> None:
+    header, row = (delimiter.join(x) for x in (COLUMNS, ("Ada of Bonn.", "Ada", "Bonn", "born")))
+    plain = read_passages(write(tmp_path / "t", header, row))
+    for lines in ([" ", header, row], [f" {header}", row], [header, delimiter * 3, row, "   "]):
+        assert read_passages(write(tmp_path / "t", *lines)) == plain
 
 
 def test_lines_are_counted_from_the_first(tmp_path: Path) -> None:

@@ -59,11 +59,14 @@ def test_a_row_that_says_its_share_is_of_no_other(folder: Path) -> None:
 def test_a_table_is_made_with_the_shares_and_seeds_of_its_lines(tmp_path: Path) -> None:
     command = "python -m experiments.reproduce lp_toy"
     own = [replace(line(seed=s), command=f"{command} --seeds {s}") for s in range(5)]
-    append("lp_toy", own[:3], tmp_path)
+    append("lp_toy", own[:1], tmp_path)
+    assert f"Made by `{command} --seeds 0` (" in tables.render_table("lp_toy", tmp_path)
+    append("lp_toy", own[1:3], tmp_path)
     assert f"Made by `{command}` (" in tables.render_table("lp_toy", tmp_path)
     append("lp_toy", [*own[3:], replace(line(fraction=0.3), command=command)], tmp_path)
     shown = tables.render_table("lp_toy", tmp_path)
-    assert f"Made by `{command} --seeds 0 1 2 3 4`, `{command} --fraction 0.3` (" in shown
+    rows = f"{command} --rows complex"
+    assert f"Made by `{rows} --seeds 0 1 2 3 4`, `{rows} --fraction 0.3 --seeds 0` (" in shown
 
 
 @pytest.mark.usefixtures("folder")

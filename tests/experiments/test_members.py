@@ -60,8 +60,10 @@ def test_a_member_may_be_a_row_of_another_table(table: str) -> None:
     assert (rules.table, loop.table) == ("lp_toy", "loop_toy")
     assert loop.config.data == one.config.data
     began: list[Job] = []
-    run_all([rules, loop, one], began.append, 2)
+    run_all([one, loop, rules], began.append, 2)
     assert began[2] == one
+    plan = reproduce.planned([one], [], again=False, dirty=False)
+    assert [x.key for x in plan] == [rules.key, loop.key, one.key]
     read = run_folder(one).parent / "../loop_toy/rules-30-1"
     assert read.resolve() == run_folder(loop).resolve()
 

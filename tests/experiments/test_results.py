@@ -101,7 +101,8 @@ def fake_runner(clean_tree: str) -> Callable[..., None]:
     """Leaves a run folder with made-up ranks in place of training."""
 
     def runner(config: object, folder: Path, resume: bool) -> None:
-        save_json(folder / "environment.json", {"hardware": "two cores", "versions": {}})
+        told = {"hardware": "two cores", "threads": 2, "versions": {}}
+        save_json(folder / "environment.json", told)
         (folder / "config.yaml").write_text(config.to_yaml())  # type: ignore[attr-defined]
         (folder / "ranks").mkdir(exist_ok=True)
         seed = config.runtime.seed  # type: ignore[attr-defined]
@@ -237,6 +238,32 @@ def test_what_is_measured_of_a_run_is_of_the_recorded_one(
     save_json(folder / "metrics.json", metrics | {"seconds": 11.0})
     with pytest.raises(InputError, match="took 11.0 s, and the run that .* records 9.0 s; delete"):
         reproduce.made(job, runs, recorded, fake_runner)
+
+
+def test_a_run_of_uncommitted_code_is_the_recorded_one_while_it_is(
+    recorded: Path, fake_runner: Callable[..., None], request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue("dirty_tree")
+    job = toy_job(0)
+
+    def slower(config: object, folder: Path, resume: bool) -> None:
+        fake_runner(config, folder, resume)
+        metrics = load_json(folder / "metrics.json")
+        save_json(folder / "metrics.json", metrics | {"seconds": 11.0})
+
+    lines = reproduce.execute(job, recorded.parent / "dirty", recorded, runner=slower)
+    assert all(line.dirty for line in lines)
+    folder = reproduce.made(job, recorded.parent / "dirty", recorded, slower)
+    assert load_json(folder / "metrics.json")["seconds"] == 11.0
+
+
+def test_threads_are_written_down(recorded: Path, tmp_path: Path) -> None:
+    lines = read_lines(TABLE, recorded)
+    assert {line.threads for line in lines} == {2}
+    path = recorded / f"{TABLE}.jsonl"
+    path.write_text(path.read_text().replace(', "threads": 2', ""))
+    # lines from before say nothing of them
+    assert [line.threads for line in read_lines(TABLE, recorded)] == [None] * len(lines)
 
 
 def write_claims(root: Path) -> list[claims.Claim]:

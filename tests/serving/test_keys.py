@@ -72,6 +72,19 @@ def test_whose_the_file_is_stays_as_it_was(file: KeyFile) -> None:
     assert (about.st_uid, about.st_gid, stat.S_IMODE(about.st_mode)) == (10001, 10002, 0o600)
 
 
+def test_who_may_give_no_file_away_may_revoke(
+    file: KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    file.add("ann", Scope.read)
+    file.path.chmod(0o660)
+    monkeypatch.setattr(os, "fchown", refused)
+    file.revoke("ann")
+    assert file.keys() == {} and stat.S_IMODE(file.path.stat().st_mode) == 0o660
+
+
 def test_who_has_no_name_makes_keys_by_number(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

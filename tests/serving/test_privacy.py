@@ -23,6 +23,8 @@ MASKED = {
     "SSN 078-05-1120": "SSN [id]",
     "from 192.168.10.4": "from [id]",
     "from 2001:db8::8a2e:370:7334, or ::1": "from [id], or [id]",
+    "ip:2001:db8::1": "ip:[id]",
+    "2001:0db8:85a3:1:1:8a2e:0370:7334: refused": "[id]: refused",
     "passport C01X0006H1234567": "passport [id]",
     "number 1234567890123456789": "number [id]",
     "says Dr. Eva Maria Stone, who": "says [name], who",

@@ -58,6 +58,10 @@ def test_synonyms_are_taken_by_importance_until_the_label_flips() -> None:
     assert flip.after.text == "The quiet painter Ada went to Bonn."
     assert (flip.edits, flip.said, flip.kind) == (1, 1, "synonyms")
     assert read.read == 1 + 3 + 2  # itself, three words left out, two synonyms read
+    read = Words(-2.0, moved=2.0, painter=1.0, drawer=0.2, artist=0.6, went=1.5, walked=1.6)
+    [flip] = attack(read).flips("synonyms", [sentence()], np.random.default_rng(0))
+    assert flip is not None and flip.edits == 2
+    assert flip.after.text == "The quiet drawer Ada went to Bonn."
 
 
 def test_a_synonym_that_makes_the_label_surer_is_not_taken() -> None:
@@ -66,10 +70,6 @@ def test_a_synonym_that_makes_the_label_surer_is_not_taken() -> None:
     [flip] = attack(read).flips("synonyms", [sentence()], np.random.default_rng(0))
     assert flip is not None and flip.edits == 1
     assert flip.after.text == "The quiet drawer Ada moved to Bonn."
-    read = Words(-2.0, moved=2.0, painter=1.0, drawer=0.2, artist=0.6, went=1.5, walked=1.6)
-    [flip] = attack(read).flips("synonyms", [sentence()], np.random.default_rng(0))
-    assert flip is not None and flip.edits == 2
-    assert flip.after.text == "The quiet drawer Ada went to Bonn."
 
 
 def test_a_robust_classifier_is_not_misled_and_the_budget_holds() -> None:

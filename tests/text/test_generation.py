@@ -108,7 +108,8 @@ def test_half_a_translation_is_none(tiny_translator: str, monkeypatch: pytest.Mo
     long = "Ada " * 300
     texts = ["Ada", "Bonn is far", long]
     assert write(network, tokenizer, texts, np.random.default_rng(0)) == ["Bonn", "", ""]
-    # the long one, which has no place, was not asked for
+    assert write(network, tokenizer, ["", " "], np.random.default_rng(0)) == ["", ""]
+    # the long one, which has no place, was not asked for, nor one that says nothing
     assert len(asked) == 1 and asked[0]["max_new_tokens"] <= 256
 
 
