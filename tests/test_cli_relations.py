@@ -134,7 +134,7 @@ def test_broken_marked_sentences(call: Call, tmp_path: Path, tiny_bert: str, bro
 
 @pytest.mark.parametrize(("change", "told"), [
     ("text.model=/nowhere", "text.model: '/nowhere' cannot be loaded"),
-    ("text.max_tokens=128", "the model has 96 positions"),
+    ("text.max_tokens=129", "the model has 128 positions"),
     ("extraction.lr=1e30", "the loss of relation classifier is nan"),
 ])  # fmt: skip
 def test_models_that_cannot_be_tuned(

@@ -19,6 +19,7 @@ from relgnn.loop.verdicts import triple_of
 from relgnn.serving import compare
 from relgnn.text.linking import stem
 from tests.answers import Call
+from tests.loop.toy import add_verdict
 from tests.serving.conftest import Open
 
 TEXT = "Ada Abel was born in Cork."
@@ -158,7 +159,7 @@ def test_what_can_be_looked_at(client: TestClient, own_run: Path) -> None:
 
 def test_the_ledger_in_pages(client: TestClient, served_run: Path) -> None:
     ledger = Ledger(served_run / "ledger")
-    ledger.add_verdict("e3", "knows", "e4", "accept", by="ann")
+    add_verdict(ledger, "e3", "knows", "e4", "accept", "ann")
     events = ledger.read(ledger.rounds[-1])
     last = {triple_of(line): line["verdict"] for line in ledger.verdicts()}
     beside = [triple for triple in last if triple not in {triple_of(e) for e in events}]

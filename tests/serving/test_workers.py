@@ -29,6 +29,7 @@ from relgnn.serving.settings import Settings
 from relgnn.serving.workers import Factory, counted_together, listening, serve, server_config
 from tests.answers import Call, require_one_line
 from tests.conftest import ROOT
+from tests.loop.toy import add_verdict
 
 
 def ask(port: int, method: str, path: str, body: object = None) -> tuple[int, bytes]:
@@ -120,7 +121,7 @@ def test_no_acknowledged_verdict_is_lost_with_a_killed_process(
         askers.wait_for(40)
         process.kill()
         askers.end(run)
-    Ledger(run / "ledger").add_verdict("e1", "born", "e21", "reject", by="later")
+    add_verdict(Ledger(run / "ledger"), "e1", "born", "e21", "reject", "later")
     assert Ledger(run / "ledger").verdicts()[-1]["by"] == "later"
 
 

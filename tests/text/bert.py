@@ -10,6 +10,9 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from tests.text.toy import WORDS
 
+DRAWN = 96
+"""Positions that are drawn with the other weights: these stay whatever the number of positions."""
+
 
 def write_bert(
     folder: Path, layers: int = 3, positions: int = 128, special: tuple[str, ...] = ()
@@ -36,10 +39,17 @@ def write_bert(
     ).save_pretrained(folder)  # fmt: skip
     config = BertConfig(
         vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=layers,
-        num_attention_heads=2, intermediate_size=64, max_position_embeddings=positions,
+        num_attention_heads=2, intermediate_size=64, max_position_embeddings=DRAWN,
         initializer_range=0.15,
     )  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        BertModel(config).save_pretrained(folder)
+        weights = BertModel(config).state_dict()
+        table = weights["embeddings.position_embeddings.weight"]
+        more = 0.15 * torch.randn(max(0, positions - DRAWN), table.shape[1])
+        weights["embeddings.position_embeddings.weight"] = torch.cat([table, more])[:positions]
+        config.max_position_embeddings = positions
+        model = BertModel(config)
+    model.load_state_dict(weights)
+    model.save_pretrained(folder)
     return str(folder)

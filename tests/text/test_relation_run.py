@@ -213,7 +213,7 @@ def test_symmetric_kl_is_zero_for_equal_rows_and_symmetric() -> None:
     ("text.device_map=nonsense", "cannot be loaded"),
     ("text.device_map={'': 97}", "text.device_map: {'': 97} cannot be followed here"),
     ("text.device_map={embeddings: disk, encoder: cpu, pooler: cpu}", "cannot be tuned"),
-    ("text.max_tokens=97", "the model has 96 positions; set text.max_tokens=96 or less"),
+    ("text.max_tokens=129", "the model has 128 positions; set text.max_tokens=128 or less"),
     ("text.max_tokens=7", "markers and ends take 6; two mentions need at least 8"),
     ("data.path=/nowhere", "/nowhere: no such folder"),
 ])  # fmt: skip
