@@ -83,11 +83,13 @@ def svg(draw: Draw, palette: Palette, height: float = 4.1) -> bytes:
 def overview(draws: Sequence[Draw], title: str) -> bytes:
     """Up to four panels on one page, as PNG."""
     with matplotlib.rc_context(_STYLE):
-        rows = -(-len(draws) // 2)
-        figure = Figure(figsize=(13, 4.7 * rows + 0.6), facecolor=LIGHT.background)
+        columns = min(2, len(draws))
+        rows = -(-len(draws) // columns)
+        size = (13 if columns > 1 else 7.5, 4.7 * rows + 0.6)
+        figure = Figure(figsize=size, facecolor=LIGHT.background)
         figure.suptitle(title, x=0.012, ha="left", fontsize=17, fontweight="bold", color=LIGHT.ink)
         for place, draw in enumerate(draws, start=1):
-            draw(_axes(figure, (rows, 2, place), LIGHT), LIGHT)
+            draw(_axes(figure, (rows, columns, place), LIGHT), LIGHT)
         figure.tight_layout(pad=1.2, w_pad=3, h_pad=2.5)
         out = io.BytesIO()
         figure.savefig(out, format="png", dpi=130, metadata={"Software": "relgnn"})
