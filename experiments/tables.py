@@ -28,7 +28,8 @@ from experiments.reproduce import verdict
 from experiments.results import RESULTS, ROOT, Line, read_lines, tables
 from experiments.speed import SPEED, render_speed
 from relgnn.loop import figures
-from relgnn.loop.report import ordered_rows, row_title, short, signed
+from relgnn.loop.figures import short
+from relgnn.loop.report import ordered_rows, row_title, signed
 from relgnn.ranking.statistics import mean_std
 from relgnn.training import atomic_file
 

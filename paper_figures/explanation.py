@@ -19,8 +19,7 @@ from matplotlib.patches import Rectangle
 from experiments.explained import FILE
 from paper_figures.drawing import TWO_COLUMNS, Numbers, PaperFigure, command, name_rows
 from paper_figures.reading import kept, rounded
-from relgnn.loop.figures import LIGHT, short_ticks
-from relgnn.loop.report import short
+from relgnn.loop.figures import LIGHT, short, short_ticks
 
 STEP = re.compile(r" (–.+?→|←.+?–) ")
 """A step of a path in words, with its direction."""

@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from experiments.text_map import FILE
 from paper_figures.drawing import TWO_COLUMNS, Numbers, PaperFigure, command, legend
 from paper_figures.reading import kept
-from relgnn.loop.figures import OKABE_ITO
-from relgnn.loop.report import short
+from relgnn.loop.figures import OKABE_ITO, short
 
 MAPS = {"before": "Before tuning", "after": "After tuning"}
 OTHER, PALE = "Other", "#cbcbd0"

@@ -15,8 +15,9 @@ from relgnn.audit.fairness import LEAST, Group, compare, statements_of
 from relgnn.audit.groups import grouping, usual_groupings
 from relgnn.audit.swap import MOST, Swap, swap_groups
 from relgnn.errors import InputError
+from relgnn.loop.figures import short
 from relgnn.loop.opened import OpenRun
-from relgnn.loop.report import short, signed
+from relgnn.loop.report import signed
 from relgnn.ranking.statistics import Interval
 from relgnn.training import load_json, save_json
 from relgnn.training.checkpoint import atomic_file

@@ -17,7 +17,8 @@ from relgnn.config import Config, load_config
 from relgnn.data import KnowledgeGraph
 from relgnn.data.registry import load_default
 from relgnn.errors import InputError, RelgnnError
-from relgnn.loop.report import GROUPS, ordered_rows, row_title, short, write_report
+from relgnn.loop.figures import short
+from relgnn.loop.report import GROUPS, ordered_rows, row_title, write_report
 from relgnn.loop.run import run
 from relgnn.training import load_json, quiet_bars, save_json
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -112,7 +113,7 @@ def draw_rounds(numbers: Sequence[int], curves: Curves) -> Draw:
                 ms=6.5, clip_on=False, zorder=4 if name == "all" else 3,
             )  # fmt: skip
         _headroom(axes, [v for values in curves.values() for v in values])
-        ends = {f"{name} {_short(values[-1])}": values[-1] for name, values in curves.items()}
+        ends = {f"{name} {short(values[-1])}": values[-1] for name, values in curves.items()}
         end_labels(axes, max(numbers), ends, palette)
         axes.set_xticks(list(numbers), ["before\nreading", *(f"round {n}" for n in numbers[1:])])
         axes.set_title("Test MRR by round", color=palette.ink)
@@ -188,7 +189,7 @@ def draw_rows(
                         capsize=3,
                     )  # fmt: skip
             axes.text(
-                1.02, place, _short(values["all"]), transform=axes.get_yaxis_transform(),
+                1.02, place, short(values["all"]), transform=axes.get_yaxis_transform(),
                 color=palette.ink, va="center", fontweight="bold" if row == bold else "normal",
             )  # fmt: skip
             if row == bold:
@@ -320,5 +321,6 @@ def _legend(axes: Axes, names: Sequence[str], palette: Palette) -> None:
     )  # fmt: skip
 
 
-def _short(value: float) -> str:
-    return f"{value:.3f}".removeprefix("0")
+def short(value: float | None) -> str:
+    """Three digits without the leading zero; a dash where there is no value."""
+    return "–" if value is None else re.sub(r"^(-?)0\.", r"\1.", f"{value:.3f}")

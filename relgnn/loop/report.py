@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from relgnn.data.registry import load_graph
 from relgnn.errors import InputError
 from relgnn.loop import figures
 from relgnn.loop.examples import Example, Judged
+from relgnn.loop.figures import short
 from relgnn.ranking.metrics import read_ranks
 from relgnn.ranking.ranks import SIDES
 from relgnn.ranking.statistics import Interval, paired_bootstrap
@@ -49,11 +49,6 @@ def ordered_rows(names: Iterable[str]) -> list[str]:
 def row_title(name: str) -> str:
     """A row's name with spaces."""
     return name.replace("_", " ").replace("+", " + ")
-
-
-def short(value: float | None) -> str:
-    """Three digits without the leading zero; a dash where there is no value."""
-    return "–" if value is None else re.sub(r"^(-?)0\.", r"\1.", f"{value:.3f}")
 
 
 def signed(value: float) -> str:

@@ -13,8 +13,8 @@ from relgnn.audit.cards import DATA, MODEL, write_cards
 from relgnn.audit.groups import Grouping, grouping
 from relgnn.audit.report import written_report
 from relgnn.config import load_config
+from relgnn.loop.figures import short
 from relgnn.loop.opened import run_config, run_graph
-from relgnn.loop.report import short
 from relgnn.posterior.calibration import calibration_report
 from tests.answers import Call, require_one_line
 

@@ -15,7 +15,8 @@ from relgnn.data import KnowledgeGraph
 from relgnn.errors import InputError
 from relgnn.loop import figures
 from relgnn.loop.examples import Judged, highlight
-from relgnn.loop.report import ordered_rows, short, signed, write_report
+from relgnn.loop.figures import short
+from relgnn.loop.report import ordered_rows, signed, write_report
 from relgnn.training import load_json, save_json
 from tests.loop.fake_run import NASTY, fake_graph, write_fake_run
 
