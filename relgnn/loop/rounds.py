@@ -299,13 +299,14 @@ class Loop:
 
         Neither it nor any that it went on from itself was taught what is rejected.
         """
+        rejected = [self.in_force(later).reject for later in range(1, number + 1)]
+        if not any(rejected):
+            return number - 1
         seen: list[Set[Triple]] = [frozenset()]
-        for later in range(1, number + 1):
-            reject = self.in_force(later).reject
+        for later, reject in enumerate(rejected, start=1):
             start = next(n for n in range(later - 1, -1, -1) if not reject & seen[n])
-            if later == number:
-                break
-            seen.append(seen[start] | self.ledger.held(later).keys())
+            if later < number:
+                seen.append(seen[start] | self.ledger.held(later).keys())
         return start
 
     def _select(self, judgement: Judgement, verdicts: Verdicts, number: int) -> Accepted:
