@@ -6,6 +6,8 @@ Run by `python -m paper_figures.cost`.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -47,15 +49,20 @@ def numbers(root: Path) -> Numbers:
     other. A row is shown where all that it reads has run.
     """
     places: Numbers = {place: {"machines": set(), "data": {}} for place in PLACES}
+
+    @cache
+    def lines_at(table: str) -> list[Line]:
+        return lines_if_any(table, root, 1.0)
+
     for table in (name for name in tables(root) if name.startswith(PREFIX)):
-        if not (lines := lines_if_any(table, root, 1.0)):
+        if not (lines := lines_at(table)):
             continue
         groups = {place: grouped([x for x in lines if _place(x) == place]) for place in PLACES}
         for place, own in groups.items():
             for row in own.keys() & table_configs(table).keys():
                 [job] = jobs(table, [row], [0])
                 read = members(job)
-                took = [_seconds(one.table, one.name, place, root) for one in (job, *read)]
+                took = [_seconds(lines_at(one.table), one.name, place) for one in (job, *read)]
                 if None in took:
                     continue
                 hours = rounded(sum(filter(None, took)) / 3600)
@@ -82,10 +89,10 @@ def numbers(root: Path) -> Numbers:
     }
 
 
-def _seconds(table: str, name: str, place: str, root: Path) -> float | None:
+def _seconds(lines: Sequence[Line], name: str, place: str) -> float | None:
     """What the runs of a configuration took on average; None where none has run anywhere."""
     runs: dict[str, dict[int, float]] = {}
-    for line in lines_if_any(table, root, 1.0):
+    for line in lines:
         if configuration_of(line) == name:
             # a run may have made several rows
             runs.setdefault(_place(line), {})[line.seed] = line.seconds

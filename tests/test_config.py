@@ -313,14 +313,6 @@ def test_younger_keys_of_relation_extraction_leave_recorded_hashes_alone() -> No
 FEW_SHOT_YOUNGER = {"few_shot.description": "0.5", "metric": "{sources: [scierc]}"}
 
 
-def test_younger_keys_of_few_shot_tasks_leave_recorded_hashes_alone() -> None:
-    path = ROOT / "experiments/configs/re_fewrel/one_shot.yaml"
-    one_shot = load_run_config(path)
-    assert one_shot.sha256() in {line.config_sha256 for line in read_lines("re_fewrel")}
-    for key, value in FEW_SHOT_YOUNGER.items():
-        assert load_run_config(path, [f"{key}={value}"]).sha256() != one_shot.sha256()
-
-
 INDUCTIVE_YOUNGER = {
     "inductive.asked": "other",
     "inductive.schedule": "linear",
@@ -328,22 +320,22 @@ INDUCTIVE_YOUNGER = {
 }
 
 
-def test_younger_keys_of_inductive_runs_leave_recorded_hashes_alone() -> None:
-    path = ROOT / "experiments/configs/inductive_grail/fb237_v1.yaml"
-    plain = load_run_config(path)
-    assert plain.sha256() in {line.config_sha256 for line in read_lines("inductive_grail")}
-    for key, value in INDUCTIVE_YOUNGER.items():
-        assert load_run_config(path, [f"{key}={value}"]).sha256() != plain.sha256()
-
-
 RERANK_YOUNGER = {"rerank.read": "some"}
 
 
-def test_younger_keys_of_re_rankers_leave_recorded_hashes_alone() -> None:
-    path = ROOT / "experiments/configs/lp_codex_s/reranked.yaml"
+@pytest.mark.parametrize(
+    ("row", "younger"),
+    [
+        ("re_fewrel/one_shot", FEW_SHOT_YOUNGER),
+        ("inductive_grail/fb237_v1", INDUCTIVE_YOUNGER),
+        ("lp_codex_s/reranked", RERANK_YOUNGER),
+    ],
+)
+def test_younger_keys_leave_recorded_hashes_alone(row: str, younger: dict[str, str]) -> None:
+    path = ROOT / f"experiments/configs/{row}.yaml"
     plain = load_run_config(path)
-    assert plain.sha256() in {line.config_sha256 for line in read_lines("lp_codex_s")}
-    for key, value in RERANK_YOUNGER.items():
+    assert plain.sha256() in {line.config_sha256 for line in read_lines(row.partition("/")[0])}
+    for key, value in younger.items():
         assert load_run_config(path, [f"{key}={value}"]).sha256() != plain.sha256()
 
 

@@ -95,6 +95,8 @@ class Guard:
 
         Whom its page is about counts as named.
         """
+        if not self._given:
+            return []
         named = {int(self._ends[one.entity]) for one in self._linker.link(text)}
         subject = self._subject.get(evidence.rpartition(":")[0])
         if subject is not None:

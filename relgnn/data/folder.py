@@ -325,24 +325,18 @@ def _check_splits(
             e for e in dict.fromkeys(found.triples[:, [0, 2]].ravel().tolist()) if e not in linked
         ]
         if unseen:
-            problems.warning(
-                "unseen_entity",
-                found.path,
-                None,
+            told = (
                 f"entities without a train triple: {len(unseen)} (first: "
-                f"{entity_ids[unseen[0]]!r}); only their text can tell them apart",
+                f"{entity_ids[unseen[0]]!r}); only their text can tell them apart"
             )
+            problems.warning("unseen_entity", found.path, None, told)
         # test too must not be what is selected by, or learned from as by an ensemble
         for other in ("train", "valid") if split == "test" else ("train",):
             leaks = _common(splits[other], found) if other in splits else 0
             if leaks and found.times is None:
-                problems.warning(
-                    "leak",
-                    found.path,
-                    None,
-                    f"triples that are also in {other}.tsv: {leaks}; delete them from one of the "
-                    "two",
-                )
+                told = f"triples that are also in {other}.tsv: {leaks}"
+                told += "; delete them from one of the two"
+                problems.warning("leak", found.path, None, told)
 
 
 def _common(first: _Split, second: _Split) -> int:

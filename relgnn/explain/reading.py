@@ -11,7 +11,8 @@ from relgnn.data import Sentence
 from relgnn.errors import InputError
 from relgnn.explain.shapley import PAIRS, Shapley, shapley
 from relgnn.loop.candidates import fusion_extra
-from relgnn.loop.estep import ROWS_PER_PAIR, EStep
+from relgnn.loop.estep import EStep
+from relgnn.loop.labelled import ROWS_PER_PAIR
 from relgnn.loop.opened import OpenRun
 from relgnn.loop.records import evidence_id
 from relgnn.loop.views import bounded, probability

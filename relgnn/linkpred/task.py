@@ -281,7 +281,8 @@ class LinkPredictionTask(NumberedTask):
         rate = self.edge_dropout if edge_dropout is None else edge_dropout
         draws = torch.rand(3, graph.num_edges, generator=generator, device=device)
         dropped = (draws[0] < rate) | (target & (draws[1] < self.target_dropout))
-        told = self.same_pair.of_batch(batch, rows)
+        same = self.same_pair is self.same_triple
+        told = target if same else self.same_pair.of_batch(batch, rows)
         silent = told | (draws[2] < rate)
         return graph.drop(~dropped).mask_evidence(~silent)
 

@@ -16,7 +16,7 @@ from relgnn.data.sentences import split_sentences
 from relgnn.errors import InputError
 from relgnn.linkpred.scorer import Scorer
 from relgnn.loop.candidates import Candidates, candidates_from_pairs
-from relgnn.loop.estep import pair_labels, rows_to_read
+from relgnn.loop.labelled import pair_labels, rows_to_read
 from relgnn.loop.pseudo import Pseudo, is_in
 from relgnn.loop.views import probability
 from relgnn.loop.world import World

@@ -10,7 +10,8 @@ import pytest
 
 from relgnn.linkpred.fit import Fitted
 from relgnn.linkpred.supervision import Supervision
-from relgnn.loop.estep import EStep, rows_to_read
+from relgnn.loop.estep import EStep
+from relgnn.loop.labelled import rows_to_read
 from relgnn.loop.pseudo import Pseudo, is_in
 from relgnn.loop.world import World
 from relgnn.text.evidence import Evidence
