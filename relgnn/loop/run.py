@@ -36,11 +36,9 @@ from relgnn.loop.world import World, make_encoder
 from relgnn.posterior.calibration import calibration_report
 from relgnn.ranking.metrics import write_ranks
 from relgnn.rules.rule import read_rules
-from relgnn.runtime import Runtime, cache_home, environment
+from relgnn.runtime import Runtime, cache_home
 from relgnn.training import Observer, module_tensors, save_json, save_tensors
-from relgnn.training.checkpoint import atomic_file
-from relgnn.training.run_folder import ENVIRONMENT, finish, require_new, require_same_data
-from relgnn.training.spent import Spent
+from relgnn.training.run_folder import carry_out
 from relgnn.training.tracking import tracked
 
 Row = tuple[Fitted, Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None]
@@ -76,28 +74,26 @@ def run(
         InputError: the folder holds a run already, the data are not as they should be, or not
             those that the resumed run began with.
     """
-    spent = Spent(folder, resume)
-    require_new(folder, resume)
-    runtime = Runtime.from_config(config.runtime)
-    set_backend(config.runtime.backend)
-    graph = load_graph(config.data)
-    graph = graph if test else replace(graph, test=graph.test[:0])
-    if resume:
-        require_same_data(folder, graph)
-    _require(config, graph)
-    encoder = make_encoder(config, runtime, cache_folder(config))
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_surroundings(config, graph, folder)
-    with spent, tracked(config, folder) as tracker:
-        world = World(
-            config, runtime, graph, encoder, folder, resume, tracker.observer(observe)
-        )  # fmt: skip
-        metrics = _train(world)
-        for split in ("valid", "test"):
-            tracker.result(split, flat(metrics.get(split, {})), config.train.epochs)
-    save_json(folder / "calibration.json", metrics["calibration"]["score"])
-    finish(folder, metrics, spent)
-    return metrics
+
+    def load(config: Config) -> KnowledgeGraph:
+        set_backend(config.runtime.backend)
+        graph = load_graph(config.data)
+        _require(config, graph)
+        return graph if test else replace(graph, test=graph.test[:0])
+
+    def work(graph: KnowledgeGraph, runtime: Runtime) -> dict[str, Any]:
+        encoder = make_encoder(config, runtime, cache_folder(config))
+        with tracked(config, folder) as tracker:
+            world = World(
+                config, runtime, graph, encoder, folder, resume, tracker.observer(observe)
+            )  # fmt: skip
+            metrics = _train(world)
+            for split in ("valid", "test"):
+                tracker.result(split, flat(metrics.get(split, {})), config.train.epochs)
+        save_json(folder / "calibration.json", metrics["calibration"]["score"])
+        return metrics
+
+    return carry_out(config, folder, resume, load, work)
 
 
 def _train(world: World) -> dict[str, Any]:
@@ -151,24 +147,6 @@ def _require(config: Config, graph: KnowledgeGraph) -> None:
     rules = config.loop.rules
     if rules is not None and rules.file is not None:
         read_rules(rules.file, graph.relations)  # they are needed after hours, and are told of now
-
-
-def _write_surroundings(config: Config, graph: KnowledgeGraph, folder: Path) -> None:
-    with atomic_file(folder / "config.yaml") as path:
-        path.write_text(config.to_yaml(), encoding="utf-8")
-    save_json(folder / ENVIRONMENT, environment() | {"data": {graph.name: graph.checksum}})
-    sizes = {split: len(getattr(graph, split)) for split in ("train", "valid", "test", "hidden")}
-    data = config.data
-    save_json(
-        folder / "splits.json",
-        {"data": graph.name, "fraction": data.fraction, "split_seed": data.split_seed} | sizes,
-    )
-    for name in ("entities", "relations"):
-        kind = "entity" if name == "entities" else "relation"
-        columns = [getattr(graph, name), getattr(graph, f"{kind}_names")]
-        lines = ["\t".join(row) + "\n" for row in zip(*columns, strict=True)]
-        with atomic_file(folder / "vocab" / f"{name}.tsv") as path:
-            path.write_text("".join(lines), encoding="utf-8")
 
 
 def _readers(loop: Loop, rounds: list[Round], graph: KnowledgeGraph) -> dict[str, TextReader]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from relgnn.config import RunConfig
+from relgnn.data.graph import KnowledgeGraph
 from relgnn.data.relations import Relations
 from relgnn.errors import InputError
 from relgnn.runtime import Runtime, environment
@@ -42,6 +44,9 @@ def carry_out(
 ) -> dict[str, Any]:
     """A run from its first to its last line.
 
+    A folder in which nothing was trained yet is taken back where the user's input turns out to be
+    wrong, so that the same command works once that is mended.
+
     Args:
         config: what to do.
         folder: made here; must not hold a run yet, unless `resume`.
@@ -54,7 +59,7 @@ def carry_out(
 
     Raises:
         InputError: the folder holds a run already, the data are not as they should be, or not
-            those that the resumed run began with.
+            those that the resumed run began with; or `work` raises it.
     """
     spent = Spent(folder, resume)
     require_new(folder, resume)
@@ -62,9 +67,14 @@ def carry_out(
     data = load(config)
     if resume and isinstance(data, Summed):
         require_same_data(folder, data)
-    begin(folder, config, data)
-    with spent:
-        metrics = work(data, runtime)
+    begun = begin(folder, config, data)
+    try:
+        with spent:
+            metrics = work(data, runtime)
+    except InputError:
+        if not resume:
+            take_back(folder, begun | {spent.path})
+        raise
     finish(folder, metrics, spent)
     return metrics
 
@@ -112,24 +122,52 @@ def require_same_data(folder: Path, data: Summed) -> None:
         )
 
 
-def begin(folder: Path, config: RunConfig, data: object) -> None:
-    """Make the folder: the configuration, what a result depends on besides, the data's relations.
+def begin(folder: Path, config: RunConfig, data: object) -> set[Path]:
+    """Make the folder: the configuration, what a result depends on besides, what the ids name.
 
     Args:
         folder: may exist.
         config: of the run.
-        data: their checksum is kept where they have one, and their relations where the run tells
-            these apart.
+        data: their checksum is kept where they have one; the sizes of the split and both
+            vocabularies where they are a graph; their relations where the run tells these apart.
+
+    Returns:
+        The files.
     """
-    with atomic_file(folder / "config.yaml") as path:
-        path.write_text(config.to_yaml(), encoding="utf-8")
     found = {data.name: data.checksum} if isinstance(data, Summed) else None
-    save_json(folder / ENVIRONMENT, environment() | ({"data": found} if found else {}))
-    if not isinstance(data, Relations):
-        return
-    rows = zip(data.labels, data.label_names, data.descriptions, strict=True)
-    with atomic_file(folder / "vocab" / "relations.tsv") as path:
-        path.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
+    kept = {"config.yaml": config.to_yaml()}
+    if isinstance(data, KnowledgeGraph):
+        kept["vocab/entities.tsv"] = _lines(data.entities, data.entity_names)
+        kept["vocab/relations.tsv"] = _lines(data.relations, data.relation_names)
+    elif isinstance(data, Relations):
+        kept["vocab/relations.tsv"] = _lines(data.labels, data.label_names, data.descriptions)
+    for name, text in kept.items():
+        with atomic_file(folder / name) as path:
+            path.write_text(text, encoding="utf-8")
+    facts: dict[str, dict[str, Any]] = {
+        ENVIRONMENT: environment() | ({"data": found} if found else {})
+    }
+    if isinstance(data, KnowledgeGraph):
+        sizes = {part: len(getattr(data, part)) for part in ("train", "valid", "test", "hidden")}
+        facts["splits.json"] = {"data": data.name} | sizes
+    for name, content in facts.items():
+        save_json(folder / name, content)
+    return {folder / name for name in (*kept, *facts)}
+
+
+def take_back(folder: Path, begun: Set[Path]) -> None:
+    """Remove the files that a run began with, if it has left no others.
+
+    Args:
+        folder: of the run; stays where anything else is in it.
+        begun: the files.
+    """
+    if {path for path in folder.rglob("*") if path.is_file()} <= begun:
+        for path in begun:
+            path.unlink(missing_ok=True)
+        for empty in (folder / "vocab", folder / "resume", folder):
+            with suppress(OSError):
+                empty.rmdir()
 
 
 def finish(folder: Path, metrics: dict[str, Any], spent: Spent) -> None:
@@ -143,3 +181,7 @@ def finish(folder: Path, metrics: dict[str, Any], spent: Spent) -> None:
     metrics |= spent.total()
     save_json(folder / "metrics.json", metrics)
     shutil.rmtree(folder / "resume", ignore_errors=True)
+
+
+def _lines(*columns: Sequence[str]) -> str:
+    return "".join("\t".join(row) + "\n" for row in zip(*columns, strict=True))

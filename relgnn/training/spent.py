@@ -30,9 +30,9 @@ class Spent:
 
     def __init__(self, folder: Path, resume: bool) -> None:
         self._started = time.perf_counter()
-        self._path = _path(folder)
-        there = resume and self._path.is_file()
-        self._before = load_json(self._path) if there else {"seconds": 0.0, "peak_memory_mb": 0.0}
+        self.path = _path(folder)
+        there = resume and self.path.is_file()
+        self._before = load_json(self.path) if there else {"seconds": 0.0, "peak_memory_mb": 0.0}
         self._over = Event()
         self._keeper = Thread(target=self._keep_on, daemon=True)
 
@@ -65,7 +65,7 @@ class Spent:
     def _keep(self) -> None:
         # a full disk stops the run where it writes what counts, and is told there
         with suppress(MachineError):
-            save_json(self._path, self.total())
+            save_json(self.path, self.total())
 
 
 def spent_before(folder: Path, metrics: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from relgnn.config import make_config
+from relgnn.data.registry import load
 from relgnn.errors import InputError
 from relgnn.training import load_json
 from relgnn.training.run_folder import carry_out, require_finished
@@ -61,3 +62,30 @@ def test_data_without_a_checksum_are_taken_as_they_are(tmp_path: Path) -> None:
     assert start(tmp_path, Facts("one"), resume=True)["seconds"] >= 0
     with pytest.raises(InputError, match="holds a run already"):
         start(tmp_path, Facts("one"))
+
+
+def refused(data: object, runtime: object) -> dict[str, Any]:
+    raise InputError("text.model: 'nosuch' cannot be loaded")
+
+
+def test_where_nothing_was_trained_the_same_command_works_once_the_input_is_mended(
+    tmp_path: Path,
+) -> None:
+    folder, graph = tmp_path / "run", load("atlas")
+    with pytest.raises(InputError, match="nosuch"):
+        start(folder, graph, work=refused)
+    assert not folder.exists()
+    start(folder, graph)
+    assert load_json(folder / "splits.json")["train"] == len(graph.train)
+    names = (folder / "vocab" / "entities.tsv").read_text().splitlines()
+    assert [line.split("\t")[0] for line in names] == list(graph.entities)
+
+
+def test_what_the_user_or_an_earlier_part_left_stays(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(InputError, match="nosuch"):
+        start(tmp_path, Facts("one"), work=refused)
+    assert {path.name for path in tmp_path.iterdir()} >= {"note.txt", "config.yaml"}
+    with pytest.raises(InputError, match="nosuch"):
+        start(tmp_path, Facts("one"), work=refused, resume=True)
+    assert (tmp_path / "config.yaml").is_file()
