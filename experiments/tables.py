@@ -224,18 +224,44 @@ def picture(table: str, root: Path = RESULTS) -> bytes | None:
 
 
 def _markdown(table: str, groups: Mapping[str, Group]) -> str:
+    """Figures that less than half of the rows have stand in a second table.
+
+    A row that has such figures, and less than half of the others, stands there alone.
+    """
     loop = table.startswith(LOOP)
-    present = {name for part in groups.values() for line in part for name in line.metrics}
+    present = Counter(
+        name
+        for part in groups.values()
+        for name in {name for line in part for name in line.metrics}
+    )
     hidden: set[str] = set() if LOOP in table else OF_STRATA
     wanted = LOOP_COLUMNS if loop else [name for name in COLUMNS if name not in hidden]
     columns = [name for name in wanted if name in present]
-    columns += sorted(present - COLUMNS.keys())
+    columns += sorted(present.keys() - COLUMNS.keys())
+    rare = [name for name in columns if 2 * present[name] < len(groups)]
+    usual = [name for name in columns if name not in rare]
+    some = {row: part for row, part in groups.items() if _figures(part) & set(rare)}
+    apart = {row for row, part in some.items() if 2 * len(_figures(part) & set(usual)) < len(usual)}
+    main = {row: part for row, part in groups.items() if row not in apart}
+    parts = [_one_table(usual, main, expects=True)]
+    if some:
+        besides = set(rare).union(*(_figures(groups[row]) for row in apart))
+        parts.append(_one_table([name for name in columns if name in besides], some))
+    return "\n\nOf some rows alone:\n\n".join(parts)
+
+
+def _figures(part: Group) -> set[str]:
+    return {name for line in part for name in line.metrics}
+
+
+def _one_table(columns: Sequence[str], groups: Mapping[str, Group], expects: bool = False) -> str:
+    """These figures of each row, with a verdict where one is expected and wanted."""
     judged = {row: _judged_by(part, columns[0]) for row, part in groups.items()}
     expected = {
         metric for row, metric in judged.items() if any(metric in x.expected for x in groups[row])
     }
     titles = ["row", *(COLUMNS.get(c, c) for c in columns), "seeds"]
-    if expected:
+    if expected and expects:
         # rows of one table may be of data sets with measures of their own
         titles += [f"expected {COLUMNS[expected.pop()]}" if len(expected) == 1 else "expected", ""]
     rows = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -322,5 +321,9 @@ def _legend(axes: Axes, names: Sequence[str], palette: Palette) -> None:
 
 
 def short(value: float | None) -> str:
-    """Three digits without the leading zero; a dash where there is no value."""
-    return "–" if value is None else re.sub(r"^(-?)0\.", r"\1.", f"{value:.3f}")
+    """Three digits without the leading zero, minus as typographers write it; a dash for None."""
+    if value is None:
+        return "–"
+    digits = f"{abs(value):.3f}"
+    sign = "−" if value < 0 and float(digits) else ""
+    return sign + digits.removeprefix("0")
