@@ -60,6 +60,17 @@ def torch_rng(name: str, seed: int, device: torch.device | str = "cpu") -> torch
     return generator
 
 
+@contextmanager
+def drawn_from(name: str, seed: int) -> Iterator[None]:
+    """Draws of torch's global generator come from the stream of one purpose; see `rng`.
+
+    The generator of the CPU is afterwards as it was: a new module's weights are drawn in here.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_rng(name, seed).initial_seed())
+        yield
+
+
 def _digest(name: str, seed: int) -> bytes:
     return hashlib.sha256(f"{name}/{seed}".encode()).digest()
 
@@ -136,6 +147,10 @@ class Runtime:
     def torch_rng(self, name: str, device: torch.device | str = "cpu") -> torch.Generator:
         """The torch stream of one purpose under the run's seed."""
         return torch_rng(name, self.seed, device)
+
+    def drawn_from(self, name: str) -> AbstractContextManager[None]:
+        """`drawn_from` under the run's seed."""
+        return drawn_from(name, self.seed)
 
 
 def _device(asked: str) -> torch.device:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from relgnn import runtime
 from relgnn.config import RuntimeConfig
 from relgnn.errors import MachineError
-from relgnn.runtime import Runtime, environment, peak_memory_mb, rng, torch_rng
+from relgnn.runtime import Runtime, drawn_from, environment, peak_memory_mb, rng, torch_rng
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,17 @@ def test_streams_leave_the_global_generators_alone() -> None:
     rng("a", 0).random()
     torch.rand(2, generator=torch_rng("a", 0))
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_weights_are_drawn_from_a_stream_and_the_global_generator_is_put_back() -> None:
+    before = torch.random.get_rng_state()
+    with drawn_from("a", 3):
+        first = torch.rand(2)
+    with build(seed=3, device="cpu").drawn_from("a"):
+        again = torch.rand(2)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.equal(first, again)
+    assert torch.equal(first, torch.rand(2, generator=torch_rng("a", 3)))
 
 
 def test_runtime_streams_follow_its_seed() -> None:

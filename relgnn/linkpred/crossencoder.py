@@ -195,8 +195,7 @@ def new_crossencoder(
     network, tokenizer = load_model(text.model)
     texts = QueryTexts(graph, tokenizer, text.max_tokens, text.neighbours, pairs=True)
     set_dropout(network, settings.dropout)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(runtime.torch_rng("cross-encoder").initial_seed())
+    with runtime.drawn_from("cross-encoder"):
         reader = RowReader(network, texts, runtime.device, settings.checkpointing)
         model = CrossEncoder(reader, int(network.config.hidden_size))
     return model.to(runtime.device)

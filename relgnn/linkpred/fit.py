@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from relgnn.config import Config, TrainConfig
@@ -82,8 +81,7 @@ def new_predictor(
     stream: str = "link predictor",
 ) -> LinkPredictor:
     """An untrained predictor on the run's device; the same seed and stream, the same weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(runtime.torch_rng(stream).initial_seed())
+    with runtime.drawn_from(stream):
         model = build_predictor(
             config, graph.num_entities, num_relations or graph.num_relations, features
         )
@@ -219,8 +217,7 @@ class _Fit:
         told = self.supervision.told
         if memory is None or told is None or not len(told):
             return
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.runtime.torch_rng("memory").initial_seed())
+        with self.runtime.drawn_from("memory"):
             task = MemoryTask(
                 fitted.model, fitted.graph, self.supervision, self.valid, self.known, memory, name
             )

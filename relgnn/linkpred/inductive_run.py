@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from relgnn.config import InductiveConfig, config_of_run
 from relgnn.data import KnowledgeGraph
@@ -217,8 +216,7 @@ def new_encoder(
     """An untrained encoder for a graph's relations and texts, on the run's device."""
     settings = config.inductive
     widths = [0 if text is None else text.shape[1] for text in (texts.relations, texts.nodes)]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(runtime.torch_rng("query encoder").initial_seed())
+    with runtime.drawn_from("query encoder"):
         model = QueryEncoder(settings.dim, 2 * graph.num_relations, settings.layers, *widths)
     return model.to(runtime.device)
 

@@ -148,8 +148,7 @@ def load_ogb(config: AnyOgbConfig) -> OgbData:
 def new_task(config: AnyOgbConfig, data: OgbData, runtime: Runtime) -> OgbTask:
     """An untrained model on the run's device, with its batches and its judge."""
     device = runtime.device
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(runtime.torch_rng("ogb model").initial_seed())
+    with runtime.drawn_from("ogb model"):
         if isinstance(data, OgbLinks):
             assert isinstance(config, PairConfig)
             pairs = config.pairs

@@ -115,6 +115,5 @@ def _teaches(queries: Queries) -> bool:
 
 
 def _new(features: int, hidden: int, dropout: float, runtime: Runtime) -> Reranker:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(runtime.torch_rng(f"re-ranker of {hidden}").initial_seed())
+    with runtime.drawn_from(f"re-ranker of {hidden}"):
         return Reranker(features, hidden, dropout).to(runtime.device)

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from relgnn.config import RelationConfig, TuningConfig
 from relgnn.data.relations import RelationData
 from relgnn.ranking.classification import f1_scores
-from relgnn.runtime import torch_rng
+from relgnn.runtime import drawn_from
 from relgnn.text.classifier import (
     RelationClassifier,
     gather_gradient,
@@ -209,8 +209,7 @@ def make_objectives(
         kind = Virtual if settings.adversarial.kind == "vat" else Adversarial
         found.append(kind(settings.adversarial, views))
     if settings.contrast is not None and settings.contrast.weight > 0:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(torch_rng("contrast", config.runtime.seed).initial_seed())
+        with drawn_from("contrast", config.runtime.seed):
             if settings.contrast.kind == "queue":
                 found.append(QueueContrast(settings.contrast, model, data.negative))
             else:

@@ -182,8 +182,7 @@ def _make_model(
 ) -> tuple[DocumentModel, Any]:
     network, tokenizer = load_model(config.text.model)
     require_positions(network, config.text.max_tokens)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(runtime.torch_rng("document relations").initial_seed()))
+    with runtime.drawn_from("document relations"):
         model = DocumentModel(network, len(data.labels), config.document.tuning)
     return model.to(runtime.device), tokenizer
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from relgnn.dropout import Dropout, set_dropout
 from relgnn.errors import InputError
-from relgnn.runtime import torch_rng
+from relgnn.runtime import drawn_from
 from relgnn.text.layers import LowerStates, SplitEncoder, StateBatch, TopLayers
 from relgnn.text.marking import Occurrence
 from relgnn.text.pairs import PairLabels, distant_loss
@@ -209,8 +209,7 @@ def fit_extractor(
         pool: int64, rows to train on; all by default.
         autocast: context of the loss, such as `runtime.autocast`.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch_rng("extractor", seed).initial_seed()))
+    with drawn_from("extractor", seed):
         model = RelationExtractor(encoder.top, 2 * num_relations, settings.dropout)
     pool = np.arange(len(pair)) if pool is None else pool
     train = TrainSettings(

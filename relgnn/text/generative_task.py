@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from relgnn.config.generative import WriterConfig
-from relgnn.runtime import Runtime, optional_import, torch_rng
+from relgnn.runtime import Runtime, optional_import
 from relgnn.text.generation import require_room
 from relgnn.training import Keeping, Task, TrainSettings, module_tensors, save_tensors
 
@@ -132,8 +132,7 @@ def tune(
 def _with_lora(network: Any, rank: int, runtime: Runtime) -> Any:
     with optional_import("peft"):
         from peft import LoraConfig, get_peft_model
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_rng("lora", runtime.seed).initial_seed())
+    with runtime.drawn_from("lora"):
         lora = LoraConfig(
             task_type="CAUSAL_LM", r=rank, lora_alpha=2 * rank, target_modules="all-linear"
         )

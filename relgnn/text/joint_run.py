@@ -20,7 +20,7 @@ from relgnn.data.registry import folder_of
 from relgnn.data.relations import require_parts
 from relgnn.errors import InputError
 from relgnn.ranking.extraction import Item, set_scores
-from relgnn.runtime import Runtime, torch_rng
+from relgnn.runtime import Runtime
 from relgnn.text.encoder import load_model, require_positions
 from relgnn.text.fitting import fit, two_rates
 from relgnn.text.joint import Found, JointModel, extract
@@ -238,8 +238,7 @@ def make_reader(config: JointConfig, data: JointData, runtime: Runtime) -> Joint
     """
     network, tokenizer = load_model(config.text.model)
     require_positions(network, config.text.max_tokens)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch_rng("joint extraction", runtime.seed).initial_seed()))
+    with runtime.drawn_from("joint extraction"):
         model = JointModel(network, len(data.kinds), len(data.labels), config.joint)
     return JointReader(model.to(runtime.device), tokenizer, config.text.max_tokens, data, runtime)
 

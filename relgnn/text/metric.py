@@ -15,7 +15,7 @@ from relgnn.config import FewShotConfig
 from relgnn.config.metric import MetricConfig
 from relgnn.data.relations import Example, RelationData
 from relgnn.errors import InputError
-from relgnn.runtime import Runtime, torch_rng
+from relgnn.runtime import Runtime
 from relgnn.text.encoder import load_model, require_positions
 from relgnn.text.fewshot import Views, accuracies, described_as, episodes, hide
 from relgnn.text.objectives.contrast import contrast
@@ -237,8 +237,7 @@ def learn(
     network, tokenizer = load_model(config.text.model)
     require_positions(network, config.text.max_tokens)
     marker = Marker(tokenizer, "special", config.text.max_tokens)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch_rng("relation encoder", runtime.seed).initial_seed()))
+    with runtime.drawn_from("relation encoder"):
         marker.resize(network)
     model = RelationEncoder(network, marker)
     task = MetricTask(model, train, held, data, settings, runtime)

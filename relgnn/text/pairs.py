@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from relgnn.dropout import Dropout
-from relgnn.runtime import torch_rng
+from relgnn.runtime import drawn_from
 from relgnn.text.evidence import PairFeatures
 from relgnn.training import (
     Trainer,
@@ -246,8 +246,7 @@ def fit_pairs(
         seed: of initialisation and order.
     """
     outputs = 2 * num_relations
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch_rng("pair model", seed).initial_seed()))
+    with drawn_from("pair model", seed):
         model = PairModel(features.sentence.width, features.shape.shape[1], outputs, settings)
     trainer = Trainer(
         TrainSettings(epochs=settings.epochs, lr=settings.lr, weight_decay=settings.weight_decay),

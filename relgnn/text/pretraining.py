@@ -295,8 +295,7 @@ def pretrain(
     if paired:
         _require_pairs(passages, "learnt")
         _require_pairs(measure.sentences, "held out")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(runtime.torch_rng("pretraining's heads").initial_seed()))
+    with runtime.drawn_from("pretraining's heads"):
         model = Pretrained(network, settings.objectives, passages.ids).to(runtime.device)
 
     def fit(head_only: bool) -> dict[str, float]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy.special import log_softmax
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from relgnn.data.shares import few_labels
 from relgnn.errors import InputError
 from relgnn.posterior.softmax import LabelCalibrator
 from relgnn.ranking.classification import f1_scores
-from relgnn.runtime import Runtime, rng, torch_rng
+from relgnn.runtime import Runtime, drawn_from, rng
 from relgnn.text.characters import with_characters
 from relgnn.text.classifier import RelationClassifier, logits_of
 from relgnn.text.debias import best_share, debiased
@@ -155,8 +154,7 @@ def make_reader(config: RelationConfig, data: RelationData, runtime: Runtime) ->
         if number:
             network, _ = load_model(config.text.model, config.text.device_map)
         seed = member_seed(runtime.seed, number)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch_rng("relation classifier", seed).initial_seed()))
+        with drawn_from("relation classifier", seed):
             marker.resize(network)
             model = RelationClassifier(network, len(data.labels), extraction, data.negative)
             if extraction.efficient is not None:
