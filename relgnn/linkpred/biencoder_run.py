@@ -104,11 +104,6 @@ def fit_encoder(
     settings: EncoderTuning, task: Task[Any], selects: bool, runtime: Runtime, keeping: Keeping
 ) -> int:
     """Train in place; the epoch that valid chose, the last one where nothing `selects`."""
-    told = TrainSettings(
-        epochs=settings.epochs, lr=settings.lr, weight_decay=settings.weight_decay,
-        schedule=settings.schedule, warmup=settings.warmup, clip=settings.clip,
-        patience=settings.patience if selects else None, eval_every=settings.eval_every,
-        metric="mrr" if selects else None,
-    )  # fmt: skip
+    told = TrainSettings.of(settings, "mrr" if selects else None)
     result = keeping.train(task, told, runtime)
     return result.best_epoch if selects else len(result.history)

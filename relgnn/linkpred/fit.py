@@ -57,19 +57,8 @@ def settings_of(train: TrainConfig, weight_decay: float, metric: str | None) -> 
         weight_decay: one of its own.
         metric: what valid selects by, unless train.patience is null; None where nothing selects.
     """
-    selects = train.patience is not None and metric is not None
-    return TrainSettings(
-        epochs=train.epochs,
-        lr=train.lr,
-        weight_decay=weight_decay,
-        accumulate=train.accumulate,
-        schedule=train.schedule,
-        warmup=train.warmup,
-        clip=train.clip,
-        patience=train.patience if selects else None,
-        eval_every=train.eval_every,
-        metric=metric if selects else None,
-    )
+    chosen = metric if train.patience is not None else None
+    return TrainSettings.of(train, chosen, weight_decay=weight_decay)
 
 
 def new_predictor(
@@ -221,10 +210,7 @@ class _Fit:
             task = MemoryTask(
                 fitted.model, fitted.graph, self.supervision, self.valid, self.known, memory, name
             )
-        settings = TrainSettings(
-            epochs=memory.epochs, lr=memory.lr, weight_decay=0.0, schedule="linear",
-            patience=None, metric=None,
-        )  # fmt: skip
+        settings = TrainSettings.of(memory, None, schedule="linear")
         # a divergence of some hundredths would drown in bfloat16
         keeping.train(task, settings, self.runtime, exact=True)
 

@@ -233,12 +233,8 @@ def _fit(
     """Train in place; the epoch that valid chose."""
     settings = config.inductive
     keeping = Keeping.of_run(folder, resume)
-    told = TrainSettings(
-        epochs=settings.epochs, lr=settings.lr, schedule=settings.schedule,
-        patience=settings.patience, metric="mrr",
-    )  # fmt: skip
     task = QueryTask(model, data.trained, settings, read(data.trained))
-    return keeping.train(task, told, runtime).best_epoch
+    return keeping.train(task, TrainSettings.of(settings, "mrr"), runtime).best_epoch
 
 
 def _reader(config: InductiveConfig, runtime: Runtime) -> Reader:

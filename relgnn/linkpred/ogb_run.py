@@ -174,7 +174,4 @@ def _settings(config: AnyOgbConfig, metric: str) -> TrainSettings:
         return settings_of(config.train, config.one_weight_decay, metric)
     assert isinstance(config, PairConfig | NodeConfig)
     fitting = config.pairs if isinstance(config, PairConfig) else config.nodes
-    return TrainSettings(
-        epochs=fitting.epochs, lr=fitting.lr, schedule=fitting.schedule, warmup=fitting.warmup,
-        clip=fitting.clip, eval_every=fitting.eval_every, patience=fitting.patience, metric=metric,
-    )  # fmt: skip
+    return TrainSettings.of(fitting, metric)

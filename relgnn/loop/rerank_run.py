@@ -94,10 +94,7 @@ def _fit(
     learned, selecting = queries.of(own), queries.of(~own)
     selected = {UNCHANGED: rank_metrics(list_ranks(None, selecting))["mrr"]}
     models: dict[str, Reranker] = {}
-    told = TrainSettings(
-        epochs=settings.epochs, lr=settings.lr, weight_decay=settings.weight_decay,
-        schedule="linear", patience=settings.patience, metric="mrr",
-    )  # fmt: skip
+    told = TrainSettings.of(settings, "mrr", schedule="linear")
     keeping = Keeping.of_run(folder, resume)
     for hidden in settings.hidden if _teaches(learned) else ():
         model = _new(len(features.names), hidden, settings.dropout, runtime)

@@ -35,11 +35,7 @@ def fit(
         epochs: in place of the settings' own.
         part: which of the run's trainings this is, such as "refit"; "" for the first.
     """
-    told = TrainSettings(
-        epochs=epochs or settings.epochs, lr=settings.lr, weight_decay=settings.weight_decay,
-        schedule=settings.schedule, warmup=settings.warmup, clip=settings.clip,
-        patience=settings.patience if metric else None, metric=metric,
-    )  # fmt: skip
+    told = TrainSettings.of(settings, metric, epochs=epochs or settings.epochs)
     if part:
         task.name += f", {part}"
     return Keeping.of_run(run, resume).part(part).train(task, told, runtime)

@@ -241,9 +241,9 @@ def learn(
         marker.resize(network)
     model = RelationEncoder(network, marker)
     task = MetricTask(model, train, held, data, settings, runtime)
-    told = TrainSettings(
-        epochs=settings.epochs, lr=settings.lr, weight_decay=0.01, schedule="linear",
-        warmup=0.1, clip=1.0, metric="accuracy" if held else None,
+    told = TrainSettings.of(
+        settings, "accuracy" if held else None,
+        weight_decay=0.01, schedule="linear", warmup=0.1, clip=1.0,
     )  # fmt: skip
     result = Keeping.of_run(folder, resume).train(task, told, runtime)
     return model, {"sentences": counts, "relations": len(data.labels), **_selected(result)}

@@ -94,22 +94,14 @@ class Fitter:
         task = self._task(reader, model, lessons, epochs or self.config.extraction.epochs)
         if part:
             task.name += f", {part}"
-        settings = self._settings(epochs, bool(lessons.valid))
+        settings = self.config.extraction
+        metric = settings.metric if lessons.valid else None
+        told = TrainSettings.of(settings, metric, epochs=epochs or settings.epochs)
         keeping = Keeping.of_run(self.folder, self.resume, self.observe).part(part)
         seed = member_seed(self.runtime.seed, number)
-        found = keeping.train(task, settings, self.runtime, seed=seed)
+        found = keeping.train(task, told, self.runtime, seed=seed)
         task.keep_average()
         return found
-
-    def _settings(self, epochs: int | None, selects: bool) -> TrainSettings:
-        settings = self.config.extraction
-        return TrainSettings(
-            epochs=epochs or settings.epochs, lr=settings.lr, weight_decay=settings.weight_decay,
-            optimizer=settings.optimizer, accumulate=settings.accumulate,
-            schedule=settings.schedule, warmup=settings.warmup, clip=settings.clip,
-            patience=settings.patience if selects else None,
-            metric=settings.metric if selects else None,
-        )  # fmt: skip
 
     def _task(
         self, reader: Reader, model: RelationClassifier, lessons: Lessons, epochs: int

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 Schedule = Literal["constant", "linear", "cosine"]
 Mode = Literal["max", "min"]
@@ -44,6 +44,22 @@ class TrainSettings:
     eval_every: int = 1
     metric: str | None = None
     mode: Mode = "max"
+
+    @classmethod
+    def of(cls, section: object, metric: str | None, **others: Any) -> TrainSettings:
+        """What a section of the configuration tells the trainer.
+
+        Args:
+            section: its fields of the names above are taken, but for `metric` and `mode`, which
+                may mean something else there.
+            metric: as above; where it is None, nothing stops early.
+            others: in place of the section's.
+        """
+        names = {field.name for field in fields(cls)} - {"metric", "mode"}
+        told = {name: getattr(section, name) for name in names if hasattr(section, name)}
+        if metric is None:
+            told["patience"] = None
+        return cls(**(told | {"metric": metric} | others))
 
     def better(self, value: float, best: float | None) -> bool:
         """Whether `value` beats the best so far; NaN never does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -38,6 +39,13 @@ def test_it_rises_then_falls_and_no_step_is_lost(
     peak = factors.index(max(factors))
     assert factors[: peak + 1] == sorted(factors[: peak + 1])
     assert factors[peak:] == sorted(factors[peak:], reverse=True)
+
+
+def test_a_section_tells_what_it_has_and_stops_nothing_where_nothing_is_measured() -> None:
+    section = SimpleNamespace(epochs=3, lr=0.1, patience=2, metric="own", mode="own", dim=4)
+    given = TrainSettings.of(section, "mrr", epochs=5, schedule="linear")
+    assert given == TrainSettings(epochs=5, lr=0.1, schedule="linear", patience=2, metric="mrr")
+    assert TrainSettings.of(section, None) == TrainSettings(epochs=3, lr=0.1)
 
 
 @pytest.mark.parametrize(("mode", "good", "bad"), [("max", 0.6, 0.4), ("min", 0.4, 0.6)])
