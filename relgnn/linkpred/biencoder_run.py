@@ -16,17 +16,15 @@ from relgnn.linkpred.evaluate import DenseScores, report_scores
 from relgnn.runtime import Runtime
 from relgnn.text.efficient import parameter_counts
 from relgnn.training import (
+    CHECKPOINT,
     Keeping,
     TrainSettings,
-    load_tensors,
+    load_module,
     module_tensors,
-    restore_module,
     save_tensors,
 )
 from relgnn.training.run_folder import carry_out, require_same_data
 from relgnn.training.task import Task
-
-CHECKPOINT = "checkpoint.safetensors"
 
 
 def run_biencoder(
@@ -94,7 +92,7 @@ def open_biencoder(folder: Path) -> tuple[KnowledgeGraph, BiEncoderScorer]:
     require_same_data(folder, graph)
     runtime = Runtime.from_config(config.runtime)
     model: BiEncoder = new_biencoder(config, runtime, graph)
-    restore_module(model, load_tensors(folder / CHECKPOINT)[0], folder / CHECKPOINT)
+    load_module(model, folder / CHECKPOINT)
     settings = config.biencoder
     near = Neighbourhood(graph, settings.hops) if settings.neighbourhood else None
     return graph, BiEncoderScorer(model.eval(), runtime, near, settings.neighbourhood)

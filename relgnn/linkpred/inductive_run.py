@@ -35,17 +35,16 @@ from relgnn.ranking.strata import UNSEEN_RELATION, stratum_masks
 from relgnn.runtime import Runtime, cache_home
 from relgnn.text.encoder import TextEncoder
 from relgnn.training import (
+    CHECKPOINT,
     Keeping,
     TrainSettings,
-    load_tensors,
+    load_module,
     module_tensors,
-    restore_module,
     save_tensors,
 )
 from relgnn.training.run_folder import carry_out, require_same_data
 
 UNSEEN = "_ind"
-CHECKPOINT = "checkpoint.safetensors"
 
 Rankers = Callable[[KnowledgeGraph], ScoreTails]
 """From a graph, whose given triples carry the messages, to the scores of its nodes."""
@@ -138,7 +137,7 @@ def evaluate_inductive(
         runtime = Runtime.from_config(config.runtime)
         read = _reader(config, runtime)
         model = new_encoder(config, runtime, data.trained, read(data.trained))
-        restore_module(model, load_tensors(folder / CHECKPOINT)[0], folder / CHECKPOINT)
+        load_module(model, folder / CHECKPOINT)
         rankers = _paths(config, runtime, model.eval(), read)
     return data.of(split), *_evaluate(rankers, data, split)
 

@@ -35,17 +35,15 @@ from relgnn.linkpred.pairs import PairPredictor, PairTask
 from relgnn.ranking.ogb import OgbEvaluator
 from relgnn.runtime import Runtime
 from relgnn.training import (
+    CHECKPOINT,
     Keeping,
     TrainSettings,
     load_json,
-    load_tensors,
+    load_module,
     module_tensors,
-    restore_module,
     save_tensors,
 )
 from relgnn.training.run_folder import carry_out
-
-CHECKPOINT = "checkpoint.safetensors"
 
 OgbData = OgbLinks | OgbNodes | OgbTriples
 OgbTask = PairTask | NodeTask | GivenNegativesTask
@@ -121,12 +119,12 @@ def evaluate_ogb(folder: Path, split: str) -> dict[str, float]:
         assert isinstance(data, OgbLinks)
         chosen = Chosen(**load_json(folder / "metrics.json")["chosen"])
         model = autoencoder(data, chosen.damping, runtime.device)
-        restore_module(model, load_tensors(folder / CHECKPOINT)[0], folder / CHECKPOINT)
+        load_module(model, folder / CHECKPOINT)
         evaluator = OgbEvaluator(config.autoencoder.benchmark)
         found = measure_autoencoder(model, model(), data, evaluator, split, chosen.restored)
         return {evaluator.metric: found}
     task = new_task(config, data, runtime)
-    restore_module(task.model, load_tensors(folder / CHECKPOINT)[0], folder / CHECKPOINT)
+    load_module(task.model, folder / CHECKPOINT)
     task.model.eval()
     return {task.evaluator.metric: task.measure(split)}
 

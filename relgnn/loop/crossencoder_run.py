@@ -11,10 +11,10 @@ from relgnn.linkpred.biencoder_run import fit_encoder, load_trainable
 from relgnn.linkpred.candidates import BestCandidates, promoted
 from relgnn.linkpred.crossencoder import CrossEncoderTask, CrossOrder, new_crossencoder
 from relgnn.linkpred.evaluate import report_scores
-from relgnn.loop.scored import CHECKPOINT, open_member
+from relgnn.loop.scored import open_member
 from relgnn.runtime import Runtime
 from relgnn.text.efficient import parameter_counts
-from relgnn.training import Keeping, module_tensors, save_tensors
+from relgnn.training import CHECKPOINT, Keeping, module_tensors, save_tensors
 from relgnn.training.run_folder import carry_out
 
 

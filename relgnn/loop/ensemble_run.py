@@ -10,9 +10,9 @@ from relgnn.data import KnowledgeGraph
 from relgnn.data.registry import load_graph
 from relgnn.linkpred.ensemble import fit_mix
 from relgnn.linkpred.evaluate import report_scores
-from relgnn.loop.scored import CHECKPOINT, open_member
+from relgnn.loop.scored import open_member
 from relgnn.runtime import Runtime
-from relgnn.training import save_tensors
+from relgnn.training import CHECKPOINT, save_tensors
 from relgnn.training.run_folder import carry_out
 
 

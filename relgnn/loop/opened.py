@@ -32,7 +32,7 @@ from relgnn.posterior.calibration import calibrator_from_json
 from relgnn.ranking.admissible import Admissible
 from relgnn.ranking.ranks import Ranks
 from relgnn.runtime import Runtime
-from relgnn.training import load_json, load_tensors
+from relgnn.training import CHECKPOINT, load_json, load_tensors
 from relgnn.training.run_folder import require_finished, require_same_data
 
 ONE_END = "give exactly one of head and tail: the other one is asked for"
@@ -123,7 +123,7 @@ class OpenRun:
     def fitted(self) -> Fitted:
         """The final graph model and its context."""
         supervision = self.supervision(self.graph.train)
-        return self.world.load(supervision, self.folder / "checkpoint.safetensors")
+        return self.world.load(supervision, self.folder / CHECKPOINT)
 
     def supervision(self, given: np.ndarray, edge_text: torch.Tensor | None = None) -> Supervision:
         """What the final model passes messages over: given triples, and what it learned from text.

@@ -16,11 +16,11 @@ from relgnn.linkpred.candidates import Queries, list_queries
 from relgnn.linkpred.evaluate import report_scores
 from relgnn.linkpred.rerank import Reranker, RerankTask, list_ranks, reranked
 from relgnn.linkpred.rerank_features import CandidateFeatures
-from relgnn.loop.scored import CHECKPOINT, candidate_features
+from relgnn.loop.scored import candidate_features
 from relgnn.ranking.metrics import rank_metrics
 from relgnn.ranking.ranks import FilterIndex
 from relgnn.runtime import Runtime
-from relgnn.training import Keeping, TrainSettings, module_tensors, save_tensors
+from relgnn.training import CHECKPOINT, Keeping, TrainSettings, module_tensors, save_tensors
 from relgnn.training.run_folder import carry_out
 
 UNCHANGED = "unchanged"

@@ -26,7 +26,7 @@ from relgnn.posterior.selectors import Accepted, surest_of_pairs
 from relgnn.ranking.statistics import paired_bootstrap
 from relgnn.text.evidence import edge_evidence
 from relgnn.text.pairs import save_pairs
-from relgnn.training import load_tensors, save_json, save_tensors
+from relgnn.training import CHECKPOINT, load_tensors, save_json, save_tensors
 
 VERDICTS = "verdicts.json"
 CERTIFICATE = "certificate.json"
@@ -79,7 +79,7 @@ class MStep:
         assert loop is not None
         supervision = supervise(world.graph.train, pseudo, loop, edge_text)
         if world.resume and world.folder is not None:
-            path = world.folder / "rounds" / str(number) / "checkpoint.safetensors"
+            path = world.folder / "rounds" / str(number) / CHECKPOINT
             if path.exists():
                 return Round(number, world.load(supervision, path), pseudo, edge_text)
         weights = start.model.state_dict() if start is not None else None

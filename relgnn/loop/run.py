@@ -37,7 +37,7 @@ from relgnn.posterior.calibration import calibration_report
 from relgnn.ranking.metrics import write_ranks
 from relgnn.rules.rule import read_rules
 from relgnn.runtime import Runtime, cache_home
-from relgnn.training import Observer, module_tensors, save_json, save_tensors
+from relgnn.training import CHECKPOINT, Observer, module_tensors, save_json, save_tensors
 from relgnn.training.run_folder import carry_out
 from relgnn.training.tracking import tracked
 
@@ -213,7 +213,7 @@ def _write_model(world: World, final: Fitted, rounds: list[Round]) -> None:
     assert folder is not None
     models = {f"rounds/{r.number}": r.fitted for r in rounds}
     for name, fitted in {**models, ".": final}.items():
-        path = folder / name / "checkpoint.safetensors"
+        path = folder / name / CHECKPOINT
         save_tensors(path, module_tensors(fitted.model), {"weight_decay": fitted.weight_decay})
     save_tensors(
         folder / "context.safetensors",

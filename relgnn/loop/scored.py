@@ -37,10 +37,8 @@ from relgnn.ranking.ranks import Ranks, ScoreTails
 from relgnn.rules.judge import LEAST
 from relgnn.rules.run import open_rules
 from relgnn.runtime import Runtime
-from relgnn.training import load_tensors, restore_module
+from relgnn.training import CHECKPOINT, load_module, load_tensors, restore_module
 from relgnn.training.run_folder import require_finished
-
-CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
@@ -228,7 +226,7 @@ def _open_crossencoder(folder: Path, config: CrossEncoderConfig) -> Scored:
     base = open_member(folder, config.crossencoder.of, config)
     runtime = Runtime.from_config(config.runtime)
     model = new_crossencoder(config, runtime, base.graph)
-    restore_module(model, load_tensors(folder / CHECKPOINT)[0], folder / CHECKPOINT)
+    load_module(model, folder / CHECKPOINT)
     best = BestCandidates(base.graph, base.dense, config.crossencoder.top)
     scores = promoted(best, CrossOrder(model.eval(), runtime))
     return Scored(base.graph, scores, scores, config.sha256())

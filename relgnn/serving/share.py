@@ -7,8 +7,9 @@ from pathlib import Path
 
 from relgnn.loop.opened import open_run, run_config
 from relgnn.loop.run import cache_folder
+from relgnn.training import CHECKPOINT
 
-READ = ("config.yaml", "environment.json", "checkpoint.safetensors", "context.safetensors")
+READ = ("config.yaml", "environment.json", CHECKPOINT, "context.safetensors")
 """Files of a run that its vectors are made of; the last is there after a loop alone."""
 
 

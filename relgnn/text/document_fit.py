@@ -25,13 +25,7 @@ from relgnn.text.encoder import load_model, require_positions
 from relgnn.text.fitting import fit, two_rates
 from relgnn.text.losses import above_threshold
 from relgnn.text.rows import like_length
-from relgnn.training import (
-    Task,
-    load_tensors,
-    module_tensors,
-    restore_module,
-    save_tensors,
-)
+from relgnn.training import CHECKPOINT, Task, load_module, module_tensors, save_tensors
 
 METRIC = "micro_f1"
 
@@ -140,7 +134,7 @@ def tune(
         model, _ = _make_model(config, data, runtime)
         task = DocumentTask(model, read((*train, *valid)), (), padding, settings)
         fit(task, settings, runtime, folder, resume, None, chosen.best_epoch, "refit")
-    save_tensors(folder / "checkpoint.safetensors", module_tensors(model))
+    save_tensors(folder / CHECKPOINT, module_tensors(model))
     return metrics | {"test": judged(model, read(data.test), padding, runtime.autocast)}
 
 
@@ -152,9 +146,8 @@ def evaluate_tuned(
     Raises:
         InputError: the checkpoint is missing or does not fit.
     """
-    path = folder / "checkpoint.safetensors"
     model, tokenizer = _make_model(config, data, runtime)
-    restore_module(model, load_tensors(path)[0], path)
+    load_module(model, folder / CHECKPOINT)
     valid = _parts(data, config.document.tuning, runtime)[1]
     documents = _tokenised(config, data, tokenizer, data.test if split == "test" else valid)
     return judged(model, documents, int(tokenizer.pad_token_id or 0), runtime.autocast)

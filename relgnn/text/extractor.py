@@ -24,9 +24,8 @@ from relgnn.training import (
     Trainer,
     TrainSettings,
     load_json,
-    load_tensors,
+    load_module,
     module_tensors,
-    restore_module,
     save_json,
     save_tensors,
 )
@@ -334,8 +333,7 @@ def load_extractor(
             "found now; put the former weights back or train the run again"
         )
     model = RelationExtractor(encoder.top, description["outputs"], settings.dropout)
-    path = folder / "extractor.safetensors"
-    restore_module(model, load_tensors(path)[0], path, frozen=True)
+    load_module(model, folder / "extractor.safetensors", frozen=True)
     return encoder, model.to(device).eval()
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from relgnn.config.generative import WriterConfig
 from relgnn.runtime import Runtime, optional_import
 from relgnn.text.generation import require_room
-from relgnn.training import Keeping, Task, TrainSettings, module_tensors, save_tensors
+from relgnn.training import CHECKPOINT, Keeping, Task, TrainSettings, module_tensors, save_tensors
 
 IGNORED = -100
 
@@ -125,7 +125,7 @@ def tune(
         epochs=settings.epochs, lr=settings.lr, schedule="linear", warmup=0.1, clip=1.0
     )
     Keeping.of_run(folder, resume).train(task, told, runtime)
-    save_tensors(folder / "checkpoint.safetensors", module_tensors(task.model))
+    save_tensors(folder / CHECKPOINT, module_tensors(task.model))
     return network.eval()
 
 

@@ -26,13 +26,7 @@ from relgnn.text.fitting import fit, two_rates
 from relgnn.text.joint import Found, JointModel, extract
 from relgnn.text.joint_rows import Sentences, tokenise
 from relgnn.text.rows import like_length
-from relgnn.training import (
-    Task,
-    load_tensors,
-    module_tensors,
-    restore_module,
-    save_tensors,
-)
+from relgnn.training import CHECKPOINT, Task, load_module, module_tensors, save_tensors
 from relgnn.training.run_folder import carry_out
 
 THRESHOLDS = np.arange(1, 20) / 20
@@ -208,7 +202,7 @@ def _run(
             config, runtime, reader, (*data.train, *data.valid), (), folder, resume,
             chosen.best_epoch, "refit",
         )  # fmt: skip
-    save_tensors(folder / "checkpoint.safetensors", module_tensors(reader.model))
+    save_tensors(folder / CHECKPOINT, module_tensors(reader.model))
     metrics["test"] = reader.scores(data.test)
     return metrics | {"rows": {"final": metrics["test"]}}
 
@@ -251,9 +245,8 @@ def evaluate_joint(folder: Path, split: str) -> dict[str, float]:
     """
     config = load_run_config(folder / "config.yaml")
     assert isinstance(config, JointConfig)
-    path = folder / "checkpoint.safetensors"
     reader = make_reader(config, load_joint(config), Runtime.from_config(config.runtime))
-    restore_module(reader.model, load_tensors(path)[0], path)
+    load_module(reader.model, folder / CHECKPOINT)
     return reader.scores(getattr(reader.data, split))
 
 

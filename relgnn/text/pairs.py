@@ -18,9 +18,8 @@ from relgnn.training import (
     Trainer,
     TrainSettings,
     load_json,
-    load_tensors,
+    load_module,
     module_tensors,
-    restore_module,
     save_json,
     save_tensors,
 )
@@ -308,6 +307,5 @@ def load_pairs(folder: Path) -> PairModel:
     sizes = load_json(folder / "pairs.json")
     settings = PairSettings(**sizes["settings"])
     model = PairModel(sizes["dim"], sizes["counts"], sizes["outputs"], settings)
-    path = folder / "pairs.safetensors"
-    restore_module(model, load_tensors(path)[0], path)
+    load_module(model, folder / "pairs.safetensors")
     return model.eval()

@@ -30,7 +30,7 @@ from relgnn.text.pretraining_run import adapted
 from relgnn.text.retune import add_data
 from relgnn.text.rows import Marker, Rows
 from relgnn.text.views import Views
-from relgnn.training import load_json, load_tensors, restore_module
+from relgnn.training import CHECKPOINT, load_json, load_tensors, restore_module
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def open_reader(folder: Path, runtime: Runtime | None = None) -> Reader:
             f"{folder}: is no run with 'extraction:', whose classifier is opened here; what other "
             "runs measured is in their metrics.json"
         )
-    path = folder / "checkpoint.safetensors"
+    path = folder / CHECKPOINT
     config = as_saved(adapted(with_characters(config, folder), folder))
     # what is frozen and not in the file, such as new markers' embeddings, is drawn as it was then
     where = replace(runtime or Runtime.from_config(config.runtime), seed=config.runtime.seed)

@@ -23,7 +23,7 @@ from relgnn.text.relation_report import calibration, reports, write_attention
 from relgnn.text.retune import carry_over, compare, new_data, take_model
 from relgnn.text.rewriting import attack_metrics, attacked, augmented, hardens, misleading
 from relgnn.text.self_training import PseudoLabels, self_train
-from relgnn.training import FitResult, Observer, module_tensors, save_tensors
+from relgnn.training import CHECKPOINT, FitResult, Observer, module_tensors, save_tensors
 from relgnn.training.run_folder import carry_out
 from relgnn.training.tracking import tracked
 
@@ -177,7 +177,7 @@ def _tune(fitter: Fitter, data: RelationData) -> dict[str, Any]:
     # came with; few parameters are tuned on the language model as it came.
     frozen = bool(config.continued) and config.extraction.efficient is None
     tensors = module_tensors(reader.model, frozen)
-    save_tensors(folder / "checkpoint.safetensors", tensors, {"frozen": frozen})
+    save_tensors(folder / CHECKPOINT, tensors, {"frozen": frozen})
     logits = reader.logits(data.test)
     metrics["calibration"], probable = calibration(
         reader, calibrator, data.test, logits, fitter.runtime, folder

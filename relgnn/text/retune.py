@@ -21,7 +21,7 @@ from relgnn.runtime import rng
 from relgnn.text.classifier import RelationClassifier
 from relgnn.text.encoder import MODEL
 from relgnn.text.labels import decide, labelled
-from relgnn.training import atomic_file, load_json
+from relgnn.training import CHECKPOINT, atomic_file, load_json
 
 if TYPE_CHECKING:
     from relgnn.text.reader import Reader
@@ -32,7 +32,7 @@ VALID_SHARE = 0.1
 """Share of the new training sentences that selects where there is no valid file."""
 FILES = (
     "config.yaml", "vocab/relations.tsv", "calibration.json", "metrics.json", "environment.json",
-    "checkpoint.safetensors",
+    CHECKPOINT,
 )  # fmt: skip
 """What one run folder takes over from another."""
 

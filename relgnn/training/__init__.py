@@ -1,8 +1,10 @@
 """The one trainer: precision, accumulation, schedules, checkpoints, early stopping and log."""
 
 from relgnn.training.checkpoint import (
+    CHECKPOINT,
     atomic_file,
     load_json,
+    load_module,
     load_tensors,
     module_tensors,
     require_file_name,
@@ -19,6 +21,7 @@ from relgnn.training.task import Task
 from relgnn.training.trainer import FitResult, Observer, Trainer
 
 __all__ = [
+    "CHECKPOINT",
     "KEEP_NOTHING",
     "EpochRecord",
     "FitResult",
@@ -30,6 +33,7 @@ __all__ = [
     "Trainer",
     "atomic_file",
     "load_json",
+    "load_module",
     "load_tensors",
     "module_tensors",
     "named_lines",

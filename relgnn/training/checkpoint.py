@@ -21,6 +21,9 @@ from relgnn.errors import InputError, MachineError
 # The one key of the safetensors header under which our JSON lies; foreign files lack it.
 METADATA_KEY = "relgnn"
 
+CHECKPOINT = "checkpoint.safetensors"
+"""The trained weights in a run folder, or in the folder of a round or of a control."""
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
@@ -172,6 +175,20 @@ def restore_module(
             "use the configuration and data it was trained with"
         )
     module.load_state_dict(dict(tensors), strict=False)
+
+
+def load_module(module: nn.Module, path: Path, frozen: bool = False) -> None:
+    """Put into a module what `module_tensors` copied and `save_tensors` wrote.
+
+    Args:
+        module: the module to change in place.
+        path: the file.
+        frozen: as given to `module_tensors`.
+
+    Raises:
+        InputError: when the file is absent or damaged, or does not fit the module.
+    """
+    restore_module(module, load_tensors(path)[0], path, frozen)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from relgnn.errors import InputError, MachineError
 from relgnn.training.checkpoint import (
     atomic_file,
     load_json,
+    load_module,
     load_tensors,
     module_tensors,
     optimizer_tensors,
@@ -62,7 +63,7 @@ def test_a_tied_module_comes_back_tied(tmp_path: Path) -> None:
     save_tensors(tmp_path / "x", module_tensors(module))
     with torch.no_grad():
         module[0].weight.zero_()
-    restore_module(module, load_tensors(tmp_path / "x")[0], "x")
+    load_module(module, tmp_path / "x")
     assert torch.equal(module[1].weight, expected) and module[1].weight is module[0].weight
 
 
@@ -203,6 +204,12 @@ def test_a_model_of_another_shape_is_refused() -> None:
         restore_module(nn.Linear(4, 2, bias=False), {"weight": torch.ones(2, 3)}, "run/x")
     with pytest.raises(InputError, match="bias is absent in the file"):
         restore_module(nn.Linear(3, 2), {"weight": torch.ones(2, 3)}, "run/x")
+
+
+def test_a_file_of_a_model_of_another_shape_is_named(tmp_path: Path) -> None:
+    save_tensors(tmp_path / "x", module_tensors(nn.Linear(3, 2)))
+    with pytest.raises(InputError, match=r"/x does not fit .* weight is \[2, 3\] in the file"):
+        load_module(nn.Linear(4, 2), tmp_path / "x")
 
 
 def test_frozen_parameters_are_in_the_copy_only_if_asked() -> None:
