@@ -13,11 +13,11 @@ from relgnn.config.base import DataConfig
 from relgnn.data import STRATA, KnowledgeGraph
 from relgnn.data.leakage import find_leakage
 from relgnn.data.registry import folder_of
-from relgnn.errors import InputError
 from relgnn.loop.opened import run_config, run_data, run_graph
 from relgnn.loop.why import label
 from relgnn.text.coreference import Coreference
 from relgnn.training import load_json
+from relgnn.training.run_folder import require_finished
 
 MODEL, DATA = "model_card.md", "data_card.md"
 PROVENANCE = "PROVENANCE.txt"
@@ -37,8 +37,7 @@ def write_cards(run: Path, folder: Path) -> list[Path]:
         MachineError: they cannot be written.
     """
     config = run_config(run)
-    if not (run / "metrics.json").is_file():
-        raise InputError(f"{run}: the run is not finished; go on with `relgnn run --resume {run}`")
+    require_finished(run)
     graph = run_graph(config, run)
     facts = {
         "data": data_facts(graph, run_data(config, run)),

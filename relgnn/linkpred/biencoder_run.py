@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from relgnn.config import BiEncoderConfig, CrossEncoderConfig, config_of_run
+from relgnn.config import BiEncoderConfig, CrossEncoderConfig
 from relgnn.config.biencoder import EncoderTuning
 from relgnn.data import KnowledgeGraph
 from relgnn.data.registry import load_graph
@@ -23,7 +23,7 @@ from relgnn.training import (
     module_tensors,
     save_tensors,
 )
-from relgnn.training.run_folder import carry_out, require_same_data
+from relgnn.training.run_folder import carry_out, finished_config, require_same_data
 from relgnn.training.task import Task
 
 
@@ -82,12 +82,7 @@ def open_biencoder(folder: Path) -> tuple[KnowledgeGraph, BiEncoderScorer]:
     Raises:
         InputError: it is no finished run of a bi-encoder, or its data are gone or have changed.
     """
-    config = config_of_run(folder)
-    if not isinstance(config, BiEncoderConfig) or not (folder / "metrics.json").is_file():
-        raise InputError(
-            f"{folder}: is no finished run of a bi-encoder; give the folder of one, or end it with "
-            f"`relgnn run --resume {folder}`"
-        )
+    config = finished_config(folder, BiEncoderConfig, "run of a bi-encoder")
     graph = load_trainable(config)
     require_same_data(folder, graph)
     runtime = Runtime.from_config(config.runtime)

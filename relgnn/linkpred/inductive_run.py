@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from relgnn.config import InductiveConfig, config_of_run
+from relgnn.config import InductiveConfig
 from relgnn.data import KnowledgeGraph
 from relgnn.data.folder import read_folder
 from relgnn.data.registry import load, load_graph
@@ -42,7 +42,7 @@ from relgnn.training import (
     module_tensors,
     save_tensors,
 )
-from relgnn.training.run_folder import carry_out, require_same_data
+from relgnn.training.run_folder import carry_out, finished_config, require_same_data
 
 UNSEEN = "_ind"
 
@@ -123,12 +123,7 @@ def evaluate_inductive(
     Raises:
         InputError: it is no finished run of this kind.
     """
-    config = config_of_run(folder)
-    if not isinstance(config, InductiveConfig) or not (folder / "metrics.json").is_file():
-        raise InputError(
-            f"{folder}: is no finished inductive run; give the folder of one, or end it with "
-            f"`relgnn run --resume {folder}`"
-        )
+    config = finished_config(folder, InductiveConfig, "inductive run")
     set_backend(config.runtime.backend)
     data = load_inductive(config)
     require_same_data(folder, data)

@@ -8,18 +8,10 @@ from typing import Any
 
 import torch
 
-from relgnn.config import (
-    AnyOgbConfig,
-    AutoencoderConfig,
-    NodeConfig,
-    PairConfig,
-    TripleConfig,
-    config_of_run,
-)
+from relgnn.config import AnyOgbConfig, AutoencoderConfig, NodeConfig, PairConfig, TripleConfig
 from relgnn.config.ogb import AutoencoderSettings
 from relgnn.data.ogb import OgbLinks, OgbNodes, OgbTriples, read_links, read_nodes, read_triples
 from relgnn.data.registry import folder_of
-from relgnn.errors import InputError
 from relgnn.gnn.backends import set_backend
 from relgnn.linkpred.autoencoder import (
     Chosen,
@@ -43,7 +35,7 @@ from relgnn.training import (
     module_tensors,
     save_tensors,
 )
-from relgnn.training.run_folder import carry_out
+from relgnn.training.run_folder import carry_out, finished_config
 
 OgbData = OgbLinks | OgbNodes | OgbTriples
 OgbTask = PairTask | NodeTask | GivenNegativesTask
@@ -106,13 +98,7 @@ def evaluate_ogb(folder: Path, split: str) -> dict[str, float]:
     Raises:
         InputError: it is no finished run of this kind, or the data are not there any more.
     """
-    config = config_of_run(folder)
-    finished = (folder / "metrics.json").is_file()
-    if not isinstance(config, AnyOgbConfig) or not finished:
-        raise InputError(
-            f"{folder}: is no finished run on a data set of OGB; give the folder of one, or end it "
-            f"with `relgnn run --resume {folder}`"
-        )
+    config: AnyOgbConfig = finished_config(folder, AnyOgbConfig, "run on a data set of OGB")
     set_backend(config.runtime.backend)
     data, runtime = load_ogb(config), Runtime.from_config(config.runtime)
     if isinstance(config, AutoencoderConfig):

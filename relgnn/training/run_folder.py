@@ -6,9 +6,10 @@ import shutil
 from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from types import UnionType
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
-from relgnn.config import RunConfig
+from relgnn.config import RunConfig, config_of_run
 from relgnn.data.graph import KnowledgeGraph
 from relgnn.data.relations import Relations
 from relgnn.errors import InputError
@@ -102,6 +103,26 @@ def require_finished(folder: Path) -> None:
         raise InputError(
             f"{folder}: the run is not finished; go on with `relgnn run --resume {folder}`"
         )
+
+
+def finished_config(folder: Path, kind: type[C] | UnionType, what: str) -> C:
+    """The configuration of a finished run of a certain kind.
+
+    Args:
+        folder: of the run.
+        kind: class of the configuration, or several: `A | B`.
+        what: such runs' name in the error, such as "inductive run".
+
+    Raises:
+        InputError: there is no such run, or it has not ended.
+    """
+    config = config_of_run(folder)
+    if not isinstance(config, kind) or not (folder / "metrics.json").is_file():
+        raise InputError(
+            f"{folder}: is no finished {what}; give the folder of one, or end it with "
+            f"`relgnn run --resume {folder}`"
+        )
+    return cast("C", config)
 
 
 def require_same_data(folder: Path, data: Summed) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from relgnn.config import make_config
+from relgnn.config import Config, RulesConfig, make_config
 from relgnn.data.registry import load
 from relgnn.errors import InputError
 from relgnn.training import load_json
-from relgnn.training.run_folder import carry_out, require_finished
+from relgnn.training.run_folder import carry_out, finished_config, require_finished
 
 CONFIG = make_config({"data": {"name": "toy"}, "runtime": {"device": "cpu"}})
 
@@ -50,8 +50,13 @@ def test_a_run_goes_on_with_the_data_that_it_began_with(tmp_path: Path) -> None:
     assert load_json(folder / "environment.json") == environment
     with pytest.raises(InputError, match="the run is not finished"):
         require_finished(folder)
+    with pytest.raises(InputError, match="is no finished run of a graph; give the folder of one"):
+        finished_config(folder, Config, "run of a graph")
     assert start(folder, Facts("one"), resume=True)["data"] == str(Facts("one"))
     require_finished(folder)
+    assert finished_config(folder, Config, "run of a graph") == CONFIG
+    with pytest.raises(InputError, match="is no finished run of rules"):
+        finished_config(folder, RulesConfig, "run of rules")
 
 
 def test_data_without_a_checksum_are_taken_as_they_are(tmp_path: Path) -> None:
