@@ -35,7 +35,7 @@ from relgnn.loop.opened import OpenRun, open_run
 from relgnn.loop.pseudo import is_in
 from relgnn.loop.records import RoundTable, evidence_id, read_round
 from relgnn.training import load_json, save_json
-from relgnn.training.checkpoint import atomic_file
+from relgnn.training.checkpoint import save_text
 
 FOLDER = ROOT / "loop_benchmark" / "audit"
 SHEETS = ROOT.parent / "runs" / "audit"
@@ -125,8 +125,7 @@ def write_sheet(run: OpenRun, items: Sequence[dict[str, Any]], path: Path) -> No
         for number, item in enumerate(items)
     ]  # fmt: skip
     order = np.random.default_rng(len(lines)).permutation(len(lines))
-    with atomic_file(path) as partial:
-        partial.write_text("".join(f"{lines[i]}\n" for i in order), encoding="utf-8")
+    save_text(path, "".join(f"{lines[i]}\n" for i in order))
 
 
 def draw(folder: Path, out: Path = FOLDER, sheets: Path = SHEETS) -> None:

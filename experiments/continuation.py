@@ -27,7 +27,7 @@ from relgnn.data.prepare import files_of
 from relgnn.data.relations import SPLITS, RelationData
 from relgnn.text.reader import load_data
 from relgnn.text.retune import continued_config
-from relgnn.training import atomic_file, load_json
+from relgnn.training import load_json, save_text
 
 TABLE = "continue_re_semeval2010"
 CONFIG = CONFIGS / "re_semeval2010" / "tuned_30.yaml"
@@ -83,8 +83,7 @@ def measure(
     new = set(data.families) - set(old)
     for name, families in (("old", old), ("new", new)):
         for file, content in files_of(of_relations(data, families)).items():
-            with atomic_file(folder / name / file) as path:
-                path.write_text(content, encoding="utf-8")
+            save_text(folder / name / file, content)
     place = config.data.model_copy(
         update={"name": None, "path": folder / "old", "fraction": 1.0, "split_seed": 0}
     )

@@ -16,7 +16,7 @@ from experiments.markdown import markdown_table
 from experiments.results import ROOT
 from relgnn.data import STRATA, KnowledgeGraph, list_datasets, load
 from relgnn.data.leakage import Leakage, cross_set, find_leakage, named_in_text
-from relgnn.training import atomic_file
+from relgnn.training import save_text
 
 OUTPUT = ROOT.parent / "docs" / "leakage.md"
 GRAIL = "grail_inductive/"
@@ -168,8 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         same = OUTPUT.exists() and OUTPUT.read_text(encoding="utf-8") == text
         print("says what the data say" if same else "differs; run python -m experiments.leakage")
         return int(not same)
-    with atomic_file(OUTPUT) as partial:
-        partial.write_text(text, encoding="utf-8")
+    save_text(OUTPUT, text)
     return 0
 
 

@@ -31,7 +31,7 @@ from relgnn.loop import figures
 from relgnn.loop.figures import short
 from relgnn.loop.report import ordered_rows, row_title, signed
 from relgnn.ranking.statistics import mean_std
-from relgnn.training import atomic_file
+from relgnn.training import atomic_file, save_text
 
 README = ROOT.parent / "README.md"
 OUTPUT = ROOT / "RESULTS.md"
@@ -375,8 +375,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if README.exists():
         texts[README] = render_readme(README.read_text(encoding="utf-8"))
     for path, text in texts.items():
-        with atomic_file(path) as partial:
-            partial.write_text(text, encoding="utf-8")
+        save_text(path, text)
     for table in tables():
         image = picture(table) if table.startswith(LOOP) else None
         if image is not None:

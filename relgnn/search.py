@@ -16,7 +16,7 @@ from relgnn.errors import Diverged, InputError, lacks_memory
 from relgnn.loop.run import flat, run
 from relgnn.runtime import optional_import, rng
 from relgnn.text.relation_run import run_relations
-from relgnn.training import EpochRecord, Interrupted, atomic_file, save_json
+from relgnn.training import EpochRecord, Interrupted, atomic_file, save_json, save_text
 
 if TYPE_CHECKING:
     import optuna
@@ -304,16 +304,14 @@ def _report(
     # a choice is stored by its JSON
     found = {k: json.loads(v) if isinstance(v, str) else v for k, v in best.params.items()}
     config = load_run_config(path, [*overrides, *_changes(found)])
-    with atomic_file(out / "best.yaml") as beside:
-        beside.write_text(config.to_yaml(), encoding="utf-8")
+    save_text(out / "best.yaml", config.to_yaml())
     rows = [["trial", "state", metric, "seconds", *names]]
     for trial in study.get_trials(deepcopy=False):
         seconds = f"{trial.duration.total_seconds():.1f}" if trial.duration else ""
         value = "" if trial.value is None else f"{trial.value:.6f}"
         drawn = [str(trial.params.get(name, "")) for name in names]
         rows.append([str(trial.number), trial.state.name.lower(), value, seconds, *drawn])
-    with atomic_file(out / "trials.tsv") as beside:
-        beside.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
+    save_text(out / "trials.tsv", "".join("\t".join(row) + "\n" for row in rows))
     importance = _importance(optuna, study, seed)
     if importance:
         _plot(importance, metric, out / "importance.png")

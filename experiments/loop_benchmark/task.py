@@ -18,7 +18,7 @@ from relgnn.errors import InputError
 from relgnn.text.evidence import find_evidence
 from relgnn.text.linking import KINDS
 from relgnn.training import load_json, save_json
-from relgnn.training.checkpoint import atomic_file
+from relgnn.training.checkpoint import atomic_file, save_text
 
 MANIFEST = "manifest.json"
 README = """\
@@ -99,8 +99,7 @@ def make(data: str, fraction: float, seed: int, folder: Path) -> KnowledgeGraph:
     )
     sizes = {"given": len(graph.train), "valid": len(graph.valid), "test": len(graph.test)}
     text = README.format(name=data, percent=f"{100 * fraction:g}", seed=seed, **sizes)
-    with atomic_file(folder / "README.md") as path:
-        path.write_text(text, encoding="utf-8")
+    save_text(folder / "README.md", text)
     save_json(
         folder / MANIFEST,
         {"data": data, "fraction": fraction, "seed": seed, "checksum": graph.checksum,

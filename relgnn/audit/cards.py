@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from relgnn.audit.policy import Applied, load_policy
-from relgnn.audit.report import template, write_text, written_report
+from relgnn.audit.report import template, written_report
 from relgnn.config import Config
 from relgnn.config.base import DataConfig
 from relgnn.data import STRATA, KnowledgeGraph
@@ -16,7 +16,7 @@ from relgnn.data.registry import folder_of
 from relgnn.loop.opened import run_config, run_data, run_graph
 from relgnn.loop.why import label
 from relgnn.text.coreference import Coreference
-from relgnn.training import load_json
+from relgnn.training import load_json, save_text
 from relgnn.training.run_folder import require_finished
 
 MODEL, DATA = "model_card.md", "data_card.md"
@@ -45,7 +45,7 @@ def write_cards(run: Path, folder: Path) -> list[Path]:
     }
     paths = [folder / MODEL, folder / DATA]
     for path in paths:
-        write_text(path, template(f"{path.name}.j2").render(facts))
+        save_text(path, template(f"{path.name}.j2").render(facts))
     return paths
 
 

@@ -19,8 +19,7 @@ from relgnn.loop.figures import short
 from relgnn.loop.opened import OpenRun
 from relgnn.loop.report import signed
 from relgnn.ranking.statistics import Interval
-from relgnn.training import load_json, save_json
-from relgnn.training.checkpoint import atomic_file
+from relgnn.training import load_json, save_json, save_text
 
 NAME = "fairness"
 """Of the files that are written, `.json` and `.md`."""
@@ -76,7 +75,7 @@ class Report:
         """
         paths = [folder / f"{NAME}.json", folder / f"{NAME}.md"]
         save_json(paths[0], self.to_dict())
-        write_text(paths[1], self.markdown())
+        save_text(paths[1], self.markdown())
         return paths
 
 
@@ -131,16 +130,6 @@ def template(name: str) -> Template:
     )
     texts.filters |= {"short": short, "signed": signed, "interval": _interval}
     return texts.from_string(files("relgnn.audit").joinpath(name).read_text("utf-8"))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text atomically.
-
-    Raises:
-        MachineError: it cannot be written.
-    """
-    with atomic_file(path) as beside:
-        beside.write_text(text, encoding="utf-8")
 
 
 def _interval(found: Interval | dict[str, float]) -> str:

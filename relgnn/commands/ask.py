@@ -50,7 +50,7 @@ def score(
     start_quietly()
     from relgnn.loop.asked import score_rows
     from relgnn.loop.opened import open_run
-    from relgnn.training import atomic_file, require_file_name
+    from relgnn.training import require_file_name, save_text
 
     if out is not None:
         require_file_name(out)
@@ -59,8 +59,7 @@ def score(
     scores = opened.score(resolve(opened.graph, triples, written))
     results = score_rows(scores, [cells for _, cells in written])
     if out is not None:
-        with atomic_file(out) as path:
-            path.write_text(_as_tsv(results), encoding="utf-8")
+        save_text(out, _as_tsv(results))
         note(f"{len(results)} triples scored, written to {out}")
     if as_json:
         print_json(results)

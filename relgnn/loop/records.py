@@ -19,7 +19,7 @@ from relgnn.loop.pseudo import Pseudo
 from relgnn.loop.verdicts import REVOKED
 from relgnn.posterior.pu import Frequency
 from relgnn.posterior.selectors import Accepted
-from relgnn.training.checkpoint import atomic_file, load_json
+from relgnn.training.checkpoint import atomic_file, load_json, save_text
 
 MAX_EVIDENCE = 5
 """Sentences recorded for one pair."""
@@ -139,8 +139,7 @@ def write_round(
     for name, frame in frames.items():
         with atomic_file(folder / f"{name}.parquet") as path:
             frame.to_parquet(path, index=False, compression="zstd")
-    with atomic_file(folder / "calibration.json") as path:
-        path.write_text(json.dumps(judgement.report), encoding="utf-8")
+    save_text(folder / "calibration.json", json.dumps(judgement.report))
 
 
 def read_round(folder: Path, graph: KnowledgeGraph) -> RoundTable:

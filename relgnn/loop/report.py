@@ -21,7 +21,7 @@ from relgnn.loop.figures import short
 from relgnn.ranking.metrics import read_ranks
 from relgnn.ranking.ranks import SIDES
 from relgnn.ranking.statistics import Interval, paired_bootstrap
-from relgnn.training import atomic_file, load_json
+from relgnn.training import atomic_file, load_json, save_text
 
 GROUPS = ("all", *STRATA)
 ACCEPTED, REJECTED = 20, 10
@@ -94,8 +94,7 @@ def write_report(folder: Path, graph: KnowledgeGraph | None = None, note: str = 
     png = figures.overview(list(panels.values()), title)
     with atomic_file(folder / "report.png") as path:
         path.write_bytes(png)
-    with atomic_file(folder / "report.html") as path:
-        path.write_text(html, encoding="utf-8")
+    save_text(folder / "report.html", html)
     return folder / "report.html"
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from relgnn.errors import InputError
 from relgnn.rules.adjacency import LONGEST, Body
-from relgnn.training.checkpoint import atomic_file
+from relgnn.training.checkpoint import save_text
 
 COLUMNS = ("confidence", "pca_confidence", "support", "pairs", "rule")
 ATOM = re.compile(r"\s*(.+?)\((\w+),\s*(\w+)\)\s*(?:,|$)")
@@ -61,8 +61,7 @@ def write_rules(path: Path, rules: Iterable[Rule], relations: Sequence[str]) -> 
     for one in rules:
         numbers = f"{one.confidence}\t{one.pca_confidence}\t{one.support}\t{one.pairs}"
         lines.append(f"{numbers}\t{one.show(relations)}")
-    with atomic_file(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    save_text(path, "\n".join(lines) + "\n")
 
 
 def read_rules(path: Path, relations: Sequence[str]) -> list[Rule]:

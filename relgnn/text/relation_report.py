@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from relgnn.text.attention import attention_report
 from relgnn.text.debias import bias_report
 from relgnn.text.groups import group_report
 from relgnn.text.reader import Reader
-from relgnn.training import atomic_file, save_json
+from relgnn.training import save_json, save_json_lines
 
 SHOWN = 50
 """Test sentences whose attention is written down."""
@@ -75,6 +74,4 @@ def reports(
 
 def write_attention(reader: Reader, examples: tuple[Example, ...], path: Path) -> None:
     """The attention between the entities of the first examples, a JSON object each."""
-    with atomic_file(path) as beside, beside.open("w", encoding="utf-8") as file:
-        for one in attention_report(reader, examples[:SHOWN]):
-            file.write(json.dumps(one, ensure_ascii=False) + "\n")
+    save_json_lines(path, attention_report(reader, examples[:SHOWN]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ from relgnn.text.augment import (
 )
 from relgnn.text.encoder import load_model
 from relgnn.text.generation import load_writer
-from relgnn.training import atomic_file
+from relgnn.training import save_json_lines
 
 ADVERSARIAL = "adversarial"
 
@@ -139,7 +138,7 @@ def attacked(
     sample = [whole[i] for i in order[: limit or attack.settings.sentences]]
     report, flips = attack_report(attack, sample, rng("attack", 0))
     if path is not None:
-        _write(path, (
+        save_json_lines(path, (
             {
                 "kind": flip.kind, "edits": flip.edits, "said": data.labels[flip.said],
                 "before": as_entry(flip.before, data.labels),
@@ -222,12 +221,7 @@ def _kept(
 ) -> list[Example]:
     """What an interrupted run wrote in `path`, else what is made now and written there."""
     if not (resume and path.exists()):
-        _write(path, ({"kind": kind, **as_entry(one, labels)} for kind, one in make()))
+        save_json_lines(path, ({"kind": kind, **as_entry(one, labels)} for kind, one in make()))
     number = {label: i for i, label in enumerate(labels)}
     lines = path.read_text(encoding="utf-8").split("\n")
     return [example(json.loads(line), number) for line in lines if line]
-
-
-def _write(path: Path, entries: Iterable[dict[str, Any]]) -> None:
-    with atomic_file(path) as beside, beside.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)

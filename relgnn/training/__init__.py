@@ -10,7 +10,9 @@ from relgnn.training.checkpoint import (
     require_file_name,
     restore_module,
     save_json,
+    save_json_lines,
     save_tensors,
+    save_text,
 )
 from relgnn.training.interrupt import Interrupted, stop_signals
 from relgnn.training.keeping import KEEP_NOTHING, Keeping
@@ -41,7 +43,9 @@ __all__ = [
     "require_file_name",
     "restore_module",
     "save_json",
+    "save_json_lines",
     "save_tensors",
+    "save_text",
     "stop_signals",
     "track",
 ]

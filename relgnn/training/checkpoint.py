@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -110,15 +110,30 @@ def load_tensors(
         raise InputError(_unreadable(path, "a safetensors file", error)) from error
 
 
-def save_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON, atomically.
+def save_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8, atomically.
 
     Raises:
         MachineError: when the file cannot be written; an older file stays as it was.
     """
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     with atomic_file(path) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+def save_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, atomically; raises as `save_text`."""
+    save_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def save_json_lines(path: Path, entries: Iterable[Any]) -> None:
+    """Write values as JSON, one a line, atomically; raises as `save_text`.
+
+    Args:
+        path: the file.
+        entries: may be made while the file is written, which stays absent if that fails.
+    """
+    with atomic_file(path) as beside, beside.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
 
 
 def load_json(path: Path) -> Any:

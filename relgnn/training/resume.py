@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from relgnn.errors import InputError, MachineError
-from relgnn.training.checkpoint import atomic_file, load_tensors, save_tensors
+from relgnn.training.checkpoint import load_tensors, save_tensors, save_text
 
 STATE_FILE = "state.safetensors"
 
@@ -157,8 +157,7 @@ class TrainLog:
             return
         lines = self.path.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if self._keep(line, epochs)]
-        with atomic_file(self.path) as beside:
-            beside.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        save_text(self.path, "".join(f"{line}\n" for line in kept))
 
     def write(self, record: EpochRecord) -> None:
         """Append the line of an epoch.

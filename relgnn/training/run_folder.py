@@ -14,7 +14,7 @@ from relgnn.data.graph import KnowledgeGraph
 from relgnn.data.relations import Relations
 from relgnn.errors import InputError
 from relgnn.runtime import Runtime, environment
-from relgnn.training.checkpoint import atomic_file, load_json, save_json
+from relgnn.training.checkpoint import load_json, save_json, save_text
 from relgnn.training.spent import Spent
 
 ENVIRONMENT = "environment.json"
@@ -163,8 +163,7 @@ def begin(folder: Path, config: RunConfig, data: object) -> set[Path]:
     elif isinstance(data, Relations):
         kept["vocab/relations.tsv"] = _lines(data.labels, data.label_names, data.descriptions)
     for name, text in kept.items():
-        with atomic_file(folder / name) as path:
-            path.write_text(text, encoding="utf-8")
+        save_text(folder / name, text)
     facts: dict[str, dict[str, Any]] = {
         ENVIRONMENT: environment() | ({"data": found} if found else {})
     }

@@ -25,6 +25,7 @@ from relgnn.training.checkpoint import (
     restore_module,
     restore_optimizer,
     save_json,
+    save_json_lines,
     save_tensors,
 )
 
@@ -108,6 +109,20 @@ def full_at_rename() -> Iterator[None]:
 
 def tensors_of(value: int, path: Path) -> None:
     save_tensors(path, {"x": torch.full((1000,), value)})
+
+
+def test_json_lines_are_whole_or_absent(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    save_json_lines(path, [{"a": "é"}, [1]])
+    assert path.read_text(encoding="utf-8") == '{"a": "é"}\n[1]\n'
+
+    def broken() -> Iterator[int]:
+        yield 1
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        save_json_lines(tmp_path / "broken.jsonl", broken())
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def json_of(value: int, path: Path) -> None:
