@@ -135,9 +135,6 @@ class Classification(Task[Tensor]):
         logits = self._model(self.states.batch(batch))
         return nn.functional.cross_entropy(logits, self.relation[batch])
 
-    def evaluate(self) -> dict[str, float]:
-        return {}
-
 
 def prepare(layers: int, data: Sentences, runtime: Runtime) -> tuple[nn.Module, LowerStates]:
     """The model whose `layers` upper layers are trained, and what it reads."""

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import psutil
 import torch
+from torch import nn
 
 from relgnn import __version__
 from relgnn.config import RuntimeConfig
@@ -160,6 +161,11 @@ def _device(asked: str) -> torch.device:
             "runtime.device is 'cuda' but torch sees no GPU; set runtime.device=cpu or auto"
         )
     return torch.device("cuda" if available and asked != "cpu" else "cpu")
+
+
+def model_device(model: nn.Module) -> torch.device:
+    """Where a module's first parameter is."""
+    return next(model.parameters()).device
 
 
 def native_bf16(device: torch.device) -> bool:

@@ -91,6 +91,7 @@ class BiEncoderTask(NumberedTask):
         teacher: DenseScores | None = None,
     ) -> None:
         self.encoder, self.settings, self.runtime = model, settings, runtime
+        self.batch_size = settings.batch_size
         self.teacher = teacher
         self.triples = torch.tensor(graph.train)
         self.num_relations = graph.num_relations
@@ -114,10 +115,6 @@ class BiEncoderTask(NumberedTask):
     @property
     def count(self) -> int:
         return len(self.triples)
-
-    @property
-    def batch_size(self) -> int:
-        return self.settings.batch_size
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         heads, relations, answers = ask_both_ways(self.triples[batch], self.num_relations)

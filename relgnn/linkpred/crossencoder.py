@@ -137,6 +137,7 @@ class CrossEncoderTask(NumberedTask):
         runtime: Runtime,
     ) -> None:
         self.encoder, self.settings, self.runtime, self.best = model, settings, runtime, best
+        self.batch_size = settings.batch_size
         self.asked = ask_both_ways(torch.tensor(graph.train), graph.num_relations)
         drawn = runtime.rng("valid triples").permutation(len(graph.valid))
         known = FilterIndex.build(graph.filter_triples("valid"), graph.num_relations)
@@ -151,10 +152,6 @@ class CrossEncoderTask(NumberedTask):
     def count(self) -> int:
         every = len(self.asked[0])
         return every if self.settings.queries is None else min(every, self.settings.queries)
-
-    @property
-    def batch_size(self) -> int:
-        return self.settings.batch_size
 
     def batches(self, epoch: int, generator: torch.Generator) -> Any:
         drawn = torch.randperm(len(self.asked[0]), generator=generator)[: self.count]

@@ -16,6 +16,7 @@ from relgnn.gnn.inductive import QueryEncoder
 from relgnn.gnn.losses import self_adversarial
 from relgnn.ranking.metrics import rank_metrics
 from relgnn.ranking.ranks import FilterIndex, concatenate, evaluate_ranks
+from relgnn.runtime import model_device
 from relgnn.training.task import NumberedTask
 
 QUERIES = 64  # ranked at once: memory is N · QUERIES · d
@@ -98,9 +99,10 @@ class QueryTask(NumberedTask):
     ) -> None:
         self.name = name
         self.settings = settings
+        self.batch_size = settings.batch_size
         self.texts = texts
         self._model = model
-        device = next(model.parameters()).device
+        device = model_device(model)
         triples = torch.tensor(graph.train)
         head, relation, tail = triples.unbind(1)
         self.head = torch.cat([head, tail])
@@ -123,10 +125,6 @@ class QueryTask(NumberedTask):
     @property
     def count(self) -> int:
         return len(self.head)
-
-    @property
-    def batch_size(self) -> int:
-        return self.settings.batch_size
 
     def left_out(self, batch: Tensor) -> Tensor:
         """Which training triples carry no message in the batch's step, bool [E]."""

@@ -61,6 +61,7 @@ class MemoryTask(NumberedTask):
     ) -> None:
         assert supervision.told is not None and supervision.told_p is not None
         self.name, self.settings = name, settings
+        self.batch_size = settings.batch_size
         self.predictor, self.graph, self.valid = model, graph, valid
         self.filter = FilterIndex.build(known, model.num_relations)
         self._trained_on = model.decoder.eval()
@@ -84,10 +85,6 @@ class MemoryTask(NumberedTask):
     @property
     def count(self) -> int:
         return len(self.queries)
-
-    @property
-    def batch_size(self) -> int:
-        return self.settings.batch_size
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         device = self.x.device

@@ -12,6 +12,7 @@ from relgnn.dropout import Dropout
 from relgnn.gnn.graph import MessageGraph
 from relgnn.gnn.propagation import NodeVectors, Propagation, link_graph
 from relgnn.ranking.ogb import OgbEvaluator
+from relgnn.runtime import model_device
 from relgnn.training.task import NumberedTask
 
 
@@ -57,9 +58,10 @@ class NodeTask(NumberedTask):
         self.name = name
         self.data, self.evaluator = data, evaluator
         self._model = model
-        self.device = next(model.parameters()).device
+        self.device = model_device(model)
         self.graph = link_graph(torch.from_numpy(data.edges), data.num_nodes).to(self.device)
         self.train = torch.from_numpy(data.nodes["train"]).to(self.device)
+        self.batch_size = len(self.train)
         self.labels = torch.from_numpy(data.labels).to(self.device)
 
     @property
@@ -69,10 +71,6 @@ class NodeTask(NumberedTask):
     @property
     def count(self) -> int:
         return len(self.train)
-
-    @property
-    def batch_size(self) -> int:
-        return self.count
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         nodes = self.train[batch.to(self.device)]

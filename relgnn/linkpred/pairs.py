@@ -18,6 +18,7 @@ from relgnn.gnn.negatives import PairSampler
 from relgnn.gnn.propagation import NodeVectors, PairDecoder, Propagation, degrees, link_graph
 from relgnn.gnn.sampling import NeighbourSampler
 from relgnn.ranking.ogb import OgbEvaluator
+from relgnn.runtime import model_device
 from relgnn.spans import evenly
 from relgnn.training.task import NumberedTask
 
@@ -97,8 +98,9 @@ class PairTask(NumberedTask):
     ) -> None:
         self.name = name
         self.settings, self.links, self.evaluator = settings, links, evaluator
+        self.batch_size = settings.batch_size
         self._model = model
-        self.device = next(model.parameters()).device
+        self.device = model_device(model)
         pairs = torch.from_numpy(links.pairs["train"])
         graph = link_graph(pairs, links.num_nodes)
         self.graph = graph.to(self.device)
@@ -118,10 +120,6 @@ class PairTask(NumberedTask):
     @property
     def count(self) -> int:
         return len(self.pairs)
-
-    @property
-    def batch_size(self) -> int:
-        return self.settings.batch_size
 
     def kept(self, batch: Tensor, edges: Tensor | None = None) -> Tensor:
         """Which edges carry messages in the batch's step.

@@ -83,6 +83,7 @@ class RerankTask(NumberedTask):
     ) -> None:
         self.name = name
         self._model, self.settings, self.selecting = model, settings, selecting
+        self.batch_size = settings.batch_size
         self.learned = learned.of(learned.place >= 0)
 
     @property
@@ -92,10 +93,6 @@ class RerankTask(NumberedTask):
     @property
     def count(self) -> int:
         return len(self.learned.heads)
-
-    @property
-    def batch_size(self) -> int:
-        return self.settings.batch_size
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         some = self.learned.of(batch)

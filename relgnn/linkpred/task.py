@@ -71,6 +71,7 @@ class LinkPredictionTask(NumberedTask):
         self.name = name
         self.config = config
         self.train: TrainConfig = config.train
+        self.batch_size = config.train.batch_size
         self.edge_dropout = config.gnn.edge_dropout
         self.target_dropout = config.gnn.target_dropout
         device = model.entity.device
@@ -122,10 +123,6 @@ class LinkPredictionTask(NumberedTask):
     @property
     def count(self) -> int:
         return len(self.head)
-
-    @property
-    def batch_size(self) -> int:
-        return self.train.batch_size
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         return self.loss_of(self.see(batch, generator), generator)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -39,12 +39,11 @@ from relgnn.text.objectives import (
     Virtual,
 )
 from relgnn.text.objectives.unlabelled import make_unlabelled
-from relgnn.text.rows import Marker, Rows, like_length
+from relgnn.text.rows import LikeLengthTask, Marker, Rows
 from relgnn.text.views import Views
-from relgnn.training import Task
 
 
-class ClassifierTask(Task[Tensor]):
+class ClassifierTask(LikeLengthTask):
     """Cross-entropy over labelled sentences; batches of like length.
 
     Args:
@@ -75,6 +74,7 @@ class ClassifierTask(Task[Tensor]):
     ) -> None:
         self._model, self.rows, self.labels = model, rows, labels
         self.valid, self.data, self.settings = valid, data, settings
+        self.lengths, self.batch_size = rows.lengths, settings.batch_size
         self.objectives, self.autocast = objectives, autocast
         self.weights = torch.ones(len(rows)) if weights is None else weights
         self._trained = nn.ModuleDict(
@@ -121,15 +121,6 @@ class ClassifierTask(Task[Tensor]):
         """Give the classifier the averaged weights, once the training has ended."""
         if self.average is not None:
             self._model.load_state_dict(self.judged.state_dict())
-
-    def num_batches(self, epoch: int) -> int:
-        return -(-len(self.rows) // self.settings.batch_size)
-
-    def batches(self, epoch: int, generator: torch.Generator) -> Iterable[Tensor]:
-        return like_length(self.rows.lengths, self.settings.batch_size, generator)
-
-    def items(self, batch: Tensor) -> int:
-        return len(batch)
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         model = self._model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from relgnn.config.document import DocumentConfig, DocumentTuning
 from relgnn.data.documents import Document, DocumentData
 from relgnn.errors import InputError
 from relgnn.ranking.documents import document_scores, facts_of
-from relgnn.runtime import Runtime
+from relgnn.runtime import Runtime, model_device
 from relgnn.text.document_model import (
     DocumentModel,
     TokenisedDocument,
@@ -24,13 +24,13 @@ from relgnn.text.document_model import (
 from relgnn.text.encoder import load_model, require_positions
 from relgnn.text.fitting import fit, two_rates
 from relgnn.text.losses import above_threshold
-from relgnn.text.rows import like_length
-from relgnn.training import CHECKPOINT, Task, load_module, module_tensors, save_tensors
+from relgnn.text.rows import LikeLengthTask
+from relgnn.training import CHECKPOINT, load_module, module_tensors, save_tensors
 
 METRIC = "micro_f1"
 
 
-class DocumentTask(Task[Tensor]):
+class DocumentTask(LikeLengthTask):
     """The adaptive-threshold loss over all pairs of entities of labelled documents.
 
     Args:
@@ -57,22 +57,14 @@ class DocumentTask(Task[Tensor]):
         self._model, self.documents, self.valid = model, documents, valid
         self.padding, self.settings, self.autocast = padding, settings, autocast
         self.lengths = torch.tensor([len(one.ids) for one in documents])
+        self.batch_size = settings.batch_size
 
     @property
     def model(self) -> nn.Module:
         return self._model
 
-    def num_batches(self, epoch: int) -> int:
-        return -(-len(self.documents) // self.settings.batch_size)
-
-    def batches(self, epoch: int, generator: torch.Generator) -> Iterable[Tensor]:
-        return like_length(self.lengths, self.settings.batch_size, generator)
-
-    def items(self, batch: Tensor) -> int:
-        return len(batch)
-
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        device = next(self._model.parameters()).device
+        device = model_device(self._model)
         rows = batch_of([self.documents[i] for i in batch.tolist()], self.padding, device)
         each = above_threshold(self._model(rows), rows.truth.float())
         # documents that name a single entity have no pair, and no mean
@@ -100,7 +92,7 @@ def judged(
 ) -> dict[str, float]:
     """Scores of documents, computed inside `autocast`."""
     model.eval()
-    device = next(model.parameters()).device
+    device = model_device(model)
     with torch.inference_mode(), autocast():
         logits = [
             model(batch_of([one], padding, device)).cpu() for one in documents if one.entities > 1

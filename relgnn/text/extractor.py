@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from relgnn.dropout import Dropout, set_dropout
 from relgnn.errors import InputError
-from relgnn.runtime import drawn_from
+from relgnn.runtime import drawn_from, model_device
 from relgnn.text.layers import LowerStates, SplitEncoder, StateBatch, TopLayers
 from relgnn.text.marking import Occurrence
 from relgnn.text.pairs import PairLabels, distant_loss
@@ -164,14 +164,10 @@ class ExtractorTask(Task[Tensor]):
         return len(batch)
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        device = next(self._model.parameters()).device
+        device = model_device(self._model)
         logits = self._model(self.states.batch(batch, device))
         weight = self.weights[self.line[batch]].to(device)
         return distant_loss(logits, weight, self.settings.unlabelled_weight)
-
-    def evaluate(self) -> dict[str, float]:
-        """Nothing: it trains for a fixed number of epochs."""
-        return {}
 
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         model = self._model
@@ -228,7 +224,7 @@ def score_rows(
 ) -> np.ndarray:
     """Logits [len(rows), 2R] of the given rows, float32."""
     model.eval()
-    device = next(model.parameters()).device
+    device = model_device(model)
     logits = np.zeros((len(rows), model.head.out_features), dtype=np.float32)
     wanted = torch.from_numpy(rows)
     batches = list(length_buckets(states.lengths[wanted].tolist(), SCORE_TOKENS))

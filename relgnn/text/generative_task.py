@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ from torch.nn import functional
 from relgnn.config.generative import WriterConfig
 from relgnn.runtime import Runtime, optional_import
 from relgnn.text.generation import require_room
-from relgnn.training import CHECKPOINT, Keeping, Task, TrainSettings, module_tensors, save_tensors
+from relgnn.training import CHECKPOINT, Keeping, TrainSettings, module_tensors, save_tensors
+from relgnn.training.task import NumberedTask
 
 IGNORED = -100
 
 
-class AnswerTask(Task[Tensor]):
+class AnswerTask(NumberedTask):
     """Mean over sentences of the mean cross-entropy of an answer's tokens.
 
     It is the negative of the right answer's score, see `relgnn.text.generative.answer_scores`.
@@ -56,14 +57,9 @@ class AnswerTask(Task[Tensor]):
     def model(self) -> nn.Module:
         return self._trained
 
-    def num_batches(self, epoch: int) -> int:
-        return -(-len(self.rows) // self.batch_size)
-
-    def batches(self, epoch: int, generator: torch.Generator) -> Iterable[Tensor]:
-        return torch.randperm(len(self.rows), generator=generator).split(self.batch_size)
-
-    def items(self, batch: Tensor) -> int:
-        return len(batch)
+    @property
+    def count(self) -> int:
+        return len(self.rows)
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         read = self.tensors(batch)
@@ -85,9 +81,6 @@ class AnswerTask(Task[Tensor]):
         lengths = torch.tensor([len(own) for own, _ in rows])
         mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
         return {"sentence": batch, "ids": ids, "told": told, "mask": mask}
-
-    def evaluate(self) -> dict[str, float]:
-        return {}
 
 
 def tune(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from relgnn.config.joint import JointSettings
 from relgnn.data.joint import Mention
 from relgnn.dropout import Dropout, set_dropout
+from relgnn.runtime import model_device
 from relgnn.spans import spread
 from relgnn.text.joint_rows import NO_MENTION, SHAPES, JointBatch, Sentences
 from relgnn.text.pooling import range_max
@@ -160,7 +161,7 @@ def extract(
 ) -> list[Found]:
     """Mentions and probabilities of relations, sentence by sentence; computed inside `autocast`."""
     model.eval()
-    device = next(model.parameters()).device
+    device = model_device(model)
     found: dict[int, Found] = {}
     for rows in torch.argsort(sentences.lengths, stable=True).split(batch_size):
         batch = sentences.batch(rows, device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,20 +20,20 @@ from relgnn.data.registry import folder_of
 from relgnn.data.relations import require_parts
 from relgnn.errors import InputError
 from relgnn.ranking.extraction import Item, set_scores
-from relgnn.runtime import Runtime
+from relgnn.runtime import Runtime, model_device
 from relgnn.text.encoder import load_model, require_positions
 from relgnn.text.fitting import fit, two_rates
 from relgnn.text.joint import Found, JointModel, extract
 from relgnn.text.joint_rows import Sentences, tokenise
-from relgnn.text.rows import like_length
-from relgnn.training import CHECKPOINT, Task, load_module, module_tensors, save_tensors
+from relgnn.text.rows import LikeLengthTask
+from relgnn.training import CHECKPOINT, load_module, module_tensors, save_tensors
 from relgnn.training.run_folder import carry_out
 
 THRESHOLDS = np.arange(1, 20) / 20
 METRIC = "micro_f1"
 
 
-class JointTask(Task[Tensor]):
+class JointTask(LikeLengthTask):
     """Cross-entropy over spans plus binary cross-entropy over pairs of true mentions.
 
     Spans that are no mention are drawn anew in each step; every ordered pair counts.
@@ -61,23 +61,15 @@ class JointTask(Task[Tensor]):
     ) -> None:
         self._model, self.sentences, self.valid = model, sentences, valid
         self.labels, self.settings, self.autocast = labels, settings, autocast
+        self.lengths, self.batch_size = sentences.lengths, settings.batch_size
 
     @property
     def model(self) -> nn.Module:
         return self._model
 
-    def num_batches(self, epoch: int) -> int:
-        return -(-len(self.sentences) // self.settings.batch_size)
-
-    def batches(self, epoch: int, generator: torch.Generator) -> Iterable[Tensor]:
-        return like_length(self.sentences.lengths, self.settings.batch_size, generator)
-
-    def items(self, batch: Tensor) -> int:
-        return len(batch)
-
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         model = self._model
-        read = self.sentences.batch(batch, next(model.parameters()).device)
+        read = self.sentences.batch(batch, model_device(model))
         reading = model.read(read)
         spans = read.spans(self.settings.longest)
         classes = read.classes(spans, self.settings.longest)

@@ -15,7 +15,7 @@ from relgnn.config import FewShotConfig
 from relgnn.config.metric import MetricConfig
 from relgnn.data.relations import Example, RelationData
 from relgnn.errors import InputError
-from relgnn.runtime import Runtime
+from relgnn.runtime import Runtime, model_device
 from relgnn.text.encoder import load_model, require_positions
 from relgnn.text.fewshot import Views, accuracies, described_as, episodes, hide
 from relgnn.text.objectives.contrast import contrast
@@ -65,7 +65,7 @@ class RelationEncoder(nn.Module):
     def views(self, rows: Rows, batch_size: int = 128) -> Views:
         """Vectors of rows, as few-shot tasks read them."""
         self.eval()
-        device = next(self.parameters()).device
+        device = model_device(self)
         out = torch.zeros(len(rows), PARTS, self.network.config.hidden_size)
         with torch.inference_mode():
             for part in torch.argsort(rows.lengths).split(batch_size):
@@ -157,7 +157,7 @@ class MetricTask(Task[MetricBatch]):
 
     def loss(self, batch: MetricBatch, generator: torch.Generator) -> Tensor:
         settings, model = self.settings, self._model
-        device = next(model.parameters()).device
+        device = model_device(model)
         found = model(self.rows.batch(batch.rows.flatten(), device))
         way = torch.arange(settings.ways, device=device).repeat_interleave(settings.examples)
         vectors = normalize(found.flatten(1), dim=1)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.nn.attention.varlen import varlen_attn
 from torch.utils.checkpoint import checkpoint
 
-from relgnn.runtime import native_bf16
+from relgnn.runtime import model_device, native_bf16
 
 # More tokens at once than this no longer fit the processor's cache, and each takes longer.
 CPU_TOKENS = 2048
@@ -273,7 +273,7 @@ def _move(rows: Tensor, place: Tensor, size: int, into: bool) -> Tensor:
 @torch.no_grad()
 def _runs_layer_by_layer(network: Any) -> bool:
     """Whether its layers one by one are the network: some models do more between or within."""
-    ids = torch.arange(2, 8, device=next(network.parameters()).device)
+    ids = torch.arange(2, 8, device=model_device(network))
     probe = [ids.view(2, 3), ids[None, :4]]
     whole = torch.cat([network(input_ids=x).last_hidden_state.flatten(0, 1) for x in probe])
     try:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from relgnn.dropout import Dropout
-from relgnn.runtime import drawn_from
+from relgnn.runtime import drawn_from, model_device
 from relgnn.text.evidence import PairFeatures
 from relgnn.training import (
     Trainer,
@@ -191,13 +191,9 @@ class PairTask(Task[Tensor]):
         rows[~is_labelled] = self.unlabelled[-1 - batch[~is_labelled]]
         weight = torch.zeros(len(batch), self.outputs)
         weight[is_labelled] = self.weights[batch[is_labelled]]
-        device = next(self._model.parameters()).device
+        device = model_device(self._model)
         logits, weight = self._model(self.features, rows.to(device)), weight.to(device)
         return distant_loss(logits, weight, self.settings.unlabelled_weight)
-
-    def evaluate(self) -> dict[str, float]:
-        """Nothing: it trains for a fixed number of epochs."""
-        return {}
 
 
 def distant_loss(logits: Tensor, weight: Tensor, unlabelled_weight: float) -> Tensor:
@@ -217,7 +213,7 @@ def distant_loss(logits: Tensor, weight: Tensor, unlabelled_weight: float) -> Te
 def score_pairs(model: PairModel, features: PairFeatures, rows: np.ndarray) -> np.ndarray:
     """Logits [len(rows), 2R] of the given pairs, float32."""
     model.eval()
-    device = next(model.parameters()).device
+    device = model_device(model)
     with torch.inference_mode():
         parts = [
             model(features, part.to(device)).float().cpu()

@@ -16,7 +16,7 @@ from torch.nn import functional
 from relgnn.config import PretrainingConfig
 from relgnn.data.corpus import MarkedText
 from relgnn.errors import InputError
-from relgnn.runtime import Runtime
+from relgnn.runtime import Runtime, model_device
 from relgnn.text.fitting import two_rates
 from relgnn.text.masking import OUTSIDE, PassageBatch, PassageReader, Passages, hide
 from relgnn.text.rows import like_length, require_fast
@@ -166,9 +166,6 @@ class PretrainingTask(Task[Rows]):
             )
         return loss
 
-    def evaluate(self) -> dict[str, float]:
-        return {}
-
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         return two_rates(self._model, lr, self.settings.head_lr, weight_decay)
 
@@ -311,11 +308,6 @@ def pretrain(
 
     before, after = fit(head_only=True), fit(head_only=False)
     return after | {f"{name}_before": value for name, value in before.items()}
-
-
-def model_device(model: nn.Module) -> torch.device:
-    """Where a module's first parameter is."""
-    return next(model.parameters()).device
 
 
 def _split(

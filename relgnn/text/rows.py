@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from relgnn.errors import InputError
 from relgnn.text.layers import padded_index
 from relgnn.text.marking import nearest, tokens_of
 from relgnn.text.packed import send
+from relgnn.training.task import NumberedTask
 
 NEITHER, HEAD, TAIL, HEAD_START, TAIL_START = range(5)
 """Roles of a token: none, in the head's mention, in the tail's, the marker before either."""
@@ -79,6 +80,20 @@ def like_length(lengths: Tensor, size: int, generator: torch.Generator) -> list[
         for part in window[torch.argsort(lengths[window], stable=True)].split(size)
     ]
     return [parts[i] for i in torch.randperm(len(parts), generator=generator).tolist()]
+
+
+class LikeLengthTask(NumberedTask):
+    """A task whose batches are of like length."""
+
+    lengths: Tensor
+    """Tokens of each item, int64 [count]."""
+
+    @property
+    def count(self) -> int:
+        return len(self.lengths)
+
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterable[Tensor]:
+        return like_length(self.lengths, self.batch_size, generator)
 
 
 class Marker:

@@ -58,9 +58,12 @@ class Task(ABC, Generic[Batch]):
             A scalar with gradient.
         """
 
-    @abstractmethod
     def evaluate(self) -> dict[str, float]:
-        """Metrics on valid; called in evaluation mode, without gradients and without autocast."""
+        """Metrics on valid; called in evaluation mode, without gradients and without autocast.
+
+        By default none, as where nothing selects.
+        """
+        return {}
 
     def stepped(self) -> None:
         """Called after every optimiser step; by default nothing."""
@@ -86,15 +89,13 @@ class Task(ABC, Generic[Batch]):
 class NumberedTask(Task[Tensor]):
     """A task whose batches are numbers of its items, shuffled anew in every epoch."""
 
+    batch_size: int
+    """Items of a step; the last batch of an epoch may be smaller."""
+
     @property
     @abstractmethod
     def count(self) -> int:
         """How many items there are."""
-
-    @property
-    @abstractmethod
-    def batch_size(self) -> int:
-        """Items of a step; the last batch of an epoch may be smaller."""
 
     def num_batches(self, epoch: int) -> int:
         return -(-self.count // self.batch_size)
