@@ -30,9 +30,9 @@ from experiments.commit import at_end, provenance
 from experiments.results import RESULTS, ROOT, append, make_line
 from relgnn.audit.guard import numbers_of
 from relgnn.config import make_config
+from relgnn.data.graph import is_in
 from relgnn.errors import InputError
 from relgnn.loop.opened import OpenRun, open_run
-from relgnn.loop.pseudo import is_in
 from relgnn.loop.records import RoundTable, evidence_id, read_round
 from relgnn.training import load_json, save_json
 from relgnn.training.checkpoint import save_text

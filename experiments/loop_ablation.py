@@ -27,8 +27,9 @@ from experiments.jobs import PLAIN, RUNS, SEEDS, Job, jobs
 from experiments.reproduce import made, run_apart, run_in
 from experiments.results import RESULTS, append, line_metrics, make_line
 from relgnn.config import Config, make_config
+from relgnn.data.graph import is_in
 from relgnn.linkpred.evaluate import evaluate
-from relgnn.loop.pseudo import Role, is_in
+from relgnn.loop.pseudo import Role
 from relgnn.loop.replay import Replay, Variant
 from relgnn.ranking.metrics import metrics_by_stratum
 from relgnn.ranking.strata import degree_masks

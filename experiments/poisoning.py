@@ -32,14 +32,14 @@ from experiments.jobs import RUNS, SEEDS
 from experiments.loop_ablation import base_job, base_run, replay_hashes
 from experiments.results import RESULTS, append, line_metrics, make_line
 from relgnn.config import Config
-from relgnn.data import KnowledgeGraph
+from relgnn.data import KnowledgeGraph, is_in
 from relgnn.errors import InputError
 from relgnn.linkpred.evaluate import evaluate
 from relgnn.linkpred.fit import Fitted
 from relgnn.linkpred.supervision import Supervision
 from relgnn.loop.opened import OpenRun, open_run
 from relgnn.loop.poison import STYLES, Poison, pair_conviction, plant, statements
-from relgnn.loop.pseudo import Pseudo, Role, is_in
+from relgnn.loop.pseudo import Pseudo, Role
 from relgnn.loop.replay import Replay
 from relgnn.loop.rounds import Loop
 from relgnn.ranking.ranks import Ranks

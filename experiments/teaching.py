@@ -26,9 +26,8 @@ from experiments.commit import at_end, provenance
 from experiments.jobs import SEEDS
 from experiments.loop_ablation import base_job, base_run
 from experiments.results import RESULTS, append, make_line
-from relgnn.data import KnowledgeGraph
+from relgnn.data import KnowledgeGraph, is_in
 from relgnn.loop.opened import run_config, run_graph
-from relgnn.loop.pseudo import is_in
 from relgnn.loop.records import read_round
 from relgnn.ranking.classification import average_precision
 from relgnn.training import load_json

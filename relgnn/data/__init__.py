@@ -1,7 +1,7 @@
 """Triples and texts in, one immutable `KnowledgeGraph` out."""
 
 from relgnn.data.folder import check_folder
-from relgnn.data.graph import STRATA, KnowledgeGraph, Sentence, Text, sentences_of
+from relgnn.data.graph import STRATA, KnowledgeGraph, Sentence, Text, is_in, sentences_of
 from relgnn.data.registry import list_datasets, load, load_default
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Sentence",
     "Text",
     "check_folder",
+    "is_in",
     "list_datasets",
     "load",
     "load_default",

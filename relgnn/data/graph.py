@@ -370,3 +370,9 @@ def _draw_rows(
         place = np.arange(len(triples)) - np.repeat(starts, counts)
         kept[split] = by_relation[place < np.repeat(quota, counts)]
     return kept
+
+
+def is_in(triples: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which of triples [C, 3] are among known [K, 3], bool [C]."""
+    keys = {tuple(t) for t in known.tolist()}
+    return np.array([tuple(t) in keys for t in triples.tolist()], dtype=bool)

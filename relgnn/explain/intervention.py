@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from scipy.special import expit
 
+from relgnn.data.graph import is_in
 from relgnn.errors import InputError
 from relgnn.explain.reading import Rereading, Triple
 from relgnn.linkpred.fit import Fitted
 from relgnn.loop.controls import supervise
 from relgnn.loop.opened import OpenRun
-from relgnn.loop.pseudo import Pseudo, is_in
+from relgnn.loop.pseudo import Pseudo
 from relgnn.loop.records import RoundTable, evidence_id
 from relgnn.loop.replay import Replay
 from relgnn.loop.rounds import CERTIFICATE, LEDGER_FLOOR, VERDICTS, Loop, MStep

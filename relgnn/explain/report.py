@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from relgnn.data.graph import is_in
 from relgnn.explain.counterfactual import Counterfactual
 from relgnn.explain.edges import EdgeExplainer, EdgeImportance
 from relgnn.explain.intervention import Intervention
@@ -14,7 +15,6 @@ from relgnn.explain.paths import PathFinder, PathLine
 from relgnn.explain.reading import Shares, Triple
 from relgnn.explain.target import Query
 from relgnn.loop.opened import OpenRun
-from relgnn.loop.pseudo import is_in
 from relgnn.loop.why import label, path_line
 
 

@@ -13,8 +13,8 @@ from relgnn.data import KnowledgeGraph
 from relgnn.linkpred.biencoder import BiEncoder, BiEncoderScorer, Neighbourhood
 from relgnn.linkpred.candidates import ask_both_ways
 from relgnn.linkpred.evaluate import DenseScores
-from relgnn.ranking.metrics import rank_metrics
-from relgnn.ranking.ranks import FilterIndex, concatenate, evaluate_ranks
+from relgnn.ranking.metrics import both_sides
+from relgnn.ranking.ranks import FilterIndex, evaluate_ranks
 from relgnn.runtime import Runtime
 from relgnn.text.fitting import rate_groups
 from relgnn.text.objectives.running_mean import move, running_mean
@@ -197,4 +197,4 @@ class BiEncoderTask(NumberedTask):
 
     def evaluate(self) -> dict[str, float]:
         ranks = evaluate_ranks(self.scorer(), self.valid, self.filter, self.num_relations)
-        return rank_metrics(concatenate(list(ranks.values())))
+        return both_sides(ranks)

@@ -14,8 +14,8 @@ from relgnn.gnn.frontier import Budget
 from relgnn.gnn.graph import MessageGraph
 from relgnn.gnn.inductive import QueryEncoder
 from relgnn.gnn.losses import self_adversarial
-from relgnn.ranking.metrics import rank_metrics
-from relgnn.ranking.ranks import FilterIndex, concatenate, evaluate_ranks
+from relgnn.ranking.metrics import both_sides
+from relgnn.ranking.ranks import FilterIndex, evaluate_ranks
 from relgnn.runtime import model_device
 from relgnn.training.task import NumberedTask
 
@@ -162,7 +162,7 @@ class QueryTask(NumberedTask):
     def evaluate(self) -> dict[str, float]:
         ranker = QueryRanker(self._model, self.graph, self.budget, self.texts)
         ranks = evaluate_ranks(ranker, self.valid, self.known, self.num_relations, QUERIES)
-        return rank_metrics(concatenate(list(ranks.values())))
+        return both_sides(ranks)
 
 
 def message_graph(graph: KnowledgeGraph) -> MessageGraph:

@@ -19,8 +19,8 @@ from relgnn.linkpred.model import LinkPredictor
 from relgnn.linkpred.reading import Reading, TextReader
 from relgnn.linkpred.supervision import Supervision
 from relgnn.linkpred.task import rank_triples
-from relgnn.ranking.metrics import rank_metrics
-from relgnn.ranking.ranks import FilterIndex, concatenate
+from relgnn.ranking.metrics import both_sides
+from relgnn.ranking.ranks import FilterIndex
 from relgnn.training.task import NumberedTask
 
 
@@ -102,4 +102,4 @@ class MemoryTask(NumberedTask):
 
     def evaluate(self) -> dict[str, float]:
         ranks = rank_triples(self.predictor, self.graph, self.valid, self.filter)
-        return rank_metrics(concatenate(list(ranks.values())))
+        return both_sides(ranks)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from relgnn.data.graph import is_in
 from relgnn.gnn.graph import MessageGraph
 
 
@@ -80,8 +81,7 @@ class Supervision:
         targets = drawn(self.targets.numpy(), p.numpy(), rng)
         if self.told is None or self.told_p is None:
             return targets
-        rows = {tuple(triple) for triple in self.targets.tolist()}
-        other = np.array([tuple(triple) not in rows for triple in self.told.tolist()], dtype=bool)
+        other = ~is_in(self.told.numpy(), self.targets.numpy())
         told = drawn(self.told.numpy()[other], self.told_p.numpy()[other], rng)
         return np.concatenate([targets, told])
 

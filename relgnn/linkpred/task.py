@@ -30,8 +30,8 @@ from relgnn.linkpred.model import LinkPredictor
 from relgnn.linkpred.signals import Scored, Seen, Step, make_signals
 from relgnn.linkpred.supervision import SameNumber, Supervision
 from relgnn.ranking.admissible import Admissible
-from relgnn.ranking.metrics import rank_metrics
-from relgnn.ranking.ranks import FilterIndex, Ranks, ScoreTails, concatenate, evaluate_ranks
+from relgnn.ranking.metrics import both_sides
+from relgnn.ranking.ranks import FilterIndex, Ranks, ScoreTails, evaluate_ranks
 from relgnn.ranking.scores import Blockwise, Candidates, Products
 from relgnn.runtime import Precision, native_bf16
 from relgnn.training.task import NumberedTask
@@ -297,7 +297,7 @@ class LinkPredictionTask(NumberedTask):
         return self._cast
 
     def evaluate(self) -> dict[str, float]:
-        return rank_metrics(concatenate(list(self.rank(self.valid, self.filter).values())))
+        return both_sides(self.rank(self.valid, self.filter))
 
     def rank(self, triples: np.ndarray, known: FilterIndex) -> dict[str, Ranks]:
         """Filtered ranks of both ends of `triples` [M, 3], by side."""

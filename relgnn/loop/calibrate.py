@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from relgnn.data import KnowledgeGraph
+from relgnn.data import KnowledgeGraph, is_in
 from relgnn.linkpred.fit import Fitted
 from relgnn.loop.candidates import graph_log_probabilities
-from relgnn.loop.pseudo import is_in
 from relgnn.posterior.calibration import PlattCalibrator, calibration_report
 from relgnn.runtime import rng
 

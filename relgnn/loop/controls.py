@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from relgnn.config import LoopConfig
-from relgnn.data import STRATA, KnowledgeGraph
+from relgnn.data import STRATA, KnowledgeGraph, is_in
 from relgnn.linkpred.supervision import Supervision
-from relgnn.loop.pseudo import Pseudo, Role, is_in
+from relgnn.loop.pseudo import Pseudo, Role
 from relgnn.loop.views import UNSEEN
 from relgnn.posterior.fusion import logit
 from relgnn.posterior.selectors import surest_of_pairs

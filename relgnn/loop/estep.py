@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from relgnn.data.graph import is_in
 from relgnn.errors import InputError
 from relgnn.linkpred.fit import Fitted
 from relgnn.loop.candidates import (
@@ -23,7 +24,7 @@ from relgnn.loop.candidates import (
 from relgnn.loop.controls import supervise
 from relgnn.loop.defence import defended, independent
 from relgnn.loop.labelled import pair_labels, rows_to_read
-from relgnn.loop.pseudo import Pseudo, Role, is_in
+from relgnn.loop.pseudo import Pseudo, Role
 from relgnn.loop.views import Before, Fused, expectation, fuse
 from relgnn.loop.votes import Votes
 from relgnn.loop.world import World

@@ -95,9 +95,3 @@ class Pseudo:
         triples = self.triples.copy()
         triples[:, column] = values
         return replace(self, triples=triples)
-
-
-def is_in(triples: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Which of triples [C, 3] are among known [K, 3], bool [C]."""
-    keys = {tuple(t) for t in known.tolist()}
-    return np.array([tuple(t) in keys for t in triples.tolist()], dtype=bool)

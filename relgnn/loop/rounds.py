@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from relgnn.data.graph import is_in
 from relgnn.linkpred.fit import Fitted
 from relgnn.loop.controls import comention, supervise
 from relgnn.loop.estep import EStep, Judgement
 from relgnn.loop.ledger import Ledger
-from relgnn.loop.pseudo import Pseudo, Role, is_in
+from relgnn.loop.pseudo import Pseudo, Role
 from relgnn.loop.records import RoundTable, ledger_events, read_round, write_round
 from relgnn.loop.selection import certify_round, loop_selector
 from relgnn.loop.textmodel import FOLDER as TEXT_MODEL
@@ -336,9 +337,8 @@ class Loop:
         """Given triples are no candidates of a round's table, and a later round's mean needs them:
         without, they would seem less sure than the hidden ones that they stand for."""
         if judgement.given is not None:
-            one = judgement.given
-            triples = np.stack([one.head, one.relation, one.tail], axis=1)
-            tensors = {"triples": torch.from_numpy(triples), "p": torch.from_numpy(one.p)}
+            columns = {"triples": judgement.given.triples, "p": judgement.given.p}
+            tensors = {name: torch.from_numpy(column) for name, column in columns.items()}
             save_tensors(self.round_folder(number) / GIVEN, tensors)
 
     def _worse(self, current: Round, best: Round) -> bool:

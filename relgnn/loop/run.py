@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from relgnn.config import Config
-from relgnn.data import KnowledgeGraph
+from relgnn.data import KnowledgeGraph, is_in
 from relgnn.data.registry import load_graph
 from relgnn.errors import InputError
 from relgnn.gnn.backends import set_backend
@@ -29,7 +29,7 @@ from relgnn.loop.controls import (
     shuffled,
     supervise,
 )
-from relgnn.loop.pseudo import Pseudo, Role, is_in
+from relgnn.loop.pseudo import Pseudo, Role
 from relgnn.loop.rounds import Loop, Round
 from relgnn.loop.textmodel import publish_text_model
 from relgnn.loop.world import World, make_encoder

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from relgnn.config import LoopConfig
-from relgnn.data import KnowledgeGraph
+from relgnn.data import KnowledgeGraph, is_in
 from relgnn.loop.estep import Judgement
-from relgnn.loop.pseudo import is_in
 from relgnn.loop.verdicts import Verdicts, numbers
 from relgnn.posterior.conformal import ENOUGH, Certificate, certify
 from relgnn.posterior.pu import frequency_of

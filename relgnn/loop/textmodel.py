@@ -11,13 +11,13 @@ import numpy as np
 from torch import Tensor
 
 from relgnn.config import LoopConfig
-from relgnn.data import KnowledgeGraph, Sentence, Text, sentences_of
+from relgnn.data import KnowledgeGraph, Sentence, Text, is_in, sentences_of
 from relgnn.data.sentences import split_sentences
 from relgnn.errors import InputError
 from relgnn.linkpred.scorer import Scorer
 from relgnn.loop.candidates import Candidates, candidates_from_pairs
 from relgnn.loop.labelled import pair_labels, rows_to_read
-from relgnn.loop.pseudo import Pseudo, is_in
+from relgnn.loop.pseudo import Pseudo
 from relgnn.loop.views import probability
 from relgnn.loop.world import World
 from relgnn.rules.judge import RuleJudge

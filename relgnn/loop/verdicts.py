@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from relgnn.data import KnowledgeGraph
+from relgnn.data import KnowledgeGraph, is_in
 from relgnn.data.tables import Problems, raise_alone, read_json_lines, read_table, read_text
 from relgnn.errors import InputError
 from relgnn.loop.candidates import pair_folds
-from relgnn.loop.pseudo import Pseudo, Role, is_in
+from relgnn.loop.pseudo import Pseudo, Role
 from relgnn.training import load_json, save_json
 
 Triple = tuple[str, str, str]

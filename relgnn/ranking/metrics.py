@@ -42,6 +42,15 @@ def rank_metrics(ranks: Ranks, kind: str = "realistic") -> Metrics:
     return metrics | {"queries": len(ranks)}
 
 
+def both_sides(ranks: Mapping[str, Ranks]) -> Metrics:
+    """Return the `rank_metrics` of both sides together.
+
+    Args:
+        ranks: "head" and "tail" -> ranks.
+    """
+    return rank_metrics(concatenate(list(ranks.values())))
+
+
 def chance_mrr(ranks: Ranks) -> float:
     """Return the MRR to expect of ranks that are drawn evenly from 1 to each query's candidates n.
 

@@ -81,7 +81,7 @@ class Withholding:
         with own_files():
             self.queue.items()
         await self._write([self.queue.decision(asked.id, asked.state, by)])
-        return self._statement(next(one for one in self.queue.items() if one.id == asked.id))
+        return self._statement(self.queue.item(asked.id))
 
     @property
     def waiting(self) -> float:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relgnn.data import KnowledgeGraph, Text
-from relgnn.data.graph import first_occurrence, sentences_of
+from relgnn.data.graph import first_occurrence, is_in, sentences_of
 from relgnn.errors import InputError
 
 
@@ -213,6 +213,13 @@ def test_sentences_are_cut_only_when_asked_for() -> None:
     sentences = sentences_of(texts())
     assert [next(sentences).text_id for _ in range(3)] == ["0", "0", "1"]
     assert read == [0, 1]
+
+
+def test_triples_are_found_among_others_whole() -> None:
+    triples = np.array([[0, 1, 2], [2, 1, 0], [0, 1, 3]])
+    assert is_in(triples, triples[[2, 0]]).tolist() == [True, False, True]
+    assert is_in(triples, triples[:0]).tolist() == [False] * 3
+    assert is_in(triples[:0], triples).tolist() == []
 
 
 def test_checked_triples_are_the_true_ones_and_then_the_false() -> None:

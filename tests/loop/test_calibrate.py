@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from relgnn.data import KnowledgeGraph
+from relgnn.data import KnowledgeGraph, is_in
 from relgnn.linkpred.features import encode_features
 from relgnn.linkpred.fit import Fitted, fit_predictor
 from relgnn.linkpred.supervision import Supervision
@@ -21,7 +21,6 @@ from relgnn.loop.calibrate import (
     score_calibration,
 )
 from relgnn.loop.candidates import graph_log_probabilities
-from relgnn.loop.pseudo import is_in
 from relgnn.posterior.calibration import (
     PlattCalibrator,
     calibration_report,

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from relgnn.data.graph import is_in
 from relgnn.linkpred.fit import Fitted
 from relgnn.linkpred.supervision import Supervision
 from relgnn.loop.estep import EStep
 from relgnn.loop.labelled import rows_to_read
-from relgnn.loop.pseudo import Pseudo, is_in
+from relgnn.loop.pseudo import Pseudo
 from relgnn.loop.world import World
 from relgnn.text.evidence import Evidence
 from relgnn.text.linking import EXACT, IMPLIED, PART, STEM

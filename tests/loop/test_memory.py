@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from relgnn.data.graph import is_in
 from relgnn.linkpred.fit import Fitted
 from relgnn.linkpred.supervision import Supervision
 from relgnn.loop.candidates import pair_folds
 from relgnn.loop.controls import comention, one_of_pairs, shuffled, supervise
-from relgnn.loop.pseudo import Pseudo, Role, is_in
+from relgnn.loop.pseudo import Pseudo, Role
 from relgnn.loop.rounds import Loop, Round
 from relgnn.loop.world import World
 from relgnn.runtime import rng

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from relgnn.config import load_config
+from relgnn.data.graph import is_in
 from relgnn.errors import InputError
 from relgnn.loop.extend import extend
 from relgnn.loop.ledger import Ledger
-from relgnn.loop.pseudo import Role, is_in
+from relgnn.loop.pseudo import Role
 from relgnn.loop.records import RoundTable, read_round
 from relgnn.loop.replay import Replay, Variant
 from relgnn.loop.rounds import Round

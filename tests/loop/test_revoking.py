@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from relgnn.data.graph import is_in
 from relgnn.linkpred.fit import Fitted
 from relgnn.linkpred.supervision import Supervision
 from relgnn.loop import rounds as module
 from relgnn.loop.candidates import Candidates
 from relgnn.loop.estep import Judgement
 from relgnn.loop.ledger import Ledger
-from relgnn.loop.pseudo import Pseudo, Role, is_in
+from relgnn.loop.pseudo import Pseudo, Role
 from relgnn.loop.rounds import Loop, MStep, Round
 from relgnn.loop.verdicts import Triple, Verdicts, numbers
 from relgnn.loop.world import World

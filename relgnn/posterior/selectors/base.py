@@ -46,10 +46,14 @@ class Posteriors:
         """Return the posteriors that `index` (bool mask or positions) picks."""
         return Posteriors(*(getattr(self, f.name)[index] for f in fields(self)))
 
+    @property
+    def triples(self) -> np.ndarray:
+        """Heads, relations and tails, int64 [N, 3]."""
+        return np.stack([self.head, self.relation, self.tail], axis=1)
+
     def surest(self) -> np.ndarray:
         """p of the likeliest triple of each (head, tail), [P]."""
-        triples = np.stack([self.head, self.relation, self.tail], axis=1)
-        return self.p[surest_of_pairs(triples, self.p)]
+        return self.p[surest_of_pairs(self.triples, self.p)]
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,19 @@ def accept(
     reason[order[count:]] = rejected
     index = order[:count]
     return Accepted(index, posteriors.p[index], reason)
+
+
+def accept_where(
+    posteriors: Posteriors,
+    order: np.ndarray,
+    kept: np.ndarray,
+    accepted: str,
+    rejected: str,
+    minimum: float,
+) -> Accepted:
+    """Take those of `order` that `kept` (bool, as long) picks; else as `accept`."""
+    order = np.concatenate([order[kept], order[~kept]])
+    return accept(posteriors, order, int(kept.sum()), accepted, rejected, minimum)
 
 
 def as_tensor(values: Any) -> torch.Tensor:

@@ -10,7 +10,7 @@ from relgnn.errors import InputError
 from relgnn.posterior.selectors.base import (
     Accepted,
     Posteriors,
-    accept,
+    accept_where,
     as_tensor,
     by_probability,
     check_fraction,
@@ -113,8 +113,8 @@ class ClassTopSelector:
         place[grouped] = np.arange(len(order)) - first
         shares = np.array([share(self.ratio, count) for count in self.counts], dtype=np.int64)
         kept = place < shares[relation]
-        return accept(
-            posteriors, np.concatenate([order[kept], order[~kept]]), int(kept.sum()),
+        return accept_where(
+            posteriors, order, kept,
             "within its relation's share", "its relation's share is spent", self.min_probability,
         )  # fmt: skip
 
@@ -124,8 +124,8 @@ def _above(posteriors: Posteriors, limits: np.ndarray, minimum: float) -> Accept
     order = by_probability(posteriors, minimum)
     # Rounding in a mean must not reject p that equal it.
     kept = posteriors.p[order] >= limits[posteriors.relation[order]] - 1e-12
-    return accept(
-        posteriors, np.concatenate([order[kept], order[~kept]]), int(kept.sum()),
+    return accept_where(
+        posteriors, order, kept,
         "p at least its relation's threshold", "p below its relation's threshold", minimum,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from relgnn.errors import InputError
 from relgnn.posterior.selectors.base import (
     Accepted,
     Posteriors,
-    accept,
+    accept_where,
     by_probability,
     check_fraction,
 )
@@ -45,8 +45,8 @@ class AgreementSelector:
         agreed = (~speaks | (views >= self.threshold)).all(0) & (speaks.sum(0) >= self.voters)
         order = by_probability(posteriors, self.min_probability)
         kept = agreed[order]
-        return accept(
-            posteriors, np.concatenate([order[kept], order[~kept]]), int(kept.sum()),
+        return accept_where(
+            posteriors, order, kept,
             f"every view at least {self.threshold:g}", "too few views speak, or not all agree",
             self.min_probability,
         )  # fmt: skip
