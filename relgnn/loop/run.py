@@ -168,9 +168,9 @@ def _controls(world: World, rounds: list[Round], readers: dict[str, TextReader])
     pseudo, edge_text = rounds[-1].pseudo, rounds[-1].edge_text
     rows: dict[str, Row] = {}
 
-    def fit(name: str, triples: Pseudo, **options: Any) -> Row:
+    def fit(name: str, triples: Pseudo, text: torch.Tensor | None = None) -> Row:
         # The evidence of an edge belongs to its pair: a control that moves edges has none.
-        return world.fit(supervise(graph.train, triples, config), name, **options), None
+        return world.fit(supervise(graph.train, triples, config, text), name), None
 
     for control in config.controls:
         if control == "alltext":
@@ -184,14 +184,10 @@ def _controls(world: World, rounds: list[Round], readers: dict[str, TextReader])
             if text is not None:
                 given = len(graph.train)
                 text = torch.cat([text[:given], text[given:][torch.from_numpy(kept)]])
-            supervision = supervise(graph.train, untyped, config, text)
-            rows["comention"] = (world.fit(supervision, "comention"), None)
+            rows["comention"] = fit("comention", untyped, text)
         elif control == "shuffled":
-            supervision = supervise(
-                graph.train, shuffled(pseudo, graph, world.runtime.rng("shuffled")), config,
-                edge_text,
-            )  # fmt: skip
-            rows["shuffled"] = (world.fit(supervision, "shuffled"), None)
+            permuted = shuffled(pseudo, graph, world.runtime.rng("shuffled"))
+            rows["shuffled"] = fit("shuffled", permuted, edge_text)
         elif control == "random_pairs":
             rows["random_pairs"] = fit(
                 "random pairs", random_pairs(pseudo, world.runtime.rng("random pairs"))
