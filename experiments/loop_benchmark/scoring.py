@@ -27,10 +27,7 @@ def score_ranks(graph: KnowledgeGraph, path: Path) -> dict[str, dict[str, float]
         InputError: a test triple has no rank, or one that is impossible.
     """
     found = read_ranks(path)
-    ids = [
-        (graph.entities[h], graph.relations[r], graph.entities[t])
-        for h, r, t in graph.test.tolist()
-    ]
+    ids = [graph.ids(triple) for triple in graph.test.tolist()]
     ranks = {}
     for side in SIDES:
         triples, one = found[side]

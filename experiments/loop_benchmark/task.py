@@ -133,8 +133,7 @@ def open_task(folder: Path) -> KnowledgeGraph:
 
 
 def _named(graph: KnowledgeGraph, triples: np.ndarray) -> Iterable[Sequence[str]]:
-    for head, relation, tail in triples.tolist():
-        yield graph.entities[head], graph.relations[relation], graph.entities[tail]
+    return map(graph.ids, triples.tolist())
 
 
 def _with_stratum(graph: KnowledgeGraph) -> Iterable[Sequence[str]]:

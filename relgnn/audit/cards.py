@@ -14,7 +14,6 @@ from relgnn.data import STRATA, KnowledgeGraph
 from relgnn.data.leakage import find_leakage
 from relgnn.data.registry import folder_of
 from relgnn.loop.opened import run_config, run_data, run_graph
-from relgnn.loop.why import label
 from relgnn.text.coreference import Coreference
 from relgnn.training import load_json, save_text
 from relgnn.training.run_folder import require_finished
@@ -66,20 +65,19 @@ def model_facts(run: Path, config: Config, graph: KnowledgeGraph) -> dict[str, A
 def data_facts(graph: KnowledgeGraph, data: DataConfig) -> dict[str, Any]:
     """What the data card says, after Gebru et al., "Datasheets for datasets", 2021."""
     often = Counter(graph.filter_triples("test")[:, 1].tolist())
-    names = graph.relations, graph.relation_names
     provenance = folder_of(data) / PROVENANCE
     policy = load_policy()
     applied, persons = Applied(policy, graph), Coreference(graph).persons
     sensitive = {
-        f"{label(*names, relation)} ({graph.relations[relation]})": (category, often[relation])
-        for relation, category in applied.relations.items()
-        if often[relation]
+        f"{graph.relation_label(r)} ({graph.relations[r]})": (category, often[r])
+        for r, category in applied.relations.items()
+        if often[r]
     }
     strata = graph.strata["test"] if graph.strata is not None else None
     return {
         "graph": graph, "sizes": {s: len(getattr(graph, s)) for s in ("train", "valid", "test")},
         "relations": [
-            (label(*names, r), graph.relations[r], n) for r, n in often.most_common(LISTED)
+            (graph.relation_label(r), graph.relations[r], n) for r, n in often.most_common(LISTED)
         ],
         "texts": len(graph.texts), "sentences": len(graph.sentences()),
         "described": sum(map(bool, graph.entity_descriptions)),

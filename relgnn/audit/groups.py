@@ -12,7 +12,6 @@ import numpy as np
 from relgnn.data import KnowledgeGraph
 from relgnn.data.lookup import find_relation
 from relgnn.errors import InputError
-from relgnn.loop.why import label
 from relgnn.text.coreference import Coreference
 
 PRONOUN = "pronoun"
@@ -85,7 +84,7 @@ def _groups(graph: KnowledgeGraph, written: str) -> Grouping:
     if written == PRONOUN:
         return Grouping(PRONOUN, "pronoun of the page", None, _by_pronoun(graph))
     relation = find_relation(graph, written)
-    title = label(graph.relations, graph.relation_names, relation)
+    title = graph.relation_label(relation)
     return Grouping(graph.relations[relation], title, relation, _by_relation(graph, relation))
 
 
@@ -94,7 +93,7 @@ def _by_relation(graph: KnowledgeGraph, relation: int) -> dict[str, np.ndarray]:
     members: dict[int, set[int]] = defaultdict(set)
     for head, _, tail in known[known[:, 1] == relation].tolist():
         members[tail].add(head)
-    names = {tail: label(graph.entities, graph.entity_names, tail) for tail in sorted(members)}
+    names = {tail: graph.entity_label(tail) for tail in sorted(members)}
     often = Counter(names.values())
     return {
         name if often[name] == 1 else f"{name} ({graph.entities[tail]})": _sorted(members[tail])

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from relgnn.audit.policy import Applied, Policy
-from relgnn.audit.queue import Queue, Triple, Withheld
+from relgnn.audit.queue import Queue, Withheld
 from relgnn.data import KnowledgeGraph
 from relgnn.errors import InputError, RelgnnError
 from relgnn.loop.records import RoundTable
@@ -116,17 +116,11 @@ class Guard:
         for triple, p in found:
             category = self.category(triple)
             if category is not None:
-                held[triple] = Withheld(self.ids(triple), category, route, p)
+                held[triple] = Withheld(self.graph.ids(triple), category, route, p)
         return held
 
     def _released(self, triple: Numbers) -> bool:
         try:
-            return self.ids(triple) in self.queue.released()
+            return self.graph.ids(triple) in self.queue.released()
         except RelgnnError:
             return False  # what a damaged log releases is not known
-
-    def ids(self, triple: Numbers) -> Triple:
-        """The data set's ids of a triple."""
-        head, relation, tail = triple
-        graph = self.graph
-        return graph.entities[head], graph.relations[relation], graph.entities[tail]

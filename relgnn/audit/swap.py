@@ -15,7 +15,6 @@ from torch import Tensor
 from relgnn.audit.groups import Grouping
 from relgnn.linkpred.scorer import Scorer
 from relgnn.loop.opened import OpenRun
-from relgnn.loop.why import label
 from relgnn.ranking.statistics import Interval, paired_bootstrap
 from relgnn.runtime import rng
 from relgnn.training import track
@@ -240,7 +239,7 @@ class Swapper:
         if not len(pool):
             return None
         new = int(draws.choice(pool))
-        names = [label(graph.entities, graph.entity_names, one) for one in (tail, new)]
+        names = [graph.entity_label(one) for one in (tail, new)]
         whole = re.compile(rf"(?<!\w){re.escape(names[0])}(?!\w)")
         text = whole.sub(lambda _: names[1], self.texts[entity])
         changed = self.reads_names and text != self.texts[entity]

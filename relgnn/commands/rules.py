@@ -92,12 +92,11 @@ def say(graph: KnowledgeGraph, proof: Proof) -> str:
     """A proof in words: the given triples, and how often the rule is right."""
     from relgnn.rules.constants import ANYTHING, ConstantRule
 
-    def entity(number: int) -> str:
-        return graph.entity_names[number] or graph.entities[number]
+    entity = graph.entity_label
 
     def edge(relation: int, other: str) -> str:
         back, own = divmod(relation, graph.num_relations)
-        name = graph.relation_names[own] or graph.relations[own]
+        name = graph.relation_label(own)
         return f"←{name}– {other}" if back else f"–{name}→ {other}"
 
     rule = proof.rule

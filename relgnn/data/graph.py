@@ -161,6 +161,19 @@ class KnowledgeGraph:
         """Number of relations, inverses not counted."""
         return len(self.relations)
 
+    def entity_label(self, entity: int) -> str:
+        """An entity's name, or its id where it has none."""
+        return self.entity_names[entity] or self.entities[entity]
+
+    def relation_label(self, relation: int) -> str:
+        """The same of a relation."""
+        return self.relation_names[relation] or self.relations[relation]
+
+    def ids(self, triple: Iterable[int]) -> tuple[str, str, str]:
+        """The ids of a triple."""
+        head, relation, tail = triple
+        return self.entities[head], self.relations[relation], self.entities[tail]
+
     @cached_property
     def checksum(self) -> str:
         """sha256 over all content; the name is not content."""

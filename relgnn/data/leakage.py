@@ -140,10 +140,7 @@ def _words(text: str) -> str:
 
 
 def _named(graph: KnowledgeGraph, triples: Triples) -> Counter[tuple[str, str, str]]:
-    return Counter(
-        (graph.entities[head], graph.relations[relation], graph.entities[tail])
-        for head, relation, tail in triples.tolist()
-    )
+    return Counter(map(graph.ids, triples.tolist()))
 
 
 def _overlapping_relations(

@@ -159,9 +159,7 @@ class Intervention:
             retrain: see `without`.
         """
         graph = self.graph
-        reject = frozenset(
-            (graph.entities[h], graph.relations[r], graph.entities[t]) for h, r, t in triples
-        )
+        reject = frozenset(map(graph.ids, triples))
         verdicts = Verdicts(self.verdicts.accept - reject, self.verdicts.reject | reject)
         rows = np.flatnonzero(is_in(self.table.triples, numbers(graph, reject)))
         accepted = self._accepted(self.table.p, verdicts)

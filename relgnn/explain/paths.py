@@ -12,7 +12,7 @@ import numpy as np
 from relgnn.config import MiningConfig
 from relgnn.data import KnowledgeGraph
 from relgnn.loop.opened import OpenRun
-from relgnn.loop.why import Secrets, label, neighbours, path_line
+from relgnn.loop.why import Secrets, neighbours, path_line
 from relgnn.rules.adjacency import Body
 from relgnn.rules.judge import RuleJudge
 from relgnn.rules.predictor import RulePredictor
@@ -116,9 +116,7 @@ class PathFinder:
             return line
         names = graph.relations
         if named:
-            names = tuple(
-                label(graph.relations, graph.relation_names, i) for i in range(len(names))
-            )
+            names = tuple(graph.relation_label(i) for i in range(graph.num_relations))
         return replace(
             line, rule=rule.show(names), confidence=rule.confidence, support=rule.support
         )

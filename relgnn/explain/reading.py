@@ -272,9 +272,8 @@ class Rereading:
 
     def _require(self, triple: Triple) -> int:
         if triple not in self._row:
-            graph, (head, relation, tail) = self.graph, triple
             raise InputError(
-                f"({graph.entities[head]}, {graph.relations[relation]}, {graph.entities[tail]}): "
+                f"({', '.join(self.graph.ids(triple))}): "
                 "is no candidate of the last round, so no view and no sentence has a share in it; "
                 "ask for one that `relgnn ledger show` lists"
             )

@@ -15,7 +15,7 @@ from relgnn.explain.paths import PathFinder, PathLine
 from relgnn.explain.reading import Shares, Triple
 from relgnn.explain.target import Query
 from relgnn.loop.opened import OpenRun
-from relgnn.loop.why import label, path_line
+from relgnn.loop.why import path_line
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Explaining:
             smallest = would.smallest_set(edges)
         fell = smallest is not None and smallest.fell
         return Explanation(
-            graph.entities[head], graph.relations[relation], graph.entities[tail],
+            *graph.ids(triple),
             self._words(triple), bool(is_in(np.array([triple]), graph.train)[0]),
             standing.rank, standing.probability,
             tuple(self.paths.line(path) for path in self.paths.paths(*triple, limit=self.most)),
@@ -158,8 +158,7 @@ class Explaining:
         head, relation, tail = triple
         if relation < self.graph.num_relations:
             return path_line(self.graph, (head, tail), (relation,))
-        names = self.graph.entities, self.graph.entity_names
-        return f"{label(*names, head)} – {label(*names, tail)}"
+        return f"{self.graph.entity_label(head)} – {self.graph.entity_label(tail)}"
 
     def _edges(self, found: EdgeImportance, would: Counterfactual) -> tuple[EdgeLine, ...]:
         return tuple(

@@ -115,20 +115,13 @@ class QueryTexts:
         texts = [
             text or entity for text, entity in zip(graph.node_texts(), graph.entities, strict=True)
         ]
-        relations = [
-            name or own for name, own in zip(graph.relation_names, graph.relations, strict=True)
-        ]
+        relations = [graph.relation_label(i) for i in range(graph.num_relations)]
         relations += [f"inverse of {name}" for name in relations]
         own = tokens(texts, room)
         parts = [[*before, *ids] for ids in own] + tokens(relations, room)
         if neighbours:
-            parts += tokens(
-                [
-                    name or entity
-                    for name, entity in zip(graph.entity_names, graph.entities, strict=True)
-                ],
-                NAME_TOKENS,
-            )
+            names = [graph.entity_label(i) for i in range(graph.num_entities)]
+            parts += tokens(names, NAME_TOKENS)
         self._behind = len(parts)
         if pairs:
             parts += own

@@ -48,8 +48,7 @@ def encode_features(
     if node_features == "none":
         return TextFeatures(None, relations)
     if node_features == "name":
-        names = zip(graph.entity_names, graph.entities, strict=True)
-        texts = [name or entity for name, entity in names]
+        texts = [graph.entity_label(i) for i in range(graph.num_entities)]
     else:
         texts = graph.node_texts()
     nodes = encoder.encode(texts, "encoding nodes")

@@ -94,9 +94,9 @@ class Judged:
         """Where the whole data set holds a triple: only to report, never to decide."""
         graph = self.graph
         return {
-            (graph.entities[h], graph.relations[r], graph.entities[t]): split
+            graph.ids(triple): split
             for split in ("train", "hidden", "valid", "test")
-            for h, r, t in getattr(graph, split).tolist()
+            for triple in getattr(graph, split).tolist()
         }
 
     def _example(self, event: dict[str, Any]) -> Example:

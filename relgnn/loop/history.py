@@ -26,7 +26,7 @@ from relgnn.loop.verdicts import (
     numbers,
     triple_of,
 )
-from relgnn.loop.why import label, sentence
+from relgnn.loop.why import sentence
 from relgnn.training import load_json
 
 VIEWS = ("p_text", "p_graph", "p_rules", "p")
@@ -216,10 +216,8 @@ class History:
     def _names(self) -> tuple[dict[str, str], dict[str, str]]:
         """Names of entities and relations by id."""
         graph = self.graph
-        pairs = ((graph.entities, graph.entity_names), (graph.relations, graph.relation_names))
-        entities, relations = (
-            {one: label(ids, names, i) for i, one in enumerate(ids)} for ids, names in pairs
-        )
+        entities = {one: graph.entity_label(i) for i, one in enumerate(graph.entities)}
+        relations = {one: graph.relation_label(i) for i, one in enumerate(graph.relations)}
         return entities, relations
 
     @cached_property

@@ -26,7 +26,7 @@ from relgnn.loop.pseudo import Pseudo
 from relgnn.loop.records import read_round
 from relgnn.loop.run import cache_folder
 from relgnn.loop.textmodel import FOLDER, FUSION, Extraction, TextModel
-from relgnn.loop.why import Explainer, Reason, label
+from relgnn.loop.why import Explainer, Reason
 from relgnn.loop.world import World, make_encoder
 from relgnn.posterior.calibration import calibrator_from_json
 from relgnn.ranking.admissible import Admissible
@@ -233,7 +233,7 @@ class OpenRun:
         answers = iter(
             Answer(
                 self.graph.entities[entity],
-                label(self.graph.entities, self.graph.entity_names, entity),
+                self.graph.entity_label(entity),
                 score,
                 probability,
                 self.explainer.given(*triple),

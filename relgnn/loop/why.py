@@ -169,11 +169,11 @@ def path_line(graph: KnowledgeGraph, nodes: Sequence[int], relations: Sequence[i
         nodes: entities along the path.
         relations: directed, between them; r + R is r read from tail to head.
     """
-    line = label(graph.entities, graph.entity_names, nodes[0])
+    line = graph.entity_label(nodes[0])
     for node, relation in zip(nodes[1:], relations, strict=True):
         backward, number = divmod(relation, graph.num_relations)
-        name = label(graph.relations, graph.relation_names, number)
-        end = label(graph.entities, graph.entity_names, node)
+        name = graph.relation_label(number)
+        end = graph.entity_label(node)
         line += f" ←{name}– {end}" if backward else f" –{name}→ {end}"
     return line
 
@@ -190,20 +190,15 @@ def sentence(texts: Mapping[str, str], evidence: str) -> str | None:
     return texts[text_id][start:end] if text_id in texts else None
 
 
-def label(ids: tuple[str, ...], names: tuple[str, ...], number: int) -> str:
-    """The name, or the id where there is none."""
-    return names[number] or ids[number]
-
-
 def named(graph: KnowledgeGraph, head: int, relation: int, tail: int) -> dict[str, str]:
     """head, relation, tail as ids, and head_name, relation_name, tail_name as people call them."""
     return {
         "head": graph.entities[head],
         "relation": graph.relations[relation],
         "tail": graph.entities[tail],
-        "head_name": label(graph.entities, graph.entity_names, head),
-        "relation_name": label(graph.relations, graph.relation_names, relation),
-        "tail_name": label(graph.entities, graph.entity_names, tail),
+        "head_name": graph.entity_label(head),
+        "relation_name": graph.relation_label(relation),
+        "tail_name": graph.entity_label(tail),
     }
 
 

@@ -245,7 +245,7 @@ class Service:
             "known": self.run.explainer.given(head, relation, tail),
             "paths": brief.paths,
             "judged": brief.judged,
-            "verdict": said.get(self.guard.ids(triple)),
+            "verdict": said.get(self.graph.ids(triple)),
         }
 
     async def browse(self, asked: schemas.Browse) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from relgnn.audit.guard import numbers_of
 from relgnn.data.lookup import find_entity
 from relgnn.loop.opened import OpenRun
-from relgnn.loop.why import label, named
+from relgnn.loop.why import named
 from relgnn.serving import schemas
 from relgnn.serving.withholding import Withholding
 
@@ -66,7 +66,7 @@ class Surroundings:
         said = graph.entity_descriptions[number]
         return {
             "id": graph.entities[number],
-            "name": label(graph.entities, graph.entity_names, number),
+            "name": graph.entity_label(number),
             "description": "" if self.withholding.guard.unfit(said) else said,
         }
 
@@ -78,7 +78,7 @@ class Surroundings:
         return [
             {
                 "id": graph.relations[i],
-                "name": label(graph.relations, graph.relation_names, i),
+                "name": graph.relation_label(i),
                 "description": graph.relation_descriptions[i],
                 "triples": often[i],
             }

@@ -40,7 +40,7 @@ def test_a_given_statement_silences_sentences_that_name_both_ends(
         assert not guard.silences("note:0-9", shown)
     assert not Guard(None, graph, Queue(log)).silences("note:0-9", told)
     queue = Queue(log)
-    log.append(queue.new([Withheld(guard.ids(triple), "friends", "/v1/explain", None)]))
+    log.append(queue.new([Withheld(guard.graph.ids(triple), "friends", "/v1/explain", None)]))
     [waiting] = queue.items()
     log.append([queue.decision(waiting.id, "released", "ann")])
     assert not guard.silences("note:0-9", told)

@@ -215,6 +215,13 @@ def test_sentences_are_cut_only_when_asked_for() -> None:
     assert read == [0, 1]
 
 
+def test_labels_are_names_or_else_ids() -> None:
+    graph = make_graph()
+    assert [graph.entity_label(i) for i in range(3)] == ["Ann", "b", "Cy"]
+    assert make_graph(relation_names=("likes it", "")).relation_label(1) == "knows"
+    assert graph.ids(graph.test[0]) == ("b", "knows", "a")
+
+
 def test_triples_are_found_among_others_whole() -> None:
     triples = np.array([[0, 1, 2], [2, 1, 0], [0, 1, 3]])
     assert is_in(triples, triples[[2, 0]]).tolist() == [True, False, True]
