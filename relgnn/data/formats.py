@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +14,6 @@ from relgnn.errors import InputError
 
 _SPLITS = ("train", "valid", "test")
 _TRIPLE = ("head", "relation", "tail")
-
-
-@dataclass(frozen=True)
-class Literal:
-    """A number that an entity has, such as its population; `attribute` keeps its unit suffix.
-
-    A date counts as its year.
-    """
-
-    entity: int
-    attribute: str
-    value: float
 
 
 def read_grail(folder: Path, name: str) -> KnowledgeGraph:
@@ -124,7 +110,7 @@ def read_findkg(folder: Path, name: str) -> KnowledgeGraph:
 def read_lastfm(folder: Path, name: str) -> KnowledgeGraph:
     """The knowledge graph around Last.FM's artists (Wang et al., KGCN, WWW 2019), all of it train.
 
-    Entities 0 to 3845 are the items of `read_interactions`; ids have no names.
+    Entities 0 to 3845 are the items of interactions.tsv; ids have no names.
 
     Raises:
         InputError: where a file is missing or broken.
@@ -147,59 +133,6 @@ def read_lastfm(folder: Path, name: str) -> KnowledgeGraph:
         valid=np.empty((0, 3), dtype=np.int64),
         test=np.empty((0, 3), dtype=np.int64),
     )
-
-
-def read_interactions(folder: Path) -> np.ndarray:
-    """Who listened to whom in lastfm_kg: int64 [N, 2] of user and item; an item is an entity id.
-
-    Raises:
-        InputError: where the file is missing or broken.
-    """
-    problems = Problems()
-    table = _table(folder, "interactions.tsv", ("user", "item"), problems)
-    raise_first(problems.all(), folder)
-    return _by_number(table.select(range(1, len(table))), folder / "interactions.tsv", 2)
-
-
-def read_literals(folder: Path, graph: KnowledgeGraph) -> list[Literal]:
-    """The numbers of litwd1k (numeric_literals.tsv) or nations (literals.tsv).
-
-    Args:
-        folder: the data set's folder.
-        graph: the graph loaded from it, for the ids.
-
-    Raises:
-        InputError: where the file is missing or broken, or names an unknown entity.
-    """
-    path = find_file(folder, "numeric_literals.tsv", "literals.tsv")
-    if path is None:
-        raise InputError(f"{folder}: no numeric_literals.tsv: this data set has no literals")
-    problems = Problems()
-    ids = _positions(graph.entities)
-    literals = []
-    for line, (entity, attribute, cell) in read_table(
-        path, ("entity", "attribute", "number"), problems
-    ).rows():
-        try:
-            literals.append(Literal(ids[entity], attribute, _number(cell)))
-        except ValueError:
-            problems.error("number", path, line, f"{cell!r} is not a number: correct this line")
-        except KeyError:
-            problems.error(
-                "unknown_entity",
-                path,
-                line,
-                f"entity {entity!r} is not in entities.tsv: add it there or delete the line",
-            )
-    raise_first(problems.all(), folder)
-    return literals
-
-
-def _number(cell: str) -> float:
-    """A plain number, or an RDF literal: "+2025137"^^<…#decimal>; a date counts as its year."""
-    content = re.sub(r'^"([^"]*)"(\^\^<.*>)?$', r"\1", cell)
-    year = re.match(r"([+-]?\d+)-\d\d-\d\dT", content)
-    return float(year.group(1) if year else content)
 
 
 def _table(folder: Path, name: str, columns: tuple[str, ...], problems: Problems) -> Table:
@@ -235,9 +168,9 @@ def _by_name(table: Table, ids: Ids, place: Path) -> np.ndarray:
     return np.array(found, dtype=np.int64).reshape(-1, 3)
 
 
-def _by_number(table: Table, place: Path, width: int = 3) -> np.ndarray:
+def _by_number(table: Table, place: Path) -> np.ndarray:
     try:
-        columns = [np.array(column, dtype=np.int64) for column in table.columns[:width]]
+        columns = [np.array(column, dtype=np.int64) for column in table.columns[:3]]
     except ValueError as error:
         raise InputError(f"{place}: expected integer ids ({error}): copy the file again") from None
-    return np.column_stack(columns).reshape(-1, width)
+    return np.column_stack(columns).reshape(-1, 3)

@@ -17,8 +17,6 @@ from relgnn.ranking.metrics import metrics_by_stratum, write_ranks
 from relgnn.ranking.ranks import FilterIndex, Ranks, ScoreTails, evaluate_ranks
 from relgnn.ranking.strata import stratum_masks
 
-SPLITS = ("valid", "test")
-
 DenseScores = Callable[[Tensor, Tensor], Tensor]
 """heads [B] and relations [B] in [0, 2R), int64 on the CPU -> scores float [B, N] on the CPU."""
 

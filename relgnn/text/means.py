@@ -35,11 +35,6 @@ class Means:
         start[1:] = torch.bincount(group, minlength=groups).cumsum(0)
         return cls(table, rows[group.argsort(stable=True)], start)
 
-    @classmethod
-    def of_rows(cls, table: Tensor) -> Means:
-        """Each row of a table [G, d] as its own group."""
-        return cls(table, torch.arange(len(table)), torch.arange(len(table) + 1))
-
     def __len__(self) -> int:
         return len(self.start) - 1
 

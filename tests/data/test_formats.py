@@ -10,14 +10,10 @@ import pytest
 from relgnn.data.formats import (
     read_findkg,
     read_grail,
-    read_interactions,
     read_lastfm,
-    read_literals,
 )
-from relgnn.data.registry import load
 from relgnn.errors import InputError
 
-WriteFolder = Callable[..., Path]
 WriteFiles = Callable[[dict[str, str]], Path]
 
 GRAIL = {
@@ -41,7 +37,6 @@ FINDKG = {
 LASTFM = {
     "kg_indexed.tsv.gz": "head\trelation\ttail\n0\t1\t2\n1\t0\t3\n",
     "relations.tsv": "music.origin\torigin\tid 0\nfilm.film\tfilm\tid 1\n",
-    "interactions.tsv": "user\titem\n5\t0\n6\t1\n",
 }
 
 
@@ -96,33 +91,3 @@ def test_lastfm(write_files: WriteFiles) -> None:
     assert graph.train.tolist() == [[0, 1, 2], [1, 0, 3]]
     assert graph.num_entities == 4 and graph.relation_names == ("origin", "film")
     assert not len(graph.valid) and not len(graph.test)
-    assert read_interactions(folder).tolist() == [[5, 0], [6, 1]]
-
-
-@pytest.mark.parametrize(
-    ("cell", "value"),
-    [
-        ("8514877", 8514877.0),
-        ('"+0.702"^^<http://www.w3.org/2001/XMLSchema#decimal>', 0.702),
-        ('"1960-01-01T00:00:00Z"^^<http://www.w3.org/2001/XMLSchema#dateTime>', 1960.0),
-        ('"-0500-01-01T00:00:00Z"^^<http://www.w3.org/2001/XMLSchema#dateTime>', -500.0),
-    ],
-)
-def test_literals(write_folder: WriteFolder, cell: str, value: float) -> None:
-    path = write_folder(literals_tsv=f"b\tsize\t{cell}\n")
-    (literal,) = read_literals(path, load(path))
-    assert (literal.entity, literal.attribute, literal.value) == (1, "size", value)
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        (None, "has no literals"),
-        ("b\tsize\tbig\n", "literals.tsv:1: 'big' is not a number: correct this line"),
-        ("z\tsize\t1\n", "entity 'z' is not in entities.tsv"),
-    ],
-)
-def test_bad_literals(write_folder: WriteFolder, content: str | None, says: str) -> None:
-    path = write_folder(literals_tsv=content)
-    with pytest.raises(InputError, match=says):
-        read_literals(path, load(path))

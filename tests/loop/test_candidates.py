@@ -26,8 +26,8 @@ from relgnn.loop.candidates import (
     propose_pairs,
 )
 from relgnn.text.evidence import PairFeatures
-from relgnn.text.means import Means
 from tests.linkpred.toy import RUNTIME, HashEncoder, toy_config, toy_graph
+from tests.text.toy import own_means
 
 Judge = tuple[LinkPredictor, MessageGraph]
 
@@ -47,7 +47,7 @@ def judge(graph: KnowledgeGraph) -> Judge:
 def features(pairs: list[tuple[int, int]], entities: int = 10) -> PairFeatures:
     head, tail = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).unbind(1)
     blank, nodes = torch.zeros(len(pairs), 4), torch.zeros(entities, 4)
-    none = Means.of_rows(blank)
+    none = own_means(blank)
     return PairFeatures(none, none, none, blank, head, tail, nodes, nodes)
 
 

@@ -24,8 +24,3 @@ def test_each_mean_is_of_its_groups_rows(seed: int, groups: int, count: int) -> 
     assert means.filled.tolist() == [g in group for g in range(groups)]
     assert (len(means), means.width) == (groups, 3)
     assert means[torch.zeros(0, dtype=torch.int64)].shape == (0, 3)
-
-
-def test_rows_that_are_their_own_groups() -> None:
-    table = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(Means.of_rows(table)[torch.tensor([3, 0])], table[[3, 0]])

@@ -13,7 +13,6 @@ from torch.nn import functional
 from relgnn.errors import InputError
 from relgnn.runtime import rng
 from relgnn.text.evidence import PairFeatures
-from relgnn.text.means import Means
 from relgnn.text.pairs import (
     PairLabels,
     PairModel,
@@ -26,6 +25,7 @@ from relgnn.text.pairs import (
     save_pairs,
     score_pairs,
 )
+from tests.text.toy import own_means
 
 PAIRS, ENTITIES, DIM, RELATIONS = 240, 30, 8, 2
 SETTINGS = PairSettings(epochs=15, batch_size=64, lr=1e-2, width=16, dropout=0.05, negatives=4)
@@ -49,9 +49,9 @@ def features(truth: np.ndarray) -> PairFeatures:
     sentence = unit(PAIRS, DIM, 1)
     sentence[truth, 0] += 2
     return PairFeatures(
-        sentence=Means.of_rows(functional.normalize(sentence)),
-        head_mention=Means.of_rows(unit(PAIRS, DIM, 2)),
-        tail_mention=Means.of_rows(unit(PAIRS, DIM, 3)), shape=unit(PAIRS, 3, 4),
+        sentence=own_means(functional.normalize(sentence)),
+        head_mention=own_means(unit(PAIRS, DIM, 2)),
+        tail_mention=own_means(unit(PAIRS, DIM, 3)), shape=unit(PAIRS, 3, 4),
         head=torch.from_numpy(keys // ENTITIES), tail=torch.from_numpy(keys % ENTITIES),
         node=unit(ENTITIES, DIM, 5), name=unit(ENTITIES, DIM, 6),
     )  # fmt: skip

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from relgnn.data import KnowledgeGraph
 from relgnn.data.graph import Text
 from relgnn.text.marking import Occurrence
+from relgnn.text.means import Means
 
 PEOPLE = ("Ada", "Ben", "Cleo", "Dora", "Emil", "Fay", "Gus", "Hedy")
 TOWNS = ("Bonn", "Cork", "Lund", "Nice", "Oslo", "Pisa", "Riga", "York")
@@ -54,3 +57,8 @@ def toy_occurrences() -> tuple[list[Occurrence], np.ndarray, np.ndarray]:
                 )
     pair = np.arange(len(rows))
     return rows, pair, pair % 2
+
+
+def own_means(table: Tensor) -> Means:
+    """Means of a table [G, d] of which each row is its own group."""
+    return Means(table, torch.arange(len(table)), torch.arange(len(table) + 1))
