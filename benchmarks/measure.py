@@ -111,19 +111,19 @@ class Measured:
     failure: str | None = None
 
 
-def machine_limits(repeats: int = 5) -> Limits:
+def machine_limits() -> Limits:
     """Copy bandwidth over 256 MiB and the rate of a 2048³ float32 matrix product."""
     source = torch.ones(1 << 26)
     target = torch.empty_like(source)
     matrix = torch.ones(2048, 2048)
-    copy = _median(lambda: target.copy_(source), repeats)
-    product = _median(lambda: matrix @ matrix, repeats)
+    copy = _median(lambda: target.copy_(source))
+    product = _median(lambda: matrix @ matrix)
     return Limits(2 * source.numel() * 4 / copy, 2 * 2048**3 / product)
 
 
-def _median(call: Call, repeats: int) -> float:
+def _median(call: Call) -> float:
     call()
-    return statistics.median(_timed(call)[0] for _ in range(repeats))
+    return statistics.median(_timed(call)[0] for _ in range(5))
 
 
 def _timed(call: Call) -> tuple[float, object]:

@@ -14,6 +14,9 @@ import numpy as np
 
 from relgnn.data.graph import KnowledgeGraph, Triples
 
+OVERLAP = 0.8
+"""From which share of common pairs two relations overlap; as in Akrami et al., "Realistic
+re-evaluation of knowledge graph completion methods", SIGMOD 2020."""
 WORD = re.compile(r"[^\W_]+")
 
 
@@ -67,20 +70,18 @@ class Leakage:
         }
 
 
-def find_leakage(graph: KnowledgeGraph, threshold: float = 0.8, least_pairs: int = 10) -> Leakage:
+def find_leakage(graph: KnowledgeGraph, least_pairs: int = 10) -> Leakage:
     """Count the leaks of a graph's test set.
 
     Args:
         graph: the graph; only given triples of train count as known.
-        threshold: from which share of common pairs two relations overlap; 0.8 as in Akrami et al.,
-            "Realistic re-evaluation of knowledge graph completion methods", SIGMOD 2020.
         least_pairs: relations with fewer train pairs are not compared.
     """
     train = {tuple(row) for row in graph.train.tolist()}
     relations_of: dict[tuple[int, int], set[int]] = defaultdict(set)
     for head, relation, tail in train:
         relations_of[head, tail].add(relation)
-    overlaps = _overlapping_relations(graph, threshold, least_pairs)
+    overlaps = _overlapping_relations(graph, least_pairs)
     partners = _partners(graph, overlaps)
     seen = set(graph.train[:, [0, 2]].ravel().tolist())
     test = [tuple(row) for row in graph.test.tolist()]
@@ -143,9 +144,7 @@ def _named(graph: KnowledgeGraph, triples: Triples) -> Counter[tuple[str, str, s
     return Counter(map(graph.ids, triples.tolist()))
 
 
-def _overlapping_relations(
-    graph: KnowledgeGraph, threshold: float, least_pairs: int
-) -> tuple[RelationOverlap, ...]:
+def _overlapping_relations(graph: KnowledgeGraph, least_pairs: int) -> tuple[RelationOverlap, ...]:
     # A self loop is its own inverse and says nothing about what the relation means.
     pairs = np.unique(graph.train[graph.train[:, 0] != graph.train[:, 2]], axis=0)
     forward = pairs[:, 0] * graph.num_entities + pairs[:, 2]
@@ -158,7 +157,7 @@ def _overlapping_relations(
             if is_self or first > second or min(sizes[first], sizes[second]) < least_pairs:
                 continue
             share = common / max(sizes[first], sizes[second])
-            if share >= threshold:
+            if share >= OVERLAP:
                 names = graph.relations[first], graph.relations[second]
                 found.append(RelationOverlap(*names, inverse, round(float(share), 4)))
     return tuple(sorted(found, key=lambda overlap: -overlap.share))

@@ -42,7 +42,7 @@ def evaluate(
 
 
 def evaluate_scores(
-    score_tails: ScoreTails, graph: KnowledgeGraph, split: str, batch_size: int = 1024
+    score_tails: ScoreTails, graph: KnowledgeGraph, split: str
 ) -> tuple[dict[str, Ranks], dict[str, Any]]:
     """The same for what scores all entities, whatever it is.
 
@@ -50,11 +50,10 @@ def evaluate_scores(
         score_tails: see `evaluate_ranks`.
         graph: with its hidden triples, which filter at test.
         split: "valid" or "test".
-        batch_size: answers ranked at once.
     """
     index = FilterIndex.build(graph.filter_triples(split), graph.num_relations)
     triples = getattr(graph, split)
-    ranks = evaluate_ranks(score_tails, triples, index, graph.num_relations, batch_size)
+    ranks = evaluate_ranks(score_tails, triples, index, graph.num_relations)
     return ranks, metrics_by_stratum(ranks, stratum_masks(graph, split))
 
 

@@ -84,9 +84,9 @@ class QueryTask(NumberedTask):
         graph: the training graph; its valid triples select, its test triples are not looked at.
         settings: section `inductive`.
         texts: of the graph.
-        name: shown in progress and log.
     """
 
+    name = "inductive"
     rate_keys = ("inductive.lr",)
 
     def __init__(
@@ -95,9 +95,7 @@ class QueryTask(NumberedTask):
         graph: KnowledgeGraph,
         settings: InductiveSettings,
         texts: Texts = Texts(),
-        name: str = "inductive",
     ) -> None:
-        self.name = name
         self.settings = settings
         self.batch_size = settings.batch_size
         self.texts = texts

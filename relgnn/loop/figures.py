@@ -69,10 +69,10 @@ DARK = Palette(
 MARKERS = {"all": "o", "feature": "s", "corpus": "^", "none": "D"}
 
 
-def svg(draw: Draw, palette: Palette, height: float = 4.1) -> bytes:
+def svg(draw: Draw, palette: Palette) -> bytes:
     """One panel as SVG, the same bytes for the same data."""
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(5.9, height), facecolor=palette.background)
+        figure = Figure(figsize=(5.9, 4.1), facecolor=palette.background)
         draw(_axes(figure, 111, palette), palette)
         figure.tight_layout(pad=0.6)
         out = io.BytesIO()

@@ -15,6 +15,7 @@ from relgnn.errors import InputError
 
 # Keeps the log of a probability finite.
 TINY = 1e-12
+BINS = 10
 
 
 class Calibrator(Protocol):
@@ -166,19 +167,20 @@ def log_loss(p: np.ndarray, y: np.ndarray) -> float:
 
 
 def reliability_bins(
-    p: np.ndarray, y: np.ndarray, bins: int = 10, equal_mass: bool = True
+    p: np.ndarray, y: np.ndarray, equal_mass: bool = True
 ) -> list[dict[str, float]]:
     """Return mean probability, share of true and count of each non-empty bin of p.
+
+    There are `BINS` at most: equal probabilities always share one.
 
     Args:
         p: probabilities [N].
         y: 0/1 outcomes [N].
-        bins: at most this many; equal probabilities always share one.
         equal_mass: bins of equal count (less biased, Nixon et al. 2019), else of equal width.
     """
     if not len(p):
         raise InputError("there is no probability to put in bins; give at least one")
-    inner = np.linspace(0, 1, bins + 1)[1:-1]
+    inner = np.linspace(0, 1, BINS + 1)[1:-1]
     edges = np.unique(np.quantile(p, inner)) if equal_mass else inner
     place = np.searchsorted(edges, p, side="right")
     members = (place == b for b in np.unique(place))
@@ -188,31 +190,29 @@ def reliability_bins(
     ]
 
 
-def expected_calibration_error(
-    p: np.ndarray, y: np.ndarray, bins: int = 10, equal_mass: bool = True
-) -> float:
+def expected_calibration_error(p: np.ndarray, y: np.ndarray, equal_mass: bool = True) -> float:
     """Return sum over bins of count / N * |mean p - share of true| (Naeini et al. 2015)."""
-    return _ece(reliability_bins(p, y, bins, equal_mass))
+    return _ece(reliability_bins(p, y, equal_mass))
 
 
 def calibration_error_by_chance(
-    p: np.ndarray, generator: np.random.Generator, bins: int = 10, draws: int = 1000
+    p: np.ndarray, generator: np.random.Generator, draws: int = 1000
 ) -> tuple[float, float]:
     """Return the range of 95 % of the errors of outcomes that are true with just probability p.
 
-    An expected calibration error (in as many equal-mass bins) above its upper end is not chance.
+    An expected calibration error above its upper end is not chance.
     """
     errors = [
-        expected_calibration_error(p, (generator.random(len(p)) < p).astype(float), bins)
+        expected_calibration_error(p, (generator.random(len(p)) < p).astype(float))
         for _ in range(draws)
     ]
     low, high = np.quantile(errors, [0.025, 0.975])
     return float(low), float(high)
 
 
-def calibration_report(p: np.ndarray, y: np.ndarray, bins: int = 10) -> dict[str, Any]:
-    """Return ece, brier, log_loss and the equal-mass `bins` of probabilities p for outcomes y."""
-    curve = reliability_bins(p, y, bins)
+def calibration_report(p: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    """Return ece, brier, log_loss and the equal-mass bins of probabilities p for outcomes y."""
+    curve = reliability_bins(p, y)
     return {"ece": _ece(curve), "brier": brier(p, y), "log_loss": log_loss(p, y), "bins": curve}
 
 

@@ -56,21 +56,19 @@ def best_bin(g: np.ndarray, labelled: np.ndarray) -> float:
     return _frequency(len(positive) / (len(positive) + hidden))
 
 
-def best_bin_proportion(
-    positive: np.ndarray, unlabelled: np.ndarray, delta: float = 0.1, gamma: float = 0.01
-) -> float:
+def best_bin_proportion(positive: np.ndarray, unlabelled: np.ndarray) -> float:
     """Return alpha, the share of positives among unlabelled examples (Garg et al. 2021, BBE).
 
     With q(t) the share of scores >= t, alpha = q_u(t) / q_p(t) at the t that minimises the upper
     bound (q_u(t) + (1 + gamma) d) / q_p(t), d = sqrt(log(4/delta) / 2U) + sqrt(log(4/delta) / 2L).
-    At the top of the scores nearly every unlabelled example is a positive one.
+    Delta is the probability with which the bound may fail, gamma its slack. At the top of the
+    scores nearly every unlabelled example is a positive one.
 
     Args:
         positive: scores [L] of labelled positives that the model was not trained on.
         unlabelled: scores [U].
-        delta: probability with which the bound may fail.
-        gamma: slack of the bound; both defaults are the paper's.
     """
+    delta, gamma = 0.1, 0.01  # as in the paper
     threshold = np.unique(np.concatenate([positive, unlabelled]))
     above_positive = _share_at_least(positive, threshold)
     above_unlabelled = _share_at_least(unlabelled, threshold)

@@ -136,7 +136,6 @@ def softmax_report(
     logits: np.ndarray,
     labels: np.ndarray,
     generator: np.random.Generator,
-    bins: int = 10,
     draws: int = 1000,
 ) -> dict[str, Any]:
     """How well the probability of the likeliest label is kept.
@@ -145,7 +144,6 @@ def softmax_report(
         logits: [N, C].
         labels: int [N].
         generator: of the draws.
-        bins: of equal mass.
         draws: of outcomes that would be right with just the stated probability.
 
     Returns:
@@ -157,8 +155,8 @@ def softmax_report(
     sure, right = p.max(1), (p.argmax(1) == labels).astype(float)
     return {
         "log_loss": _log_loss(logits, labels),
-        "ece": expected_calibration_error(sure, right, bins),
-        "ece_range": list(calibration_error_by_chance(sure, generator, bins, draws)),
+        "ece": expected_calibration_error(sure, right),
+        "ece_range": list(calibration_error_by_chance(sure, generator, draws)),
     }
 
 

@@ -12,6 +12,9 @@ from relgnn.runtime import rng
 
 # Resamples drawn at once: memory is CHUNK x units.
 CHUNK = 500
+SAMPLES = 10_000
+# What lies beyond each end of a 95 % interval.
+TAIL = (1 - 0.95) / 2
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,8 @@ def paired_bootstrap(
     a: np.ndarray,
     b: np.ndarray,
     units: np.ndarray | None = None,
-    samples: int = 10_000,
+    samples: int = SAMPLES,
     seed: int = 0,
-    level: float = 0.95,
 ) -> Interval:
     """Return the mean of a - b with its percentile interval over seeds and test units.
 
@@ -51,7 +53,6 @@ def paired_bootstrap(
             None: every query is a unit.
         samples: resamples.
         seed: of the resampling.
-        level: coverage of the interval.
 
     Raises:
         InputError: shapes differ or nothing is there.
@@ -65,8 +66,7 @@ def paired_bootstrap(
             for seeds, drawn in _resamples(num_seeds, num_units, samples, seed)
         ]
     )
-    tail = (1 - level) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
+    low, high = np.quantile(means, [TAIL, 1 - TAIL])
     return Interval(float(total.sum() / (len(total) * count.sum())), float(low), float(high))
 
 
@@ -74,9 +74,6 @@ def group_gaps(
     values: np.ndarray,
     inside: np.ndarray,
     units: np.ndarray,
-    samples: int = 10_000,
-    seed: int = 0,
-    level: float = 0.95,
 ) -> list[Interval]:
     """Return mean inside a group - mean outside, of each measure, with percentile intervals.
 
@@ -87,7 +84,6 @@ def group_gaps(
         values: float [M, N], M measures of each of N queries.
         inside: bool [N], whether a query is the group's.
         units: int [N], whom a query is about: queries about the same one are not independent.
-        samples, seed, level: as in `paired_bootstrap`.
 
     Raises:
         InputError: shapes differ, or one side has no query.
@@ -108,15 +104,14 @@ def group_gaps(
     size = np.stack([sums(mask) for mask in masks])  # [2, C]
     total = np.stack([[sums(row * mask) for row in values] for mask in masks])  # [2, M, C]
     gaps = []
-    for _, drawn in _resamples(1, count, samples, seed):
+    for _, drawn in _resamples(1, count, SAMPLES, 0):
         often = drawn @ size.T  # [K, 2]
         kept = (often > 0).all(1)
         means = (
             np.einsum("kc,smc->ksm", drawn[kept], total, optimize=True) / often[kept][:, :, None]
         )
         gaps.append(means[:, 0] - means[:, 1])
-    tail = (1 - level) / 2
-    low, high = np.quantile(np.concatenate(gaps), [tail, 1 - tail], axis=0)
+    low, high = np.quantile(np.concatenate(gaps), [TAIL, 1 - TAIL], axis=0)
     mean = values[:, inside].mean(1) - values[:, ~inside].mean(1)
     return [Interval(*row) for row in np.stack([mean, low, high], 1).tolist()]
 

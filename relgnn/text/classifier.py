@@ -217,10 +217,9 @@ def logits_of(
     model: RelationClassifier | Ensemble,
     rows: Rows,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
-    batch_size: int = 128,
 ) -> np.ndarray:
     """Logits [M, outputs] of rows, float32; computed inside `autocast`."""
-    return _read(model, rows, model, model.outputs, autocast, batch_size).numpy()
+    return _read(model, rows, model, model.outputs, autocast).numpy()
 
 
 @torch.inference_mode()
@@ -240,10 +239,9 @@ def states_of(
     model: RelationClassifier,
     rows: Rows,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
-    batch_size: int = 128,
 ) -> Tensor:
     """What `encode` reads of rows, float32 [M, parts] on the CPU; computed inside `autocast`."""
-    return _read(model, rows, model.encode, model.hidden.in_features, autocast, batch_size)
+    return _read(model, rows, model.encode, model.hidden.in_features, autocast)
 
 
 def _read(
@@ -252,11 +250,10 @@ def _read(
     ask: Callable[[RowBatch], Tensor],
     width: int,
     autocast: Callable[[], AbstractContextManager[Any]],
-    batch_size: int,
 ) -> Tensor:
     model.eval()
     out = torch.zeros(len(rows), width)
     with torch.inference_mode(), autocast():
-        for part in torch.argsort(rows.lengths).split(batch_size):
+        for part in torch.argsort(rows.lengths).split(128):
             out[part] = ask(rows.batch(part, model.device)).float().cpu()
     return out
