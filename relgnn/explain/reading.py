@@ -12,14 +12,13 @@ from relgnn.errors import InputError
 from relgnn.explain.shapley import PAIRS, Shapley, shapley
 from relgnn.loop.candidates import fusion_extra
 from relgnn.loop.estep import EStep
-from relgnn.loop.labelled import ROWS_PER_PAIR
+from relgnn.loop.labelled import surest_rows
 from relgnn.loop.opened import OpenRun
 from relgnn.loop.records import evidence_id
 from relgnn.loop.views import bounded, probability
 from relgnn.loop.votes import Votes
 from relgnn.text.evidence import Evidence, edge_evidence, pool_evidence
 from relgnn.text.extractor import extract_rows
-from relgnn.text.linking import IMPLIED
 from relgnn.text.marking import occurrences
 from relgnn.text.pairs import score_pairs
 from relgnn.text.pooling import pool_rows
@@ -159,7 +158,7 @@ class Rereading:
         kept = np.unique(np.array(rows, dtype=np.int64))
         kept = kept[~np.isin(self.evidence.sentence[kept], without)]
         pairs, pair = np.unique(self.evidence.pair[kept], return_inverse=True)
-        some = self._part(
+        some = self.evidence.taken(
             kept, pair, self.evidence.pair_head[pairs], self.evidence.pair_tail[pairs]
         )
         found: np.ndarray = edge_evidence(
@@ -202,7 +201,7 @@ class Rereading:
         backward = groups % 2 == 1
         ends = np.where(backward, tail, head), np.where(backward, head, tail)
         features = pool_evidence(
-            self.sentences, self._part(rows[which], pair, *ends), self._step.vectors
+            self.sentences, self.evidence.taken(rows[which], pair, *ends), self._step.vectors
         )
         output = np.where(backward, relation + relations, relation)
         every = np.arange(len(groups))
@@ -236,24 +235,8 @@ class Rereading:
             pair: int64 [M], that pair.
             pairs: P.
         """
-        kind = self.evidence.kind[rows]
-        named = np.flatnonzero(kind[which] != IMPLIED)
-        named = named[np.lexsort((kind[which[named]], pair[named]))]
-        starts = np.flatnonzero(np.diff(pair[named], prepend=-1))
-        place = np.arange(len(named)) - np.repeat(starts, np.diff(np.append(starts, len(named))))
-        read = named[place < ROWS_PER_PAIR]
+        read = surest_rows(pair, self.evidence.kind[rows][which])
         return pool_rows(said[which[read]], pair[read], pairs, self.model.loop.pooling)
-
-    def _part(
-        self, rows: np.ndarray, pair: np.ndarray, pair_head: np.ndarray, pair_tail: np.ndarray
-    ) -> Evidence:
-        """Rows of the evidence, each as often as it is asked for, as the rows of other pairs."""
-        whole, coreferent = self.evidence, self.evidence.head_coreferent
-        return Evidence(
-            whole.head[rows], whole.tail[rows], whole.sentence[rows], whole.head_span[rows],
-            whole.tail_span[rows], whole.kind[rows], pair, pair_head, pair_tail,
-            None if coreferent is None else coreferent[rows],
-        )  # fmt: skip
 
     def _rows(self, triple: Triple) -> np.ndarray:
         head, _, tail = triple

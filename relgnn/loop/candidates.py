@@ -113,6 +113,26 @@ def candidates_from_pairs(
     )  # fmt: skip
 
 
+def votes_of(
+    pooled: np.ndarray, features: PairFeatures, found: Candidates, num_relations: int
+) -> np.ndarray:
+    """What is said of each candidate's pair, in the direction of the candidate.
+
+    Args:
+        pooled: float [P, 2R], of each pair; r + R is relation r read from its second entity.
+        features: of the pairs.
+        found: the candidates.
+        num_relations: R.
+
+    Returns:
+        float64 [C].
+    """
+    forward = features.head.numpy()[found.pair] == found.head
+    output = np.where(forward, found.relation, found.relation + num_relations)
+    votes: np.ndarray = pooled[found.pair, output].astype(float)
+    return votes
+
+
 def _largest(values: np.ndarray, count: int) -> np.ndarray:
     """Places int64 of the `count` largest values, in no order; held are those and a block's."""
     kept = np.zeros(0, dtype=np.int64)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -76,15 +75,7 @@ def independent(
             surest[sentence] = min(kind, surest.get(sentence, kind))
         counted = _counted(surest, sentences, seen, config)
         kept += [row for row in rows if int(evidence.sentence[row]) in counted]
-    left = np.sort(np.array(kept, dtype=np.int64))
-    coreferent = evidence.head_coreferent
-    return replace(
-        evidence,
-        head=evidence.head[left], tail=evidence.tail[left], sentence=evidence.sentence[left],
-        head_span=evidence.head_span[left], tail_span=evidence.tail_span[left],
-        kind=evidence.kind[left], pair=evidence.pair[left],
-        head_coreferent=None if coreferent is None else coreferent[left],
-    )  # fmt: skip
+    return evidence.taken(np.sort(np.array(kept, dtype=np.int64)))
 
 
 def _counted(

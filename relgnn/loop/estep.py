@@ -20,6 +20,7 @@ from relgnn.loop.candidates import (
     graph_log_probabilities,
     pair_folds,
     propose_pairs,
+    votes_of,
 )
 from relgnn.loop.controls import supervise
 from relgnn.loop.defence import defended, independent
@@ -212,10 +213,7 @@ class EStep:
         )  # fmt: skip
         pooled = pool_rows(row_logits, pair, evidence.num_pairs, loop.pooling)
         pooled[~judged] = np.nan
-        forward = features.head.numpy()[found.pair] == found.head
-        output = np.where(forward, found.relation, found.relation + world.graph.num_relations)
-        votes: np.ndarray = pooled[found.pair, output].astype(float)
-        return votes
+        return votes_of(pooled, features, found, world.graph.num_relations)
 
     def save_extractor(self, folder: Path) -> None:
         """Write the extractor that judged the last fold, where the round had one.

@@ -22,6 +22,20 @@ def pair_labels(graph: KnowledgeGraph, features: PairFeatures, pseudo: Pseudo) -
     return PairLabels.match(features, known, weight, graph.num_relations)
 
 
+def surest_rows(pair: np.ndarray, kind: np.ndarray) -> np.ndarray:
+    """Positions of the few surest rows of each pair that name both ends, pair by pair.
+
+    Args:
+        pair: int64 [M], the pair of each row.
+        kind: int64 [M], how surely each names its tail; indexes `linking.KINDS`.
+    """
+    rows = np.flatnonzero(kind != IMPLIED)
+    rows = rows[np.lexsort((kind[rows], pair[rows]))]
+    starts = np.flatnonzero(np.diff(pair[rows], prepend=-1))
+    place = np.arange(len(rows)) - np.repeat(starts, np.diff(np.append(starts, len(rows))))
+    return rows[place < ROWS_PER_PAIR]
+
+
 def rows_to_read(
     evidence: Evidence, logits: np.ndarray, labels: PairLabels, folds: np.ndarray, limit: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -42,11 +56,7 @@ def rows_to_read(
     Returns:
         rows [M], and bool [P].
     """
-    rows = np.flatnonzero(evidence.kind != IMPLIED)
-    rows = rows[np.lexsort((evidence.kind[rows], evidence.pair[rows]))]
-    starts = np.flatnonzero(np.diff(evidence.pair[rows], prepend=-1))
-    place = np.arange(len(rows)) - np.repeat(starts, np.diff(np.append(starts, len(rows))))
-    rows = rows[place < ROWS_PER_PAIR]
+    rows = surest_rows(evidence.pair, evidence.kind)
     pair, names = evidence.pair[rows], np.unique(folds)
     judged = np.zeros(evidence.num_pairs, dtype=bool)
     for fold in names:

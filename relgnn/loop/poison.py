@@ -187,12 +187,7 @@ def pair_conviction(model: PairModel, graph: KnowledgeGraph, encoder: TextEncode
         about = triples[linked.sentence]
         own = np.flatnonzero((linked.head == about[:, 0]) & (linked.tail == about[:, 2]))
         # each sentence for itself, as if no other spoke of the two
-        each = replace(
-            linked, head=linked.head[own], tail=linked.tail[own], sentence=linked.sentence[own],
-            head_span=linked.head_span[own], tail_span=linked.tail_span[own],
-            kind=linked.kind[own], pair=np.arange(len(own)),
-            pair_head=linked.head[own], pair_tail=linked.tail[own],
-        )  # fmt: skip
+        each = linked.taken(own, np.arange(len(own)), linked.head[own], linked.tail[own])
         features = pool_evidence(sentences, each, encode_corpus(graph, sentences, each, encoder))
         found = score_pairs(model, features, each.pair)[each.pair, about[own, 1]]
         values = np.full(len(said), -np.inf)

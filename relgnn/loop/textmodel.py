@@ -15,7 +15,7 @@ from relgnn.data import KnowledgeGraph, Sentence, Text, is_in, sentences_of
 from relgnn.data.sentences import split_sentences
 from relgnn.errors import InputError
 from relgnn.linkpred.scorer import Scorer
-from relgnn.loop.candidates import Candidates, candidates_from_pairs
+from relgnn.loop.candidates import Candidates, candidates_from_pairs, votes_of
 from relgnn.loop.labelled import pair_labels, rows_to_read
 from relgnn.loop.pseudo import Pseudo
 from relgnn.loop.views import probability
@@ -240,10 +240,7 @@ class TextModel:
         finally:
             self.extractor[0].forget()  # it may be a stranger's text
         pooled = pool_rows(said, evidence.pair[rows], evidence.num_pairs, self.loop.pooling)
-        forward = features.head.numpy()[found.pair] == found.head
-        output = np.where(forward, found.relation, found.relation + graph.num_relations)
-        votes: np.ndarray = pooled[found.pair, output].astype(float)
-        return votes
+        return votes_of(pooled, features, found, graph.num_relations)
 
     def _log_frequency(self, graph: KnowledgeGraph) -> np.ndarray:
         """Log of how often each relation is given, [R], at the scale of the fusion's training.

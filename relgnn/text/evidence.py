@@ -54,9 +54,29 @@ class Evidence:
         """P."""
         return len(self.pair_head)
 
-    def rows_of(self, pairs: np.ndarray) -> np.ndarray:
-        """Rows of the given pairs, in order."""
-        return np.flatnonzero(np.isin(self.pair, pairs))
+    def taken(
+        self,
+        rows: np.ndarray,
+        pair: np.ndarray | None = None,
+        pair_head: np.ndarray | None = None,
+        pair_tail: np.ndarray | None = None,
+    ) -> Evidence:
+        """Some of the rows, each as often as it is asked for.
+
+        Args:
+            rows: int64 [m].
+            pair: int64 [m], whose rows they are; as it was where not given.
+            pair_head, pair_tail: int64 [P], the pairs' entities; as they were where not given.
+        """
+        coreferent = self.head_coreferent
+        return Evidence(
+            self.head[rows], self.tail[rows], self.sentence[rows],
+            self.head_span[rows], self.tail_span[rows], self.kind[rows],
+            self.pair[rows] if pair is None else pair,
+            self.pair_head if pair_head is None else pair_head,
+            self.pair_tail if pair_tail is None else pair_tail,
+            None if coreferent is None else coreferent[rows],
+        )  # fmt: skip
 
 
 def find_evidence(

@@ -70,7 +70,18 @@ def test_pairs_are_numbered_and_lead_back_to_their_rows() -> None:
     assert evidence.num_pairs == 5
     assert (evidence.pair_head[evidence.pair] == evidence.head).all()
     assert (evidence.pair_tail[evidence.pair] == evidence.tail).all()
-    assert {row(evidence, at)[2] for at in evidence.rows_of(np.array([0]))} == {0, 1}
+    assert {row(evidence, at)[2] for at in np.flatnonzero(evidence.pair == 0)} == {0, 1}
+
+
+def test_taken_rows_keep_their_pairs_or_are_those_of_others() -> None:
+    evidence = find_evidence(GRAPH, SENTENCES, coreference=True)
+    rows = np.array([2, 0, 2])
+    some = evidence.taken(rows)
+    assert [row(some, at) for at in range(3)] == [row(evidence, at) for at in rows]
+    assert some.pair_head is evidence.pair_head and some.head_coreferent is not None
+    np.testing.assert_array_equal(some.pair, evidence.pair[rows])
+    own = evidence.taken(rows, np.arange(3), evidence.head[rows], evidence.tail[rows])
+    assert own.num_pairs == 3 and (own.pair_tail[own.pair] == own.tail).all()
 
 
 def test_no_sentence_gives_no_evidence() -> None:
