@@ -18,7 +18,7 @@ from relgnn.errors import InputError
 from relgnn.text.layers import padded_index
 from relgnn.text.marking import tokens_of
 from relgnn.text.pooling import group_logsumexp
-from relgnn.text.rows import require_fast, special_tokens
+from relgnn.text.rows import require_fast, special_tokens, with_places
 
 MARKER = "*"
 OVERLAP = 4
@@ -68,10 +68,7 @@ def tokenise_document(
     for sentence in document.sentences:
         first.append(first[-1] + len(sentence))
     text, starts, ends = place_tokens(words)
-    found = tokenizer(
-        text, add_special_tokens=False, return_offsets_mapping=True, truncation=False,
-        return_attention_mask=False, return_token_type_ids=False, verbose=False,
-    )  # fmt: skip
+    found = with_places(tokenizer, text)
     where = torch.tensor(found["offset_mapping"]).reshape(-1, 2).numpy()
     marker = tokenizer(MARKER, add_special_tokens=False)["input_ids"][:1]
     opening: dict[int, list[int]] = {}

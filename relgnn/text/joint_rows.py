@@ -17,7 +17,7 @@ from relgnn.spans import spread
 from relgnn.text.layers import padded_index
 from relgnn.text.marking import tokens_of
 from relgnn.text.packed import send
-from relgnn.text.rows import require_fast, special_tokens
+from relgnn.text.rows import require_fast, special_tokens, with_places
 
 NO_MENTION = 0
 """Class of a span that names nothing; kind k is class k + 1."""
@@ -140,10 +140,7 @@ def tokenise(sentences: Sequence[Annotated], tokenizer: Any, max_tokens: int) ->
     before, after = special_tokens(tokenizer)
     room = max_tokens - len(before) - len(after)
     placed = [place_tokens(one.words) for one in sentences]
-    found = tokenizer(
-        [text for text, _, _ in placed], add_special_tokens=False, return_offsets_mapping=True,
-        truncation=False, return_attention_mask=False, return_token_type_ids=False, verbose=False,
-    )  # fmt: skip
+    found = with_places(tokenizer, [text for text, _, _ in placed])
     rows, shapes, words, mentions, relations = [], [], [], [], []
     for i, (one, (_, starts, ends)) in enumerate(zip(sentences, placed, strict=True)):
         ids = found["input_ids"][i][:room]

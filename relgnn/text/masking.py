@@ -14,7 +14,7 @@ from torch import Tensor
 from relgnn.data.corpus import MarkedText
 from relgnn.data.sentences import split_sentences
 from relgnn.text.packed import send
-from relgnn.text.rows import special_tokens
+from relgnn.text.rows import special_tokens, with_places
 
 Span = tuple[int, int]
 _CLAUSE = re.compile(r"[,;:–—，；：]\s*|\s+")
@@ -147,11 +147,7 @@ class PassageReader:
     def _read(
         self, parts: Sequence[tuple[int, MarkedText]], room: int, whole: bool, cut: bool
     ) -> Passages:
-        found = self.tokenizer(
-            [one.text for _, one in parts], add_special_tokens=False, return_offsets_mapping=True,
-            truncation=False, return_attention_mask=False, return_token_type_ids=False,
-            verbose=False,
-        )  # fmt: skip
+        found = with_places(self.tokenizer, [one.text for _, one in parts])
         ids, units, mentions, owner = [], [], [], []
         for i, (text, one) in enumerate(parts):
             tokens = np.array(found["input_ids"][i], dtype=np.int64)

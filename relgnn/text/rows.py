@@ -155,10 +155,8 @@ class Marker:
         """Token ids of examples, [CLS] and [SEP] or what stands for them included."""
         texts = list(dict.fromkeys(one.text for one in examples))
         number = {text: i for i, text in enumerate(texts)}
-        found = self.tokenizer(
-            texts, add_special_tokens=False, return_offsets_mapping=True, truncation=False,
-            return_attention_mask=False, return_token_type_ids=False, verbose=False,
-        ) if texts else {"input_ids": [], "offset_mapping": []}  # fmt: skip
+        none: dict[str, list[Any]] = {"input_ids": [], "offset_mapping": []}
+        found = with_places(self.tokenizer, texts) if texts else none
         tokens = [np.array(ids, dtype=np.int64) for ids in found["input_ids"]]
         places = [np.array(x, dtype=np.int64).reshape(-1, 2) for x in found["offset_mapping"]]
         built = [
@@ -249,6 +247,22 @@ def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
     first = special.index(0)
     last = len(special) - special[::-1].index(0)
     return ids[:first], ids[last:]
+
+
+def with_places(tokenizer: Any, texts: str | list[str]) -> Any:
+    """Token ids of a text or of several, and the characters that each token stands for.
+
+    Args:
+        tokenizer: a fast one.
+        texts: read whole, without special tokens.
+
+    Returns:
+        a mapping with `input_ids` and `offset_mapping`, of each text where there are several.
+    """
+    return tokenizer(
+        texts, add_special_tokens=False, return_offsets_mapping=True, truncation=False,
+        return_attention_mask=False, return_token_type_ids=False, verbose=False,
+    )  # fmt: skip
 
 
 def require_fast(tokenizer: Any) -> None:
