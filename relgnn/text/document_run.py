@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relgnn.config import load_run_config
 from relgnn.config.document import DocumentConfig
 from relgnn.data.documents import Document, DocumentData, read_documents
 from relgnn.data.registry import folder_of
@@ -65,14 +64,12 @@ def load_documents(config: DocumentConfig) -> DocumentData:
     return data
 
 
-def evaluate_documents(folder: Path, split: str) -> dict[str, float]:
+def evaluate_documents(config: DocumentConfig, folder: Path, split: str) -> dict[str, float]:
     """Scores on the valid or test part again.
 
     Raises:
-        InputError: it is no run of this kind, a file is missing or does not fit.
+        InputError: a file is missing or does not fit.
     """
-    config = load_run_config(folder / "config.yaml")
-    assert isinstance(config, DocumentConfig)
     runtime, data = Runtime.from_config(config.runtime), load_documents(config)
     if config.document.method == "tuned":
         return evaluate_tuned(config, data, runtime, folder, split)

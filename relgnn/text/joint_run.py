@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from relgnn.config import load_run_config
 from relgnn.config.joint import JointConfig, JointSettings
 from relgnn.data.joint import Annotated, JointData, Mention, read_joint
 from relgnn.data.registry import folder_of
@@ -229,14 +228,12 @@ def make_reader(config: JointConfig, data: JointData, runtime: Runtime) -> Joint
     return JointReader(model.to(runtime.device), tokenizer, config.text.max_tokens, data, runtime)
 
 
-def evaluate_joint(folder: Path, split: str) -> dict[str, float]:
+def evaluate_joint(config: JointConfig, folder: Path, split: str) -> dict[str, float]:
     """Scores on the valid or test part again, from the checkpoint.
 
     Raises:
-        InputError: it is no finished run of this kind, a file is missing or does not fit.
+        InputError: the run is not finished, a file is missing or does not fit.
     """
-    config = load_run_config(folder / "config.yaml")
-    assert isinstance(config, JointConfig)
     reader = make_reader(config, load_joint(config), Runtime.from_config(config.runtime))
     load_module(reader.model, folder / CHECKPOINT)
     return reader.scores(getattr(reader.data, split))

@@ -57,7 +57,7 @@ def evaluate_text(folder: Path, split: str) -> dict[str, float]:
     """
     config = load_run_config(folder / "config.yaml")
     if isinstance(config, JointConfig):
-        return evaluate_joint(folder, split)
+        return evaluate_joint(config, folder, split)
     if isinstance(config, DocumentConfig):
-        return evaluate_documents(folder, split)
+        return evaluate_documents(config, folder, split)
     return evaluate_run(folder, split)
