@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from relgnn.data.mentions import Span
 from relgnn.data.sentences import split_sentences
 
-Span = tuple[int, int]
 Marked = tuple[str, list[Span]]
 """A text and characters [start, end) of its mentions."""
 

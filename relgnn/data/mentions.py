@@ -7,10 +7,16 @@ from collections.abc import Sequence
 
 from relgnn.errors import InputError
 
+Span = tuple[int, int]
+"""Characters [start, end) of a text."""
 
-def find_mention(
-    text: str, name: str, side: str, taken: Sequence[tuple[int, int]] = ()
-) -> tuple[int, int]:
+
+def overlap(one: Span, other: Span) -> bool:
+    """Whether two spans share a character."""
+    return one[0] < other[1] and other[0] < one[1]
+
+
+def find_mention(text: str, name: str, side: str, taken: Sequence[Span] = ()) -> Span:
     """Characters [start, end) of the first place where a text names `name`.
 
     A place between word boundaries is preferred to one inside a word, and one outside of `taken` to
@@ -36,14 +42,14 @@ def find_mention(
         raise InputError(
             f"the text does not name the {side} {name!r}{again}; write it as the text does"
         )
-    return min(free, key=lambda span: (_overlaps(span, taken), not _whole(text, span), span))
+
+    def preference(span: Span) -> tuple[bool, bool, Span]:
+        return any(overlap(span, one) for one in taken), not _whole(text, span), span
+
+    return min(free, key=preference)
 
 
-def _overlaps(span: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:
-    return any(span[0] < end and start < span[1] for start, end in others)
-
-
-def _whole(text: str, span: tuple[int, int]) -> bool:
+def _whole(text: str, span: Span) -> bool:
     """Whether no word goes on beyond either end."""
     around = text[max(span[0] - 1, 0) : span[0]], text[span[1] : span[1] + 1]
     return not any(one.isalnum() and not no_spaces(one) for one in around)

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from relgnn.data.marked import Marked
-from relgnn.data.relations import Example, Span, example, group_of, place_tokens
+from relgnn.data.mentions import Span
+from relgnn.data.relations import Example, example, group_of, place_tokens
 from relgnn.data.tables import Problems, find_file, raise_alone, read_json_lines, read_text
 from relgnn.errors import InputError
 

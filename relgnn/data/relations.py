@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from relgnn.data.folder import Report
-from relgnn.data.mentions import find_mention, no_spaces
+from relgnn.data.mentions import Span, find_mention, no_spaces
 from relgnn.data.tables import (
     Problem,
     Problems,
@@ -22,9 +22,6 @@ from relgnn.data.tables import (
     warn_of_header,
 )
 from relgnn.errors import InputError
-
-Span = tuple[int, int]
-"""Characters [start, end) of a text."""
 
 SPLITS = ("train", "valid", "test")
 _SPOKEN = {"train": "training", "valid": "validation", "test": "test"}

@@ -76,7 +76,7 @@ class TopTower(nn.Module):
     def __init__(
         self,
         layers: nn.ModuleList,
-        states: LowerStates,
+        states: PartStates,
         device: torch.device,
         checkpointing: bool = False,
     ) -> None:
@@ -91,7 +91,7 @@ class TopTower(nn.Module):
         return functional.normalize(mean_states(found, rows), dim=1)
 
 
-class LowerStates:
+class PartStates:
     """States of frozen lower layers for every token of all parts, bfloat16 [S, d].
 
     They are kept on the run's device, where they take no more than a quarter of a GPU's free
@@ -290,7 +290,7 @@ def _top_towers(
         )
     top = copy.deepcopy(stack[-layers:])
     network.encoder.layer = stack[:-layers]
-    states = LowerStates(network, texts, runtime)
+    states = PartStates(network, texts, runtime)
     first, second = (
         TopTower(own, states, runtime.device, again) for own in (top, copy.deepcopy(top))
     )

@@ -23,7 +23,7 @@ from relgnn.linkpred.fit import settings_of
 from relgnn.linkpred.given_negatives import GivenNegativesTask, as_link_prediction
 from relgnn.linkpred.model import build_predictor
 from relgnn.linkpred.nodes import NodeClassifier, NodeTask
-from relgnn.linkpred.pairs import PairPredictor, PairTask
+from relgnn.linkpred.pairs import EdgeTask, PairPredictor
 from relgnn.ranking.ogb import OgbEvaluator
 from relgnn.runtime import Runtime
 from relgnn.training import (
@@ -38,7 +38,7 @@ from relgnn.training import (
 from relgnn.training.run_folder import carry_out, finished_config
 
 OgbData = OgbLinks | OgbNodes | OgbTriples
-OgbTask = PairTask | NodeTask | GivenNegativesTask
+OgbTask = EdgeTask | NodeTask | GivenNegativesTask
 
 
 def run_ogb(config: AnyOgbConfig, folder: Path, resume: bool = False) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def new_task(config: AnyOgbConfig, data: OgbData, runtime: Runtime) -> OgbTask:
             features = None if data.features is None else torch.from_numpy(data.features)
             predictor = PairPredictor(data.num_nodes, features, pairs).to(device)
             judge = OgbEvaluator(pairs.benchmark)
-            return PairTask(predictor, data, pairs, judge, pairs.benchmark)
+            return EdgeTask(predictor, data, pairs, judge, pairs.benchmark)
         if isinstance(data, OgbNodes):
             assert isinstance(config, NodeConfig)
             nodes = config.nodes

@@ -72,7 +72,7 @@ class PairPredictor(nn.Module):
         return scores
 
 
-class PairTask(NumberedTask):
+class EdgeTask(NumberedTask):
     """Tell the given edges from pairs without one; a batch holds the numbers of its edges.
 
     The graph of a step lacks the edges of its batch, with all parallel and reverse ones: they would
@@ -190,7 +190,7 @@ def measure_links(
         evaluator: of the data set.
         split: "valid" or "test".
         score: pairs int64 [B, 2] -> scores float32 [B] on the CPU.
-        among: see `PairTask.measure`.
+        among: see `EdgeTask.measure`.
     """
     positive = torch.from_numpy(links.pairs[split])
     negative = torch.from_numpy(links.negatives[split])

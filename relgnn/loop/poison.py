@@ -11,10 +11,11 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from relgnn.data import KnowledgeGraph, Sentence, Text, sentences_of
+from relgnn.data.mentions import Span, overlap
 from relgnn.data.sentences import split_sentences
 from relgnn.errors import InputError
 from relgnn.text.blocking import NO_SPAN
-from relgnn.text.encoder import Span, TextEncoder
+from relgnn.text.encoder import TextEncoder
 from relgnn.text.evidence import Evidence, encode_corpus, find_evidence, pool_evidence
 from relgnn.text.linking import EXACT, MentionLinker, plain_name
 from relgnn.text.pairs import PairModel, score_pairs
@@ -96,7 +97,7 @@ def statements(
         if pair not in relations:
             continue
         first, second = (tuple(x[row].tolist()) for x in (evidence.head_span, evidence.tail_span))
-        if first == NO_SPAN or (first[0] < second[1] and second[0] < first[1]):
+        if first == NO_SPAN or overlap(first, second):
             continue
         text = sentences[evidence.sentence[row]].text
         if PART_OF_NAME.search(text[: first[0]] + "|" + text[first[1] :]):

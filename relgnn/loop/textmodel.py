@@ -12,6 +12,7 @@ from torch import Tensor
 
 from relgnn.config import LoopConfig
 from relgnn.data import KnowledgeGraph, Sentence, Text, is_in, sentences_of
+from relgnn.data.mentions import Span
 from relgnn.data.sentences import split_sentences
 from relgnn.errors import InputError
 from relgnn.linkpred.scorer import Scorer
@@ -22,7 +23,7 @@ from relgnn.loop.views import probability
 from relgnn.loop.world import World
 from relgnn.rules.judge import RuleJudge
 from relgnn.runtime import Runtime
-from relgnn.text.encoder import Span, TextEncoder
+from relgnn.text.encoder import TextEncoder
 from relgnn.text.evidence import (
     Evidence,
     PairFeatures,

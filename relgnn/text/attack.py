@@ -9,7 +9,8 @@ import numpy as np
 from scipy.special import softmax
 
 from relgnn.config.augmentation import AttackConfig, AttackKind
-from relgnn.data.relations import Example, Span
+from relgnn.data.mentions import Span
+from relgnn.data.relations import Example
 from relgnn.text.augment.base import Augmenter, Edit, content_words, edited
 from relgnn.text.augment.swaps import Distractors, EntitySwap
 from relgnn.text.augment.synonyms import Lexicon, replacements, words_of
@@ -124,7 +125,7 @@ class Attack:
         return _first_of(list(dict.fromkeys(drawn)), one.relation)
 
 
-class Adversarial(Augmenter):
+class Misleading(Augmenter):
     """Rewrites that mislead a trained classifier, to train the next one on.
 
     Args:

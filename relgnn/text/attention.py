@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from relgnn.data.relations import Example
 from relgnn.errors import InputError
-from relgnn.text.rows import HEAD, TAIL, RowBatch
+from relgnn.text.marking import HEAD, TAIL
+from relgnn.text.rows import RowBatch
 
 if TYPE_CHECKING:
     from relgnn.text.reader import Reader

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from relgnn.data import Sentence
+from relgnn.data.mentions import Span
 from relgnn.text.coreference import Coreference
-from relgnn.text.encoder import Span
 from relgnn.text.linking import COREFERENT, EXACT, Mention, MentionLinker
 
 NO_SPAN = (-1, -1)

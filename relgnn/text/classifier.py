@@ -14,7 +14,8 @@ from relgnn.config import TuningConfig
 from relgnn.dropout import Dropout, set_dropout
 from relgnn.errors import InputError
 from relgnn.text.attention import attend_openly, between
-from relgnn.text.rows import HEAD, HEAD_START, TAIL, TAIL_START, RowBatch, Rows
+from relgnn.text.marking import HEAD, TAIL
+from relgnn.text.rows import HEAD_START, TAIL_START, RowBatch, Rows
 
 if TYPE_CHECKING:
     from relgnn.text.ensemble import Ensemble

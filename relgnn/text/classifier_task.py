@@ -24,6 +24,7 @@ from relgnn.text.classifier import (
 )
 from relgnn.text.fitting import rate_groups
 from relgnn.text.groups import groups_of
+from relgnn.text.hiding import Hider
 from relgnn.text.labels import decide, labelled
 from relgnn.text.losses import supervised_loss
 from relgnn.text.objectives import (
@@ -40,7 +41,6 @@ from relgnn.text.objectives import (
 )
 from relgnn.text.objectives.unlabelled import make_unlabelled
 from relgnn.text.rows import LikeLengthTask, Marker, Rows
-from relgnn.text.views import Views
 
 
 class ClassifierTask(LikeLengthTask):
@@ -192,13 +192,13 @@ def make_objectives(
         marker: turns sentences, such as unlabelled ones, into its input.
         data: its train part is what it is trained on.
     """
-    settings, views = config.extraction, Views(marker)
+    settings, hider = config.extraction, Hider(marker)
     found: list[Objective] = []
     if settings.r_drop > 0:
         found.append(RDrop(settings.r_drop))
     if settings.adversarial is not None and settings.adversarial.weight > 0:
         kind = Virtual if settings.adversarial.kind == "vat" else Adversarial
-        found.append(kind(settings.adversarial, views))
+        found.append(kind(settings.adversarial, hider))
     if settings.contrast is not None and settings.contrast.weight > 0:
         with drawn_from("contrast", config.runtime.seed):
             if settings.contrast.kind == "queue":
@@ -209,7 +209,7 @@ def make_objectives(
     if settings.mixup > 0:
         found.append(Mixup(settings.mixup))
     if settings.debias is not None and settings.debias.weight > 0:
-        found.append(Counterfactual(settings.debias.weight, views))
+        found.append(Counterfactual(settings.debias.weight, hider))
     if settings.fairness is not None and settings.fairness.weight > 0:
         index, _ = labelled(data.train, len(data.labels), settings.multi_label)
         examples = [data.train[i] for i in index]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from relgnn.data.relations import Example
-from relgnn.text.views import Views
+from relgnn.text.hiding import Hider
 
 if TYPE_CHECKING:
     from relgnn.text.reader import Reader
@@ -47,10 +47,10 @@ def bias_report(reader: Reader, examples: Sequence[Example]) -> dict[str, dict[s
         macro_f1 and micro_f1 of "full", "entity_only" and "entity_masked", before anything is
         subtracted; their "gap", full - entity_only; and "debiased", full after the subtraction.
     """
-    rows, views = reader.marker.rows(examples), Views(reader.marker)
-    full, names = reader.read(rows), reader.read(views.entities(rows))
+    rows, hider = reader.marker.rows(examples), Hider(reader.marker)
+    full, names = reader.read(rows), reader.read(hider.entities(rows))
     seen = {
-        "full": full, "entity_only": names, "entity_masked": reader.read(views.context(rows)),
+        "full": full, "entity_only": names, "entity_masked": reader.read(hider.context(rows)),
         "debiased": debiased(full, names, reader.subtract),
     }  # fmt: skip
     report = {name: reader.f1(examples, logits) for name, logits in seen.items()}

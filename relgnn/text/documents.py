@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from relgnn.data.documents import Document, DocumentData
+from relgnn.data.mentions import Span
 from relgnn.data.relations import place_tokens
-from relgnn.text.encoder import Span, TextEncoder
+from relgnn.text.encoder import TextEncoder
 from relgnn.text.fewshot import describe
 from relgnn.text.pooling import group_logsumexp
 

@@ -22,6 +22,7 @@ from transformers import (
 )
 from transformers.utils import logging as hf_logging
 
+from relgnn.data.mentions import Span
 from relgnn.errors import InputError, MachineError
 from relgnn.spans import spread
 from relgnn.text.cache import KEY_BYTES, VectorCache
@@ -29,7 +30,6 @@ from relgnn.text.packed import PackedNetwork, send
 from relgnn.text.quantize import quantize
 from relgnn.training.progress import Bar, bar
 
-Span = tuple[int, int]
 Request = tuple[str, Sequence[Span]]
 PACKAGED = "minilm"
 MODEL = "model"

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from relgnn.data import KnowledgeGraph, Sentence
+from relgnn.data.mentions import Span
 from relgnn.text.blocking import NO_SPAN, EvidenceRows, columns, joined, link_stream
 from relgnn.text.coreference import Coreference
-from relgnn.text.encoder import Span, TextEncoder
+from relgnn.text.encoder import TextEncoder
 from relgnn.text.linking import COREFERENT, IMPLIED, MentionLinker
 from relgnn.text.means import Means
 from relgnn.training.progress import track

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from relgnn.data.relations import Example, Relations, Span
+from relgnn.data.mentions import Span
+from relgnn.data.relations import Example, Relations
 from relgnn.errors import InputError
 from relgnn.text.encoder import TextEncoder
 
@@ -29,7 +30,7 @@ def represent(examples: Sequence[Example], encoder: TextEncoder) -> Tensor:
     """
     _, spans = encoder.encode_spans([(x.text, (x.head, x.tail, _between(x))) for x in examples])
     head, tail, between = spans.view(len(examples), 3, encoder.dim).unbind(1)
-    hidden = encoder.encode([hide(x).text for x in examples])
+    hidden = encoder.encode([hide_names(x).text for x in examples])
     return torch.cat([head, tail, normalize(head - tail), between, hidden], dim=1)
 
 
@@ -81,7 +82,7 @@ def episodes(
         yield relations, drawn[:, :shots], drawn[:, shots:]
 
 
-class Views(NamedTuple):
+class TaskVectors(NamedTuple):
     """Sentences as tasks read them.
 
     Args:
@@ -94,7 +95,7 @@ class Views(NamedTuple):
 
 
 def accuracies(
-    sentences: Views, described: Tensor, drawn: Iterable[Episode], weight: float = 0.0
+    sentences: TaskVectors, described: Tensor, drawn: Iterable[Episode], weight: float = 0.0
 ) -> np.ndarray:
     """Accuracy of each task: the relation that is nearest to the question wins.
 
@@ -129,7 +130,7 @@ def _between(one: Example) -> Span:
     return min(one.head[0], one.tail[0]), max(one.head[1], one.tail[1])
 
 
-def hide(one: Example) -> Example:
+def hide_names(one: Example) -> Example:
     """The sentence with the entities' roles in the place of their names."""
     (first, name), (second, other) = sorted(zip((one.head, one.tail), ROLES, strict=True))
     start = first[0]

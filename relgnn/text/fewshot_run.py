@@ -12,7 +12,7 @@ from relgnn.config import FewShotConfig
 from relgnn.data.relations import Example, RelationData
 from relgnn.runtime import Runtime, cache_home
 from relgnn.text.encoder import MODEL, TextEncoder, save_model
-from relgnn.text.fewshot import Views, accuracies, describe, episodes, represent
+from relgnn.text.fewshot import TaskVectors, accuracies, describe, episodes, represent
 from relgnn.text.metric import learn
 from relgnn.text.reader import load_data
 from relgnn.training.run_folder import carry_out
@@ -47,8 +47,8 @@ def measure(
         model, metrics["metric"] = learn(config, config.metric, data, runtime, folder, resume)
         save_model(model.network, model.marker.tokenizer, folder / MODEL)
         with runtime.autocast():
-            sentences = model.views(model.marker.rows(asked))
-            described = model.views(model.descriptions(data)).whole
+            sentences = model.task_vectors(model.marker.rows(asked))
+            described = model.task_vectors(model.descriptions(data)).whole
     labels = np.array([one.relation for one in asked])
     metrics["rows"] = {}
     for row, (shots, weight) in tasks.rows.items():
@@ -65,10 +65,10 @@ def measure(
 
 def _frozen(
     config: FewShotConfig, data: RelationData, asked: list[Example], runtime: Runtime
-) -> tuple[Views, Tensor]:
+) -> tuple[TaskVectors, Tensor]:
     encoder = TextEncoder(
         config.text.model, max_tokens=config.text.max_tokens, device=runtime.device,
         dtype=runtime.dtype, cache=cache_home(),
     )  # fmt: skip
     whole = encoder.encode([one.text for one in asked])
-    return Views(represent(asked, encoder), whole), describe(data, encoder)
+    return TaskVectors(represent(asked, encoder), whole), describe(data, encoder)

@@ -9,12 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from relgnn.data import KnowledgeGraph, Sentence
+from relgnn.data.mentions import Span, overlap
 from relgnn.text.blocking import NO_SPAN
-from relgnn.text.encoder import Span
 from relgnn.text.evidence import Evidence
 from relgnn.text.linking import COREFERENT
 
 NEITHER, HEAD, TAIL = 0, 1, 2
+"""Roles of a token: none, in the head's mention, in the tail's."""
 LEAST_TOKENS = 16
 
 
@@ -120,7 +121,7 @@ def _mark(
         tokens_of(span, sentence.characters, longest_name)
         for span in (row.head_span, row.tail_span)
     )
-    if head and tail and head[0] < tail[1] and tail[0] < head[1]:
+    if head and tail and overlap(head, tail):
         head = None
     owner = np.zeros(len(sentence.characters), dtype=np.int8)
     before: list[int] = []

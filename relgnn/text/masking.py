@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from relgnn.data.corpus import MarkedText
+from relgnn.data.mentions import Span
 from relgnn.data.sentences import split_sentences
 from relgnn.text.packed import send
 from relgnn.text.rows import special_tokens, with_places
 
-Span = tuple[int, int]
 _CLAUSE = re.compile(r"[,;:–—，；：]\s*|\s+")
 OUTSIDE = -1
 """Unit of special tokens and of what fills up."""
@@ -189,7 +189,7 @@ def sentences_or_halves(text: str) -> list[Span]:
     return [(start, start + len(first)), (best.end(), end)]
 
 
-def hide(
+def mask_units(
     batch: PassageBatch,
     share: float,
     entities: float,

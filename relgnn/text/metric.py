@@ -17,9 +17,10 @@ from relgnn.data.relations import Example, RelationData
 from relgnn.errors import InputError
 from relgnn.runtime import Runtime, model_device
 from relgnn.text.encoder import load_model, require_positions
-from relgnn.text.fewshot import Views, accuracies, described_as, episodes, hide
+from relgnn.text.fewshot import TaskVectors, accuracies, described_as, episodes, hide_names
+from relgnn.text.marking import HEAD, TAIL
 from relgnn.text.objectives.contrast import contrast
-from relgnn.text.rows import HEAD, TAIL, Marker, RowBatch, Rows
+from relgnn.text.rows import Marker, RowBatch, Rows
 from relgnn.text.sources import gather
 from relgnn.training import FitResult, Keeping, Task, TrainSettings
 
@@ -62,7 +63,7 @@ class RelationEncoder(nn.Module):
         head, tail, between, whole = normalize(means, dim=2).unbind(1)
         return torch.stack([head, tail, normalize(head - tail, dim=1), between, whole], dim=1)
 
-    def views(self, rows: Rows, batch_size: int = 128) -> Views:
+    def task_vectors(self, rows: Rows, batch_size: int = 128) -> TaskVectors:
         """Vectors of rows, as few-shot tasks read them."""
         self.eval()
         device = model_device(self)
@@ -70,7 +71,7 @@ class RelationEncoder(nn.Module):
         with torch.inference_mode():
             for part in torch.argsort(rows.lengths).split(batch_size):
                 out[part] = self(rows.batch(part, device)).cpu()
-        return Views(out.flatten(1), out[:, -1])
+        return TaskVectors(out.flatten(1), out[:, -1])
 
     def descriptions(self, data: RelationData) -> Rows:
         """Rows of the relations' names and descriptions; the last part is their vector."""
@@ -122,7 +123,7 @@ class MetricTask(Task[MetricBatch]):
         runtime: Runtime,
     ) -> None:
         self._model, self.settings, self.runtime = model, settings, runtime
-        self.rows = model.marker.rows([*train, *(hide(one) for one in train)])
+        self.rows = model.marker.rows([*train, *(hide_names(one) for one in train)])
         self.size = len(train)
         labels = torch.tensor([one.relation for one in train])
         counts = torch.bincount(labels, minlength=len(data.labels))
@@ -175,8 +176,8 @@ class MetricTask(Task[MetricBatch]):
         if not len(self.held):
             return {}
         with self.runtime.autocast():
-            sentences = self._model.views(self.held)
-            described = self._model.views(self.descriptions).whole
+            sentences = self._model.task_vectors(self.held)
+            described = self._model.task_vectors(self.descriptions).whole
         ways = min(5, len(np.unique(self.held_labels)))
         found = {}
         for shots in JUDGED_SHOTS:

@@ -18,11 +18,11 @@ from relgnn.data.corpus import MarkedText
 from relgnn.errors import InputError
 from relgnn.runtime import Runtime, model_device
 from relgnn.text.fitting import two_rates
-from relgnn.text.masking import OUTSIDE, PassageBatch, PassageReader, Passages, hide
+from relgnn.text.masking import OUTSIDE, PassageBatch, PassageReader, Passages, mask_units
 from relgnn.text.rows import like_length, require_fast
 from relgnn.training import Keeping, Task, TrainSettings
 
-Rows = tuple[Tensor, Tensor]
+Pairs = tuple[Tensor, Tensor]
 """Passages of each row, int64 [B, 1 or 2], and whether the second follows the first, bool [B]."""
 
 HIDDEN_AT_ONCE = 7
@@ -94,7 +94,7 @@ class Pretrained(nn.Module):
         return found
 
 
-class PretrainingTask(Task[Rows]):
+class PretrainingTask(Task[Pairs]):
     """Cross-entropy of hidden tokens, and of whether the second sentence follows the first.
 
     Half the pairs are two sentences of one text, in half the second is from another text.
@@ -130,23 +130,23 @@ class PretrainingTask(Task[Rows]):
     def num_batches(self, epoch: int) -> int:
         return -(-len(self.first) // self.settings.batch_size)
 
-    def batches(self, epoch: int, generator: torch.Generator) -> Iterable[Rows]:
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterable[Pairs]:
         chosen, follows = self._pairs(generator)
         lengths = self.passages.lengths[chosen].sum(1)
         parts = like_length(lengths, self.settings.batch_size, generator)
         return [(chosen[part], follows[part]) for part in parts]
 
-    def items(self, batch: Rows) -> int:
+    def items(self, batch: Pairs) -> int:
         return len(batch[1])
 
-    def loss(self, batch: Rows, generator: torch.Generator) -> Tensor:
+    def loss(self, batch: Pairs, generator: torch.Generator) -> Tensor:
         model, settings = self._model, self.settings
         chosen, follows = batch
         rows = self.reader.rows(self.passages, chosen).to(model_device(model))
         ids, hidden = rows.ids, torch.zeros_like(rows.mask)
         if model.masked is not None:
             tokenizer = self.reader.tokenizer
-            ids, hidden = hide(
+            ids, hidden = mask_units(
                 rows, settings.share, settings.entities, tokenizer.mask_token_id, len(tokenizer),
                 generator,
             )  # fmt: skip
@@ -169,13 +169,13 @@ class PretrainingTask(Task[Rows]):
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         return two_rates(self._model, lr, self.settings.head_lr, weight_decay)
 
-    def _pairs(self, generator: torch.Generator) -> Rows:
+    def _pairs(self, generator: torch.Generator) -> Pairs:
         if self._model.follows is None:
             return self.first[:, None], torch.ones(len(self.first), dtype=torch.bool)
         return pairs(self.passages, generator)
 
 
-def pairs(passages: Passages, generator: torch.Generator) -> Rows:
+def pairs(passages: Passages, generator: torch.Generator) -> Pairs:
     """Every sentence that another follows, with that one or, in half the pairs, a stranger."""
     first = passages.following()
     follows = torch.rand(len(first), generator=generator) < 0.5
@@ -211,7 +211,7 @@ def perplexity(model: Pretrained, passages: Passages, reader: PassageReader) -> 
 
 @torch.no_grad()
 def following_accuracy(
-    model: Pretrained, passages: Passages, reader: PassageReader, drawn: Rows
+    model: Pretrained, passages: Passages, reader: PassageReader, drawn: Pairs
 ) -> float:
     """Share of pairs of which the model says rightly whether the second follows the first."""
     assert model.follows is not None
@@ -229,7 +229,7 @@ class Measure:
 
     windows: Passages
     sentences: Passages
-    drawn: Rows
+    drawn: Pairs
     reader: PassageReader
     runtime: Runtime
 

@@ -25,11 +25,11 @@ from relgnn.text.debias import best_share, debiased
 from relgnn.text.efficient import as_saved, attach
 from relgnn.text.encoder import load_model, require_positions
 from relgnn.text.ensemble import Ensemble, member_seed
+from relgnn.text.hiding import Hider
 from relgnn.text.labels import decide, labelled
 from relgnn.text.pretraining_run import adapted
 from relgnn.text.retune import add_data
 from relgnn.text.rows import Marker, Rows
-from relgnn.text.views import Views
 from relgnn.training import CHECKPOINT, load_json, load_tensors, restore_module
 
 
@@ -75,7 +75,7 @@ class Reader:
         logits = self.read(rows)
         if self.subtract == 0:
             return logits
-        names = self.read(Views(self.marker).entities(rows))
+        names = self.read(Hider(self.marker).entities(rows))
         return debiased(logits, names, self.subtract)
 
     def probabilities(self, examples: Sequence[Example]) -> np.ndarray:
@@ -108,7 +108,7 @@ class Reader:
         rows = self.marker.rows(valid)
         share = best_share(
             self.read(rows),
-            self.read(Views(self.marker).entities(rows)),
+            self.read(Hider(self.marker).entities(rows)),
             lambda logits: self.f1(valid, logits)[settings.metric],
         )
         return replace(self, subtract=share)

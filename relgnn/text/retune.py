@@ -13,7 +13,8 @@ import torch
 
 from relgnn.config import RelationConfig, load_run_config
 from relgnn.config.continued import ContinuedConfig
-from relgnn.data.relations import Example, RelationData, Span, negatives_clash, read_relations
+from relgnn.data.mentions import Span
+from relgnn.data.relations import Example, RelationData, negatives_clash, read_relations
 from relgnn.data.shares import stratified
 from relgnn.errors import InputError
 from relgnn.ranking.classification import f1_scores

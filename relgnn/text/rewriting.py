@@ -13,7 +13,7 @@ from relgnn.config import RelationConfig
 from relgnn.config.augmentation import AttackConfig, AugmentationConfig
 from relgnn.data.relations import Example, RelationData, as_entry, example
 from relgnn.runtime import Runtime, rng
-from relgnn.text.attack import Adversarial, Attack, Read, attack_report
+from relgnn.text.attack import Attack, Misleading, Read, attack_report
 from relgnn.text.augment import (
     Augmenter,
     BackTranslation,
@@ -86,7 +86,7 @@ def misleading(
     def made() -> Iterable[tuple[str, Example]]:
         for kind in attack.settings.kinds:
             generator = runtime.rng(f"augmentation/{ADVERSARIAL}/{kind}")
-            for one in Adversarial(attack, kind).augment(data.train, generator):
+            for one in Misleading(attack, kind).augment(data.train, generator):
                 yield f"{ADVERSARIAL}/{kind}", one
 
     return _kept(made, folder / "adversarial.jsonl", data.labels, resume)

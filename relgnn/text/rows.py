@@ -11,15 +11,16 @@ import torch
 from torch import Tensor
 
 from relgnn.config import Marking
-from relgnn.data.relations import Example, Span
+from relgnn.data.mentions import Span
+from relgnn.data.relations import Example
 from relgnn.errors import InputError
 from relgnn.text.layers import padded_index
-from relgnn.text.marking import nearest, tokens_of
+from relgnn.text.marking import HEAD, NEITHER, TAIL, nearest, tokens_of
 from relgnn.text.packed import send
 from relgnn.training.task import NumberedTask
 
-NEITHER, HEAD, TAIL, HEAD_START, TAIL_START = range(5)
-"""Roles of a token: none, in the head's mention, in the tail's, the marker before either."""
+HEAD_START, TAIL_START = 3, 4
+"""Roles of a marker: before the head's mention, before the tail's; others are of `marking`."""
 PUNCTUATION = (("@", "@"), ("#", "#"))
 
 

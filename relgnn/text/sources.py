@@ -10,6 +10,7 @@ import numpy as np
 
 from relgnn.data import KnowledgeGraph
 from relgnn.data.documents import FILES, read_documents, sentence_examples
+from relgnn.data.mentions import overlap
 from relgnn.data.registry import find, load
 from relgnn.data.relations import Example, RelationData, is_relations, read_relations
 from relgnn.data.tables import find_file
@@ -65,7 +66,7 @@ def distant_relations(graph: KnowledgeGraph) -> RelationData:
                evidence.head_span, evidence.tail_span)  # fmt: skip
     for one, other, sentence, kind, a, b in zip(*(x.tolist() for x in columns), strict=True):
         span, other_span = (a[0], a[1]), (b[0], b[1])
-        if kind != EXACT or span == NO_SPAN or (a[0] < b[1] and b[0] < a[1]):
+        if kind != EXACT or span == NO_SPAN or overlap(span, other_span):
             continue
         relations = stated.get((one, other), set()) | stated.get((other, one), set())
         if len(relations) != 1:

@@ -15,7 +15,7 @@ from relgnn.data import ogb
 from relgnn.errors import InputError
 from relgnn.linkpred.nodes import NodeTask
 from relgnn.linkpred.ogb_run import evaluate_ogb
-from relgnn.linkpred.pairs import PairTask
+from relgnn.linkpred.pairs import EdgeTask
 from relgnn.linkpred.task import LinkPredictionTask
 from relgnn.loop.runs import run_any
 from relgnn.training import load_tensors
@@ -116,7 +116,7 @@ def test_what_is_solved_can_be_measured_again(
 
 @pytest.mark.parametrize(
     ("name", "owner"),
-    [("ogbl-ddi", PairTask), ("ogbl-citation2", PairTask), ("ogbn-arxiv", NodeTask),
+    [("ogbl-ddi", EdgeTask), ("ogbl-citation2", EdgeTask), ("ogbn-arxiv", NodeTask),
      ("ogbl-biokg", LinkPredictionTask)],
 )  # fmt: skip
 def test_a_resumed_run_ends_as_an_uninterrupted_one(
@@ -151,13 +151,13 @@ def test_seeds_differ_and_repeat(folders: dict[str, Path], tmp_path: Path) -> No
 def test_test_is_read_once(
     folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, measure = [], PairTask.measure
+    asked, measure = [], EdgeTask.measure
 
-    def noted(self: PairTask, split: str, among: int | None = None) -> float:
+    def noted(self: EdgeTask, split: str, among: int | None = None) -> float:
         asked.append(split)
         return measure(self, split, among)
 
-    monkeypatch.setattr(PairTask, "measure", noted)
+    monkeypatch.setattr(EdgeTask, "measure", noted)
     run_any(config_of(folders["ogbl-ddi"], "ogbl-ddi"), tmp_path / "run")
     assert asked == ["valid"] * 5 + ["test"]
 

@@ -12,7 +12,7 @@ from relgnn.config.ogb import PairSettings
 from relgnn.data.ogb import OgbLinks
 from relgnn.errors import InputError
 from relgnn.linkpred import pairs as module
-from relgnn.linkpred.pairs import PairPredictor, PairTask
+from relgnn.linkpred.pairs import EdgeTask, PairPredictor
 from relgnn.ranking.ogb import OgbEvaluator
 from tests.ogb_sets import NODES, across, communities
 
@@ -24,14 +24,14 @@ LINKS = OgbLinks(
 )
 
 
-def task_of(links: OgbLinks = LINKS, **changes: object) -> PairTask:
+def task_of(links: OgbLinks = LINKS, **changes: object) -> EdgeTask:
     settings = PairSettings.model_validate({
         "benchmark": "ogbl-ddi", "dim": 8, "dropout": 0.0, "batch_size": 16, **changes
     })  # fmt: skip
     torch.manual_seed(0)
     features = None if links.features is None else torch.from_numpy(links.features)
     model = PairPredictor(links.num_nodes, features, settings)
-    return PairTask(model, links, settings, OgbEvaluator(settings.benchmark), "pairs")
+    return EdgeTask(model, links, settings, OgbEvaluator(settings.benchmark), "pairs")
 
 
 @pytest.mark.parametrize("fan_out", [None, (50, 50)])
@@ -43,7 +43,7 @@ def test_a_step_does_not_see_the_edges_it_asks_for(fan_out: tuple[int, int] | No
     asked = torch.from_numpy(EDGES[40:56])
     seen = torch.cat([asked, torch.from_numpy(across()[:16])])
 
-    def encoded(task: PairTask, dropped: bool) -> torch.Tensor:
+    def encoded(task: EdgeTask, dropped: bool) -> torch.Tensor:
         # nothing is left out of the second's graph: the edges are not in it
         kept = task.kept(batch) if dropped else torch.ones(task.count, dtype=torch.bool)
         vectors = task._model.encode(task.graph.drop(kept))

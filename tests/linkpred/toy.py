@@ -16,9 +16,10 @@ from torch.nn import functional
 from relgnn.config import Config, make_config
 from relgnn.data import KnowledgeGraph
 from relgnn.data.graph import Text
+from relgnn.data.mentions import Span
 from relgnn.linkpred.supervision import Supervision
 from relgnn.runtime import Runtime, rng
-from relgnn.text.encoder import Span, TextEncoder
+from relgnn.text.encoder import TextEncoder
 
 PEOPLE = tuple(
     "Abra Bodil Cyrus Dunja Eskil Fyodor Goran Hilma Ingvi Jorun Kalle Lumir Mirek Nadja Oskar "

@@ -11,8 +11,9 @@ from relgnn.text.attention import attention_report, between
 from relgnn.text.classifier import RelationClassifier
 from relgnn.text.efficient import attach
 from relgnn.text.encoder import load_model
+from relgnn.text.marking import HEAD, NEITHER, TAIL
 from relgnn.text.reader import Reader
-from relgnn.text.rows import HEAD, NEITHER, TAIL, Marker, RowBatch
+from relgnn.text.rows import Marker, RowBatch
 from tests.text.toy import toy_occurrences
 
 ROWS, _, RELATION = toy_occurrences()

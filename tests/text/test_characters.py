@@ -14,9 +14,10 @@ from relgnn.data.relations import Example
 from relgnn.text import characters
 from relgnn.text.characters import character_model, character_tokenizer
 from relgnn.text.encoder import load_model
+from relgnn.text.marking import HEAD, TAIL
 from relgnn.text.reader import open_reader
 from relgnn.text.relation_run import evaluate_run, run_relations
-from relgnn.text.rows import HEAD, TAIL, Marker
+from relgnn.text.rows import Marker
 
 TEXTS = ["甲公司收购乙公司", "乙公司 收购Ａ公司", "a公司与甲公司"]
 

@@ -15,10 +15,10 @@ from relgnn.data.relations import Example
 from relgnn.text.debias import best_share, debiased
 from relgnn.text.encoder import load_model
 from relgnn.text.groups import group_report, groups_of
+from relgnn.text.hiding import Hider
 from relgnn.text.reader import open_reader
 from relgnn.text.relation_run import evaluate_run, run_relations
 from relgnn.text.rows import Marker, marker_names
-from relgnn.text.views import Views
 from relgnn.training import load_json
 from tests.text.toy import PEOPLE, TOWNS, VERBS
 
@@ -54,28 +54,28 @@ def config(data: Path, model: str, **extraction: Any) -> RelationConfig:
 
 
 @pytest.mark.parametrize("marking", ["special", "punctuation", "none"])
-def test_views_hide_the_entities_or_all_but_them(tiny_bert: str, marking: Any) -> None:
+def test_a_hider_hides_the_entities_or_all_but_them(tiny_bert: str, marking: Any) -> None:
     _, tokenizer = load_model(tiny_bert)
     marker = Marker(tokenizer, marking)
-    rows, views = marker.rows([ONE]), Views(marker)
+    rows, hider = marker.rows([ONE]), Hider(marker)
 
     def words(ids: torch.Tensor) -> list[str]:
-        kept = views.words(rows)
+        kept = hider.words(rows)
         return list(tokenizer.convert_ids_to_tokens(ids[kept].tolist()))
 
     hidden = tokenizer.unk_token  # it has no mask token
     if marking == "punctuation":
         # The toy words know neither @ nor #: unknown, like what is hidden.
-        assert views.words(rows).sum() <= len(rows.ids) - 2
+        assert hider.words(rows).sum() <= len(rows.ids) - 2
         return
-    assert words(views.context(rows).ids) == [hidden, "was", "born", "in", hidden, "."]
-    assert words(views.entities(rows).ids) == ["Ada", hidden, hidden, hidden, "Bonn", hidden]
-    others = ~views.words(rows)
-    for view in (views.context(rows), views.entities(rows)):
+    assert words(hider.context(rows).ids) == [hidden, "was", "born", "in", hidden, "."]
+    assert words(hider.entities(rows).ids) == ["Ada", hidden, hidden, hidden, "Bonn", hidden]
+    others = ~hider.words(rows)
+    for view in (hider.context(rows), hider.entities(rows)):
         assert torch.equal(view.ids[others], rows.ids[others])
         assert torch.equal(view.role, rows.role)
     batch = rows.batch(torch.tensor([0]))
-    assert torch.equal(views.context(batch).ids[0], views.context(rows).ids)
+    assert torch.equal(hider.context(batch).ids[0], hider.context(rows).ids)
     if marking == "special":
         kept = tokenizer.convert_ids_to_tokens(rows.ids[others].tolist())
         assert set(marker_names("special")) < set(kept)
@@ -111,8 +111,8 @@ def test_a_run_tells_its_bias_and_gives_the_same_again(
 
     reader = open_reader(tmp_path / "run")
     examples = reader.data.test
-    rows, views = reader.marker.rows(examples), Views(reader.marker)
-    full, names = reader.read(rows), reader.read(views.entities(rows))
+    rows, hider = reader.marker.rows(examples), Hider(reader.marker)
+    full, names = reader.read(rows), reader.read(hider.entities(rows))
     np.testing.assert_allclose(reader.logits(examples), full - 0.7 * names, atol=1e-5)
 
 

@@ -16,11 +16,11 @@ from relgnn.errors import InputError
 from relgnn.text.encoder import TextEncoder
 from relgnn.text.fewshot import (
     Episode,
-    Views,
+    TaskVectors,
     accuracies,
     described_as,
     episodes,
-    hide,
+    hide_names,
     represent,
 )
 from relgnn.text.runs import run_text
@@ -33,7 +33,7 @@ NOTHING = torch.zeros(0)
 
 
 def few_shot_accuracy(vectors: Tensor, drawn: Iterable[Episode]) -> np.ndarray:
-    return accuracies(Views(vectors, vectors), NOTHING, drawn)
+    return accuracies(TaskVectors(vectors, vectors), NOTHING, drawn)
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -64,11 +64,11 @@ def test_planted_relations_are_told_apart_and_noise_is_chance() -> None:
     chance = few_shot_accuracy(noise, episodes(many, 5, 1, 3, 3000, rng()))
     assert chance.mean() == pytest.approx(0.2, abs=0.02)
     described = accuracies(
-        Views(centre, centre), torch.eye(6), episodes(LABELS, 5, 0, 3, 100, rng())
+        TaskVectors(centre, centre), torch.eye(6), episodes(LABELS, 5, 0, 3, 100, rng())
     )
     assert described.mean() == 1
     turned = accuracies(
-        Views(centre, centre), torch.eye(6).roll(1, 0), episodes(LABELS, 5, 0, 3, 100, rng())
+        TaskVectors(centre, centre), torch.eye(6).roll(1, 0), episodes(LABELS, 5, 0, 3, 100, rng())
     )
     assert turned.mean() < 0.2  # orthogonal ones tie
 
@@ -94,7 +94,7 @@ def test_more_examples_help() -> None:
 def test_names_are_hidden(
     head: tuple[int, int], tail: tuple[int, int], said: str, names: tuple[str, str]
 ) -> None:
-    hidden = hide(Example("Ada born in Bonn.", head, tail, 0))
+    hidden = hide_names(Example("Ada born in Bonn.", head, tail, 0))
     assert hidden.text == said
     assert (said[slice(*hidden.head)], said[slice(*hidden.tail)]) == names
 
@@ -103,7 +103,9 @@ def test_the_description_helps_where_examples_are_noise() -> None:
     centre = torch.eye(6)[torch.from_numpy(LABELS)]
     noise = torch.randn(len(LABELS), 6, generator=torch.Generator().manual_seed(0))
     without, some, much = (
-        accuracies(Views(noise, centre), torch.eye(6), episodes(LABELS, 5, 1, 3, 200, rng()), w)
+        accuracies(
+            TaskVectors(noise, centre), torch.eye(6), episodes(LABELS, 5, 1, 3, 200, rng()), w
+        )
         for w in (0.0, 0.5, 100.0)
     )
     assert without.mean() + 0.1 < some.mean() < much.mean() == 1

@@ -6,7 +6,7 @@ import torch
 from relgnn.data.corpus import MarkedText
 from relgnn.runtime import torch_rng
 from relgnn.text.encoder import load_model
-from relgnn.text.masking import OUTSIDE, PassageReader, hide, sentences_or_halves
+from relgnn.text.masking import OUTSIDE, PassageReader, mask_units, sentences_or_halves
 
 TEXTS = [
     MarkedText("The Royal Dutch Shell company was founded in Den Haag.", ((4, 21), (45, 53))),
@@ -96,7 +96,7 @@ def test_hiding_follows_the_shares(reader: PassageReader, device: torch.device) 
     passages = reader.windows([words] * 400, whole=False)
     rows = reader.rows(passages, torch.arange(400)[:, None]).to(device)
     mask, size = reader.tokenizer.mask_token_id, len(reader.tokenizer)
-    ids, hidden = hide(rows, 0.15, 0.0, mask, size, torch_rng("a", 0, device))
+    ids, hidden = mask_units(rows, 0.15, 0.0, mask, size, torch_rng("a", 0, device))
     assert (hidden.sum(1) == 3).all()
     assert torch.equal(ids[~hidden], rows.ids[~hidden])
     guessed = ids[hidden]
@@ -104,7 +104,7 @@ def test_hiding_follows_the_shares(reader: PassageReader, device: torch.device) 
     kept = float((guessed == rows.ids[hidden]).float().mean())
     assert masked == pytest.approx(0.8, abs=0.04)
     assert kept == pytest.approx(0.1, abs=0.03)
-    again = hide(rows, 0.15, 0.0, mask, size, torch_rng("a", 0, device))
+    again = mask_units(rows, 0.15, 0.0, mask, size, torch_rng("a", 0, device))
     assert torch.equal(ids, again[0]) and torch.equal(hidden, again[1])
 
 
@@ -112,7 +112,7 @@ def test_mentions_and_words_are_hidden_whole(reader: PassageReader) -> None:
     passages = reader.windows(TEXTS[:1] * 500, whole=True)
     rows = reader.rows(passages, torch.arange(500)[:, None])
     mask = reader.tokenizer.mask_token_id
-    ids, hidden = hide(rows, 0.15, 0.4, mask, 1000, torch_rng("b", 0))
+    ids, hidden = mask_units(rows, 0.15, 0.4, mask, 1000, torch_rng("b", 0))
     for unit in range(int(rows.unit.max()) + 1):
         own = hidden[:, rows.unit[0] == unit]
         assert torch.equal(own.any(1), own.all(1))
@@ -121,10 +121,10 @@ def test_mentions_and_words_are_hidden_whole(reader: PassageReader) -> None:
             assert share == pytest.approx(0.4, abs=0.08)
         as_mask = ids[:, rows.unit[0] == unit] == mask
         assert torch.equal(as_mask.any(1), as_mask.all(1))
-    assert not hide(rows, 0.15, 0.0, mask, 1000, torch_rng("b", 0))[1][rows.mention].any()
+    assert not mask_units(rows, 0.15, 0.0, mask, 1000, torch_rng("b", 0))[1][rows.mention].any()
 
 
 def test_the_shortest_row_has_something_to_guess(reader: PassageReader) -> None:
     passages = reader.windows([MarkedText("word")], whole=True)
     rows = reader.rows(passages, torch.tensor([[0]]))
-    assert int(hide(rows, 0.01, 0.0, 103, 1000, torch_rng("c", 0))[1].sum()) == 1
+    assert int(mask_units(rows, 0.01, 0.0, 103, 1000, torch_rng("c", 0))[1].sum()) == 1

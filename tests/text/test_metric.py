@@ -13,7 +13,7 @@ from relgnn.config import FewShotConfig, load_run_config
 from relgnn.data.relations import Example, RelationData
 from relgnn.errors import InputError
 from relgnn.text.encoder import load_model
-from relgnn.text.fewshot import hide
+from relgnn.text.fewshot import hide_names
 from relgnn.text.metric import MetricTask, RelationEncoder, hold_out
 from relgnn.text.rows import Marker
 from relgnn.text.runs import run_text
@@ -83,15 +83,17 @@ def test_a_vector_does_not_depend_on_the_rows_beside_it(tiny_bert: str) -> None:
         Example("Ada was born in Bonn .", (0, 3), (16, 20), 0),
         Example("Ada and Ben and Cleo lives now far away from Cork .", (0, 3), (45, 49), 0),
     ]
-    together = model.views(marker.rows(examples))
-    alone = [model.views(marker.rows([one])) for one in examples]
+    together = model.task_vectors(marker.rows(examples))
+    alone = [model.task_vectors(marker.rows([one])) for one in examples]
     for both, single in zip(together, zip(*alone, strict=True), strict=True):
         torch.testing.assert_close(both, torch.cat(single), atol=1e-5, rtol=1e-4)
-    turned = model.views(marker.rows([examples[0]._replace(head=(16, 20), tail=(0, 3))]))
+    turned = model.task_vectors(marker.rows([examples[0]._replace(head=(16, 20), tail=(0, 3))]))
     assert not torch.allclose(turned.vectors, together.vectors[:1], atol=1e-2)
     # what hides both names says the same of any two
     one, other = (
-        model.views(marker.rows([hide(Example(f"{who} saw Bonn .", (0, 3), (8, 12), 0))]))
+        model.task_vectors(
+            marker.rows([hide_names(Example(f"{who} saw Bonn .", (0, 3), (8, 12), 0))])
+        )
         for who in ("Ada", "Ben")
     )
     torch.testing.assert_close(one.vectors, other.vectors)

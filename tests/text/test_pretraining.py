@@ -15,7 +15,7 @@ from relgnn.data.corpus import MarkedText
 from relgnn.errors import InputError
 from relgnn.runtime import Runtime, torch_rng
 from relgnn.text.encoder import load_model
-from relgnn.text.masking import PassageReader, hide
+from relgnn.text.masking import PassageReader, mask_units
 from relgnn.text.pretraining import (
     MaskedHead,
     Pretrained,
@@ -71,7 +71,7 @@ def test_the_loss_is_that_of_hidden_tokens_alone(masked_bert: str, entities: flo
     batch = next(iter(task.batches(0, torch_rng("order", 0))))
     loss = task.loss(batch, torch_rng("noise", 0))
     rows = reader.rows(passages, batch[0])
-    ids, hidden = hide(
+    ids, hidden = mask_units(
         rows, 0.15, entities, reader.tokenizer.mask_token_id, len(reader.tokenizer),
         torch_rng("noise", 0),
     )  # fmt: skip

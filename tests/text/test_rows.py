@@ -14,7 +14,8 @@ from transformers import AutoTokenizer
 from relgnn.data.relations import Example
 from relgnn.errors import InputError
 from relgnn.text.encoder import load_model, model_path
-from relgnn.text.rows import HEAD, HEAD_START, TAIL, TAIL_START, Marker, Rows
+from relgnn.text.marking import HEAD, TAIL
+from relgnn.text.rows import HEAD_START, TAIL_START, Marker, Rows
 
 TEXT = "Ada Lovelace was born in London ."
 ONE = Example(TEXT, (0, 12), (25, 31), 0, "PER", "LOC")

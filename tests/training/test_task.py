@@ -30,7 +30,7 @@ from relgnn.linkpred.given_negatives import GivenNegativesTask
 from relgnn.linkpred.inductive import QueryTask
 from relgnn.linkpred.memory import MemoryTask
 from relgnn.linkpred.nodes import NodeTask
-from relgnn.linkpred.pairs import PairTask
+from relgnn.linkpred.pairs import EdgeTask
 from relgnn.linkpred.rerank import RerankTask
 from relgnn.linkpred.task import LinkPredictionTask
 from relgnn.text.classifier_task import ClassifierTask
@@ -39,20 +39,20 @@ from relgnn.text.extractor import ExtractorTask
 from relgnn.text.generative_task import AnswerTask
 from relgnn.text.joint_run import JointTask
 from relgnn.text.metric import MetricTask
-from relgnn.text.pairs import PairTask as TextPairTask
+from relgnn.text.pairs import PairTask
 from relgnn.text.pretraining import PretrainingTask
 from relgnn.training import Task
 
 OWN: dict[type[Task], type[RunConfig]] = {
     BiEncoderTask: BiEncoderConfig, CrossEncoderTask: CrossEncoderConfig,
     GivenNegativesTask: TripleConfig, QueryTask: InductiveConfig, MemoryTask: Config,
-    NodeTask: NodeConfig, PairTask: PairConfig, RerankTask: RerankConfig,
+    NodeTask: NodeConfig, EdgeTask: PairConfig, RerankTask: RerankConfig,
     LinkPredictionTask: Config, ClassifierTask: RelationConfig, DocumentTask: DocumentConfig,
     ExtractorTask: Config, AnswerTask: GenerativeConfig, JointTask: JointConfig,
     MetricTask: FewShotConfig,
 }  # fmt: skip
 # their keys are those of what they are made of, or they have none
-OTHERS = {CoteachingTask, PretrainingTask, TextPairTask}
+OTHERS = {CoteachingTask, PretrainingTask, PairTask}
 
 
 @pytest.mark.parametrize("task", OWN, ids=lambda task: task.__name__)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from relgnn.data.relations import Example, Span
+from relgnn.data.mentions import Span, overlap
+from relgnn.data.relations import Example
 
 Edit = tuple[int, int, str]
 """Characters [start, end) of a text, and what stands in their place."""
@@ -82,11 +83,6 @@ def relocated(example: Example, text: str) -> Example | None:
         spans += found
     head, tail = spans
     return None if overlap(head, tail) else example._replace(text=text, head=head, tail=tail)
-
-
-def overlap(one: Span, other: Span) -> bool:
-    """Whether two spans share a character."""
-    return one[0] < other[1] and other[0] < one[1]
 
 
 def content_words(example: Example) -> list[Span]:

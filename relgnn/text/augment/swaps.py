@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from relgnn.data.relations import Example, Span
-from relgnn.text.augment.base import Augmenter, Edit, edited, overlap
+from relgnn.data.mentions import Span, overlap
+from relgnn.data.relations import Example
+from relgnn.text.augment.base import Augmenter, Edit, edited
 
 CLAUSES = (
     "as the report says", "as everybody knows", "according to the newspaper", "to be precise",

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from relgnn.config.objectives import AdversarialConfig
 from relgnn.text.classifier import RelationClassifier
+from relgnn.text.hiding import Hider
 from relgnn.text.objectives.base import Objective, Step
 from relgnn.text.rows import RowBatch
-from relgnn.text.views import Views
 
 
 class Adversarial(Objective):
@@ -26,18 +26,18 @@ class Adversarial(Objective):
 
     Args:
         settings: kind fgm or pgd.
-        views: knows which tokens are words.
+        hider: knows which tokens are words.
     """
 
     moves_embeddings = True
 
-    def __init__(self, settings: AdversarialConfig, views: Views) -> None:
+    def __init__(self, settings: AdversarialConfig, hider: Hider) -> None:
         super().__init__()
-        self.settings, self.views = settings, views
+        self.settings, self.hider = settings, hider
 
     def forward(self, step: Step) -> Tensor:
         """See `Objective`."""
-        settings, words = self.settings, self.views.words(step.rows) & step.rows.mask
+        settings, words = self.settings, self.hider.words(step.rows) & step.rows.mask
         radius = radius_of(step.embeddings, words, settings.epsilon)
         steps, size = (1, 1.0) if settings.kind == "fgm" else (settings.steps, settings.step_size)
         move, moved, loss = step.embeddings, step.embeddings, step.loss
@@ -63,12 +63,12 @@ class Virtual(Objective):
 
     Args:
         settings: kind vat.
-        views: knows which tokens are words.
+        hider: knows which tokens are words.
     """
 
-    def __init__(self, settings: AdversarialConfig, views: Views) -> None:
+    def __init__(self, settings: AdversarialConfig, hider: Hider) -> None:
         super().__init__()
-        self.settings, self.views = settings, views
+        self.settings, self.hider = settings, hider
 
     def forward(self, step: Step) -> Tensor:
         """See `Objective`."""
@@ -91,7 +91,7 @@ class Virtual(Objective):
             embeddings: [B, L, d] of the rows.
             generator: of the first direction.
         """
-        words, clean = self.views.words(rows) & rows.mask, embeddings.detach()
+        words, clean = self.hider.words(rows) & rows.mask, embeddings.detach()
         radius = radius_of(clean, words, self.settings.epsilon)
         noise = torch.randn(
             clean.shape, generator=generator, device=generator.device, dtype=torch.float32

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from relgnn.text.hiding import Hider
 from relgnn.text.objectives.base import Objective, Step
-from relgnn.text.views import Views
 
 
 class Counterfactual(Objective):
@@ -15,14 +15,14 @@ class Counterfactual(Objective):
 
     Args:
         weight: of the loss.
-        views: hides the entities.
+        hider: hides the entities.
     """
 
-    def __init__(self, weight: float, views: Views) -> None:
+    def __init__(self, weight: float, hider: Hider) -> None:
         super().__init__()
-        self.weight, self.views = weight, views
+        self.weight, self.hider = weight, hider
 
     def forward(self, step: Step) -> Tensor:
         """See `Objective`."""
-        logits = step.model(self.views.context(step.rows))
+        logits = step.model(self.hider.context(step.rows))
         return self.weight * step.supervised(logits, step.labels)

@@ -21,10 +21,11 @@ from relgnn.posterior.thresholds import (
     Weigher,
 )
 from relgnn.text.classifier import RelationClassifier
+from relgnn.text.hiding import special_ids
+from relgnn.text.marking import NEITHER
 from relgnn.text.objectives.base import Objective, Step
 from relgnn.text.objectives.running_mean import move, running_mean
-from relgnn.text.rows import NEITHER, Marker, RowBatch, Rows
-from relgnn.text.views import special_ids
+from relgnn.text.rows import Marker, RowBatch, Rows
 
 
 class TokenMask(nn.Module):

@@ -10,7 +10,7 @@ import pytest
 
 from relgnn.config.augmentation import AttackConfig
 from relgnn.data.relations import Example
-from relgnn.text.attack import Adversarial, Attack
+from relgnn.text.attack import Attack, Misleading
 from relgnn.text.augment import (
     Augmenter,
     BackTranslation,
@@ -101,7 +101,7 @@ def augmenter(
         "distractors": Distractors,
         "back_translation": lambda: BackTranslation((None, None), (None, None)),
         "paraphrase": lambda: Paraphrase((None, Plain())),
-        "adversarial": lambda: Adversarial(
+        "adversarial": lambda: Misleading(
             Attack(by_length, Fixed(), EntitySwap(sentences()), AttackConfig()), "distractors"
         ),
     }

@@ -18,6 +18,7 @@ from relgnn.runtime import torch_rng
 from relgnn.text.classifier import RelationClassifier
 from relgnn.text.classifier_task import ClassifierTask, make_objectives
 from relgnn.text.encoder import load_model
+from relgnn.text.hiding import Hider
 from relgnn.text.objectives import (
     Adversarial,
     BatchContrast,
@@ -35,7 +36,6 @@ from relgnn.text.objectives.adversarial import projected, radius_of, unit, witho
 from relgnn.text.objectives.contrast import contrast, same_label
 from relgnn.text.objectives.running_mean import move, running_mean
 from relgnn.text.rows import Marker
-from relgnn.text.views import Views
 from relgnn.training import Interrupted, Trainer, TrainSettings, module_tensors
 from tests.text.toy import toy_occurrences
 
@@ -69,7 +69,7 @@ class World:
             self.marker.resize(network)
             model = RelationClassifier(network, 3, self.config.extraction, DATA.negative)
         self.model = model.to(device)
-        self.views = Views(self.marker)
+        self.hider = Hider(self.marker)
         self.rows = self.marker.rows(EXAMPLES)
         self.labels = torch.tensor([one.relation for one in EXAMPLES])
         objectives = make_objectives(self.config, self.model, self.marker, DATA)
@@ -131,9 +131,9 @@ def test_weight_zero_is_the_baseline(tiny_bert: str, key: str) -> None:
 
 def test_fgm_moves_words_by_epsilon_up_the_gradient(tiny_bert: str) -> None:
     world = World(tiny_bert, dropout=0.0)
-    step, words = world.step(), world.views.words(world.step().rows)
+    step, words = world.step(), world.hider.words(world.step().rows)
     settings = AdversarialConfig(kind="fgm", epsilon=0.05, weight=2.0)
-    found = Adversarial(settings, world.views)(step)
+    found = Adversarial(settings, world.hider)(step)
     clean = step.embeddings.detach().requires_grad_()
     loss = nn.functional.cross_entropy(world.model(step.rows, clean), step.labels)
     gradient = torch.autograd.grad(loss, clean)[0]
@@ -145,13 +145,13 @@ def test_fgm_moves_words_by_epsilon_up_the_gradient(tiny_bert: str) -> None:
     torch.testing.assert_close(found, 2 * other)
     assert float(other.detach()) > float(step.loss.detach())
     one_step = settings.model_copy(update={"kind": "pgd", "steps": 1, "step_size": 1.0})
-    torch.testing.assert_close(Adversarial(one_step, world.views)(world.step()), found)
+    torch.testing.assert_close(Adversarial(one_step, world.hider)(world.step()), found)
 
 
 def test_pgd_climbs_higher_than_fgm_and_stays_in_the_ball(tiny_bert: str) -> None:
     world = World(tiny_bert, dropout=0.0)
     reached = [
-        float(Adversarial(AdversarialConfig(kind=kind, epsilon=0.5, steps=6), world.views)(
+        float(Adversarial(AdversarialConfig(kind=kind, epsilon=0.5, steps=6), world.hider)(
             world.step()
         ).detach())
         for kind in ("fgm", "pgd")
@@ -167,7 +167,7 @@ def test_pgd_climbs_higher_than_fgm_and_stays_in_the_ball(tiny_bert: str) -> Non
 def test_only_words_are_moved(tiny_bert: str) -> None:
     world = World(tiny_bert)
     rows = world.step().rows
-    words = world.views.words(rows)
+    words = world.hider.words(rows)
     tokens = world.marker.tokenizer.convert_ids_to_tokens(rows.ids[0][words[0]].tolist())
     assert tokens == EXAMPLES[0].text.split()
     direction = unit(torch.randn(*rows.ids.shape, 4), words)
@@ -180,9 +180,9 @@ def test_vat_needs_no_labels_and_finds_a_worse_direction_than_chance(tiny_bert: 
     world = World(tiny_bert)
     step = world.step()
     settings = AdversarialConfig(kind="vat", epsilon=0.1, steps=3)
-    virtual = Virtual(settings, world.views)
+    virtual = Virtual(settings, world.hider)
     found = virtual(replace(step, labels=torch.full((8,), -1)))
-    words = world.views.words(step.rows)
+    words = world.hider.words(step.rows)
     radius = radius_of(step.embeddings, words, 0.1)
     torch.manual_seed(0)
     with torch.no_grad(), without_dropout(world.model):
@@ -327,7 +327,7 @@ def test_each_answer_of_a_mixed_sentence_has_the_weight_of_its_own(tiny_bert: st
 def test_counterfactual_sentences_hide_the_entities(tiny_bert: str) -> None:
     world = World(tiny_bert, dropout=0.0)
     step = world.step()
-    loss = Counterfactual(0.5, world.views)(step)
+    loss = Counterfactual(0.5, world.hider)(step)
     renamed = world.marker.rows(
         [replace_names(one, "zzz") for one in EXAMPLES[:8]]  # a word that the model does not know
     ).batch(torch.arange(8))

@@ -19,6 +19,7 @@ from relgnn.posterior.thresholds import FixedWeigher
 from relgnn.text.classifier import RelationClassifier
 from relgnn.text.classifier_task import ClassifierTask
 from relgnn.text.encoder import load_model
+from relgnn.text.marking import NEITHER
 from relgnn.text.objectives import Objective, Step
 from relgnn.text.objectives.unlabelled import (
     FixMatch,
@@ -27,7 +28,7 @@ from relgnn.text.objectives.unlabelled import (
     TokenMask,
     make_unlabelled,
 )
-from relgnn.text.rows import NEITHER, Marker, Marking
+from relgnn.text.rows import Marker, Marking
 from relgnn.training import Interrupted, Trainer, TrainSettings
 from tests.text.toy import toy_occurrences
 

@@ -8,7 +8,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from relgnn.text.rows import HEAD, NEITHER, TAIL, Marker, RowBatch, Rows
+from relgnn.text.marking import HEAD, NEITHER, TAIL
+from relgnn.text.rows import Marker, RowBatch, Rows
 
 R = TypeVar("R", Rows, RowBatch)
 
@@ -25,7 +26,7 @@ def special_ids(marker: Marker) -> Tensor:
     return torch.tensor(sorted((around | set(tokenizer.all_special_ids)) - words))
 
 
-class Views:
+class Hider:
     """Hides words behind the tokenizer's mask token.
 
     A tokenizer without one gives its unknown token, or else the one that pads or ends.
