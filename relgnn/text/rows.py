@@ -31,7 +31,7 @@ class RowBatch:
     Args:
         ids: int64 [B, L].
         mask: bool [B, L].
-        role: int64 [B, L], see `NEITHER` and what follows it.
+        role: int64 [B, L]: NEITHER, HEAD, TAIL, HEAD_START or TAIL_START.
     """
 
     ids: Tensor
