@@ -22,9 +22,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks.serving import bodies_of, service
 from benchmarks.speed import Row, record
-from experiments.command import make_parser, told_options
+from experiments.command import make_parser, tells_errors, told_options
 from experiments.commit import provenance
-from relgnn.errors import MachineError, RelgnnError
+from relgnn.errors import MachineError
 
 BROWSERS = ("chromium", "chromium-browser")
 SEEN = """() => new Promise((done) => {
@@ -102,6 +102,7 @@ def rows_of(found: Mapping[str, Sequence[float]]) -> list[Row]:
     ]  # fmt: skip
 
 
+@tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = make_parser("benchmarks.explorer", __doc__)
@@ -111,11 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--record", action="store_true", help="append to the results")
     given = parser.parse_args(arguments)
     began = provenance()
-    try:
-        found = measure(given.run, max(1, given.repeats))
-    except RelgnnError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    found = measure(given.run, max(1, given.repeats))
     if given.record:
         command = f"python -m benchmarks.explorer RUN{told_options(parser, given, 'repeats')}"
         record("explorer", rows_of(found), {"repeats": given.repeats}, began, command)

@@ -11,8 +11,6 @@ judges them. Medians of seconds over seeds; reading is what the frozen layers co
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,14 +25,14 @@ from torch import Tensor, nn
 from experiments.command import make_parser, tells_errors, told_options
 from experiments.commit import at_end, provenance
 from experiments.reproduce import spread
-from experiments.results import Line, append
+from experiments.results import append, measured_line
 from relgnn.config import RuntimeConfig
 from relgnn.data.registry import find
 from relgnn.data.relations import Example, read_relations
 from relgnn.errors import InputError
 from relgnn.ranking.classification import macro_f1
 from relgnn.ranking.statistics import mean_std
-from relgnn.runtime import Runtime, environment, peak_memory_mb
+from relgnn.runtime import Runtime, peak_memory_mb
 from relgnn.text.encoder import load_model
 from relgnn.text.extractor import RelationExtractor
 from relgnn.text.layers import LowerStates, SplitEncoder, StateBatch, TopLayers
@@ -190,26 +188,19 @@ def record(
         began: `provenance` before anything was run.
         command: that measures it again.
     """
-    machine, made = environment(), at_end(began)
+    code = at_end(began)
     settings = {name: getattr(given, name) for name in SETTINGS}
-    sha = hashlib.sha256(json.dumps([layers, RATES, settings], sort_keys=True).encode())
     lines = [
-        Line(
-            table=TABLE,
-            row=f"{layers} of {max(RATES)} layers tuned",
-            fraction=1.0,
+        measured_line(
+            TABLE,
+            f"{layers} of {max(RATES)} layers tuned",
+            metrics,
+            [layers, RATES, settings],
+            command,
+            code,
+            metrics["reading_s"] + metrics["training_s"],
+            round(peak_memory_mb()),
             seed=seed,
-            metrics=metrics,
-            expected={},
-            command=command,
-            config_sha256=sha.hexdigest(),
-            git_commit=made["git_commit"],
-            dirty=made["dirty"],
-            split_seed=0,
-            seconds=metrics["reading_s"] + metrics["training_s"],
-            peak_memory_mb=round(peak_memory_mb()),
-            hardware=machine["hardware"],
-            versions=machine["versions"],
         )
         for seed, metrics in enumerate(found)
     ]

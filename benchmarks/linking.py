@@ -30,10 +30,9 @@ from rich.table import Table
 from benchmarks.encode import fastest
 from benchmarks.measure import apart, peak_since, reset_peak
 from benchmarks.speed import Row, record
-from experiments.command import make_parser, told_options
+from experiments.command import make_parser, tells_errors, told_options
 from experiments.commit import provenance
 from relgnn.data import KnowledgeGraph, Sentence, Text, load, sentences_of
-from relgnn.errors import RelgnnError
 from relgnn.runtime import rng
 from relgnn.text.blocking import CHUNK, link_stream
 from relgnn.text.coreference import Coreference
@@ -272,6 +271,7 @@ def table(scales: Sequence[Scale]) -> Table:
     return shown
 
 
+@tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = make_parser("benchmarks.linking", __doc__)
@@ -290,17 +290,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.encoded < 0:
         parser.error("--encoded: expected a number from 0")
     began = provenance()
-    try:
-        reached = recall(given.coreference, given.data)
-        scales = []
-        for size in given.sizes:
-            asked = (size, given.coreference, given.chunk, given.data)
-            scales.append(apart(measure_size, *asked))
-            print(scales[-1], file=sys.stderr, flush=True)
-        encoded = apart(measure_encoding, given.encoded, given.data) if given.encoded else None
-    except RelgnnError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    reached = recall(given.coreference, given.data)
+    scales = []
+    for size in given.sizes:
+        asked = (size, given.coreference, given.chunk, given.data)
+        scales.append(apart(measure_size, *asked))
+        print(scales[-1], file=sys.stderr, flush=True)
+    encoded = apart(measure_encoding, given.encoded, given.data) if given.encoded else None
     rows = rows_of(scales, encoded, reached, given.coreference)
     if given.record:
         names = ("coreference", "chunk", "data")

@@ -12,8 +12,6 @@ configurations; `--record` adds the figures to experiments/results/ogb_scale.jso
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -27,17 +25,17 @@ from rich.table import Table
 
 from benchmarks.measure import apart
 from benchmarks.scale import power_law_triples
-from experiments.command import make_parser, told_options
+from experiments.command import make_parser, tells_errors, told_options
 from experiments.commit import at_end, provenance, warn_if_dirty
 from experiments.jobs import jobs, missing
 from experiments.reproduce import execute
-from experiments.results import Line, append, latest, read_lines
+from experiments.results import Line, append, latest, measured_line, read_lines
 from relgnn.config import AnyOgbConfig, AutoencoderConfig
 from relgnn.data.ogb import OgbLinks, OgbNodes, OgbTriples
-from relgnn.errors import InputError, RelgnnError
+from relgnn.errors import InputError
 from relgnn.linkpred.ogb_run import OgbData, new_task
 from relgnn.ranking.statistics import mean_std
-from relgnn.runtime import Runtime, environment, peak_memory_mb
+from relgnn.runtime import Runtime, peak_memory_mb
 
 TABLE, SCALE = "ogb", "ogb_scale"
 SEEDS = tuple(range(10))
@@ -249,15 +247,9 @@ def record(
         began: `provenance` before it.
         command: that measures it again.
     """
-    machine, made = environment(), at_end(began)
-    told = json.dumps([config.sha256(), settings], sort_keys=True)
-    line = Line(
-        table=SCALE, row=row, fraction=1.0, seed=0, metrics=asdict(found), expected={},
-        command=command,
-        config_sha256=hashlib.sha256(told.encode()).hexdigest(), git_commit=made["git_commit"],
-        dirty=made["dirty"], split_seed=0, seconds=found.step_s,
-        peak_memory_mb=round(found.peak_memory_mb), hardware=machine["hardware"],
-        versions=machine["versions"],
+    line = measured_line(
+        SCALE, row, asdict(found), [config.sha256(), settings], command, at_end(began),
+        found.step_s, round(found.peak_memory_mb),
     )  # fmt: skip
     append(SCALE, [line])
 
@@ -298,6 +290,7 @@ def _sizes(given: argparse.Namespace, told: str) -> None:
     Console().print(table(found))
 
 
+@tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = make_parser("benchmarks.ogb", __doc__)
@@ -309,16 +302,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2, help="of --synthetic")
     parser.add_argument("--record", action="store_true", help="append sizes to the results")
     given = parser.parse_args(arguments)
-    try:
-        if given.synthetic:
-            _sizes(given, told_options(parser, given, "steps", "threads"))
-        elif len(given.rows) == 1:
-            print(run_seeds(given.rows[0], given.seeds, given.resume))
-        else:
-            raise InputError(f"{len(given.rows)} rows: give one, or --synthetic")
-    except RelgnnError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    if given.synthetic:
+        _sizes(given, told_options(parser, given, "steps", "threads"))
+    elif len(given.rows) == 1:
+        print(run_seeds(given.rows[0], given.seeds, given.resume))
+    else:
+        raise InputError(f"{len(given.rows)} rows: give one, or --synthetic")
     return 0
 
 

@@ -22,10 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.speed import Row, record
-from experiments.command import make_parser, told_options
+from experiments.command import make_parser, tells_errors, told_options
 from experiments.commit import provenance
 from experiments.speed import ROUNDS
-from relgnn.errors import RelgnnError
 from relgnn.loop.demo import run_demo
 from relgnn.training.stages import by_stage
 
@@ -60,6 +59,7 @@ def table(rows: Sequence[Row]) -> Table:
     return shown
 
 
+@tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = make_parser("benchmarks.rounds", __doc__)
@@ -69,13 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--record", action="store_true", help="append to the results")
     given = parser.parse_args(arguments)
     began, changes = provenance(), [ALONE, *given.changes]
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "run"
-            metrics = run_demo(path, given.fraction, quiet=True, overrides=changes)
-    except RelgnnError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run"
+        metrics = run_demo(path, given.fraction, quiet=True, overrides=changes)
     rows = rows_of(metrics["stages"])
     if given.record:
         settings = {"fraction": given.fraction, "changes": changes}

@@ -31,9 +31,9 @@ import numpy as np
 import psutil
 
 from benchmarks.speed import Row, record
-from experiments.command import make_parser, told_options
+from experiments.command import make_parser, tells_errors, told_options
 from experiments.commit import provenance
-from relgnn.errors import MachineError, RelgnnError
+from relgnn.errors import MachineError
 from relgnn.loop.opened import run_config, run_graph
 from relgnn.runtime import rng
 
@@ -243,6 +243,7 @@ def told(row: Row) -> str:
     )
 
 
+@tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = make_parser("benchmarks.serving", __doc__)
@@ -256,11 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--record", action="store_true", help="append to the results")
     given = parser.parse_args(arguments)
     began = provenance()
-    try:
-        rows = _measure(given)
-    except RelgnnError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    rows = _measure(given)
     settings: dict[str, Any] = {name: getattr(given, name) for name in SETTINGS}
     if given.record:
         command = f"python -m benchmarks.serving RUN{told_options(parser, given, *SETTINGS)}"

@@ -11,7 +11,6 @@ experiments/results/speed.jsonl.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib
 import json
 import os
@@ -25,11 +24,9 @@ from rich.table import Table
 
 from benchmarks import scale
 from benchmarks.measure import Bench, Limits, Measured, Pair, apart, machine_limits, measure
-from experiments.command import make_parser, told_options
+from experiments.command import make_parser, tells_errors, told_options
 from experiments.commit import at_end, provenance
-from experiments.results import Line, append
-from relgnn.errors import RelgnnError
-from relgnn.runtime import environment
+from experiments.results import append, measured_line
 
 BENCHES = ("layer", "epoch", "loss", "rank", "encode", "tuning")
 PARTS = (*BENCHES, "scale")
@@ -105,26 +102,18 @@ def record(
         began: `provenance` before anything was measured.
         command: that measures it again.
     """
-    machine, made = environment(), at_end(began)
+    code = at_end(began)
     words = ("row", "ours", "peer", "failure")
-    sha = hashlib.sha256(json.dumps([part, settings], sort_keys=True).encode()).hexdigest()
     lines = [
-        Line(
-            table="speed",
-            row=row["row"],
-            fraction=1.0,
-            seed=0,
-            metrics={k: v for k, v in row.items() if k not in words and v is not None},
-            expected={},
-            command=command,
-            config_sha256=sha,
-            git_commit=made["git_commit"],
-            dirty=made["dirty"],
-            split_seed=0,
-            seconds=row["ours_s"] or 0.0,
-            peak_memory_mb=row["ours_mb"] or 0.0,
-            hardware=machine["hardware"],
-            versions=machine["versions"],
+        measured_line(
+            "speed",
+            row["row"],
+            {k: v for k, v in row.items() if k not in words and v is not None},
+            [part, settings],
+            command,
+            code,
+            row["ours_s"] or 0.0,
+            row["ours_mb"] or 0.0,
             peer=row["peer"] if not row.get("failure") else f"{row['peer']}: {row['failure']}",
         )
         for row in rows
@@ -161,6 +150,7 @@ def _cell(column: str, row: Row) -> str:
     return f"{value:.1f}×" if column == "ratio" else f"{value:.3f}"
 
 
+@tells_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = make_parser("benchmarks.speed", __doc__)
@@ -178,12 +168,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(given.threads)
     # no peer may look for a model in the network
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    try:
-        told = told_options(parser, given, "repeats", "threads", "sides", "sizes")
-        report = {part: _run(part, given, told) for part in given.parts or PARTS}
-    except RelgnnError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    told = told_options(parser, given, "repeats", "threads", "sides", "sizes")
+    report = {part: _run(part, given, told) for part in given.parts or PARTS}
     if given.json:
         print(json.dumps(report, indent=2))
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -18,6 +19,7 @@ from relgnn.ranking.metrics import read_ranks
 from relgnn.ranking.ranks import SIDES
 from relgnn.ranking.sampled import HITS_10_OF_50
 from relgnn.ranking.strata import UNSEEN_RELATION
+from relgnn.runtime import environment
 from relgnn.training import atomic_file
 from relgnn.training.appending import append_lines
 
@@ -156,6 +158,41 @@ def make_line(
         seconds=round(cost["seconds"], 1), peak_memory_mb=round(cost["peak_memory_mb"]),
         hardware=environment["hardware"], versions=environment["versions"],
         threads=environment.get("threads"),
+    )  # fmt: skip
+
+
+def measured_line(
+    table: str,
+    row: str,
+    metrics: dict[str, float],
+    settings: Any,
+    command: str,
+    code: Mapping[str, Any],
+    seconds: float,
+    memory_mb: float,
+    *,
+    seed: int = 0,
+    peer: str | None = None,
+) -> Line:
+    """A line of what was measured on this machine without a configuration, on whole data.
+
+    Args:
+        table, row, seed: where it stands.
+        metrics: ours.
+        settings: what they depend on, as JSON holds it; hashed in a configuration's place.
+        command: that makes it again.
+        code: `git_commit` and `dirty`, see `experiments.commit`.
+        seconds, memory_mb: that it took.
+        peer: name and version of what it was compared with.
+    """
+    machine = environment()
+    return Line(
+        table=table, row=row, fraction=1.0, seed=seed, metrics=metrics, expected={},
+        command=command,
+        config_sha256=hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
+        git_commit=code["git_commit"], dirty=code["dirty"], split_seed=0, seconds=seconds,
+        peak_memory_mb=memory_mb, hardware=machine["hardware"], versions=machine["versions"],
+        peer=peer,
     )  # fmt: skip
 
 
