@@ -27,7 +27,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from experiments.command import make_parser, tells_errors
 from experiments.commit import at_end, provenance
-from experiments.results import RESULTS, ROOT, append, make_line
+from experiments.results import RESULTS, ROOT, append_rows
 from relgnn.audit.guard import numbers_of
 from relgnn.config import make_config
 from relgnn.data.graph import is_in
@@ -226,13 +226,11 @@ def score(folder: Path = FOLDER, results: Path = RESULTS) -> None:
     for path in sorted(folder.glob("*.json")):
         about, name = load_json(path), path.stem
         metrics = assess(name, folder)
-        config = make_config(about["config"])
-        command = "python -m experiments.audit score"
-        line = make_line(
-            TABLE, name, about["seed"], config, metrics, {}, command, at_end(about["code"]),
-            about["cost"], about["environment"],
+        append_rows(
+            TABLE, {name: metrics}, about["seed"], make_config(about["config"]),
+            "python -m experiments.audit score", at_end(about["code"]), about["cost"],
+            about["environment"], results,
         )  # fmt: skip
-        append(TABLE, [line], results)
         print(f"{name}: " + ", ".join(f"{k} {v:.3f}" for k, v in metrics.items()))
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments.results import ROOT, Line, counted, read_lines
+from relgnn.runtime import peak_memory_mb
 from relgnn.training import load_json, save_json
 
 CODE = (
@@ -43,6 +46,29 @@ def at_end(began: Mapping[str, Any]) -> dict[str, Any]:
         began: `provenance` before it.
     """
     return {**began, "dirty": began["dirty"] or tree_is_dirty()}
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What is being measured in this process.
+
+    Attributes:
+        code: its provenance, before it.
+        started: the moment, of `time.perf_counter`.
+    """
+
+    code: dict[str, Any]
+    started: float
+
+    def ended(self) -> tuple[dict[str, Any], dict[str, float]]:
+        """Its provenance and its cost, now that it is over: `code` and `cost` of a line."""
+        code, seconds = at_end(self.code), time.perf_counter() - self.started
+        return code, {"seconds": seconds, "peak_memory_mb": peak_memory_mb()}
+
+
+def begin(*runs: Path) -> Begun:
+    """Begin to measure on folders of runs, or on none; see `provenance`."""
+    return Begun(provenance(*runs), time.perf_counter())
 
 
 def may_be_dirty(run: Path) -> bool:

@@ -15,17 +15,16 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from experiments.command import make_parser, require_known, tells_errors
-from experiments.commit import at_end, provenance, recorded
+from experiments.commit import begin, recorded
 from experiments.jobs import PLAIN, RUNS, SEEDS, Job, jobs
 from experiments.reproduce import made, run_apart, run_in
-from experiments.results import RESULTS, append, line_metrics, make_line
+from experiments.results import RESULTS, append_rows, line_metrics
 from relgnn.config import Config, make_config
 from relgnn.data.graph import is_in
 from relgnn.linkpred.evaluate import evaluate
@@ -33,7 +32,7 @@ from relgnn.loop.pseudo import Role
 from relgnn.loop.replay import Replay, Variant
 from relgnn.ranking.metrics import metrics_by_stratum
 from relgnn.ranking.strata import degree_masks
-from relgnn.runtime import environment, peak_memory_mb
+from relgnn.runtime import environment
 
 TABLE = "ablation_loop_codex_s"
 LOOP = "loop_codex_s"
@@ -179,17 +178,13 @@ def record(rows: Sequence[str], seed: int) -> None:
             replays[folder] = Replay(folder)
         replay = replays[folder]
         print(f"{TABLE}: {row}, seed {seed}", file=sys.stderr)
-        code, started = provenance(folder), time.perf_counter()
-        variant = variant_of(row)
+        begun, variant = begin(folder), variant_of(row)
         config = replay.configured(variant.overrides)
         metrics = measure(replay, variant, RUNS / TABLE / f"{seed}-{row}")
-        code = at_end(code)
-        cost = {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
+        code, cost = begun.ended()
         command = f"python -m experiments.loop_ablation --rows {row} --seeds {seed}"
-        append(
-            TABLE,
-            [make_line(TABLE, row, seed, config, metrics, {}, command, code, cost, environment())],
-            RESULTS,
+        append_rows(
+            TABLE, {row: metrics}, seed, config, command, code, cost, environment(), RESULTS
         )
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from experiments.commit import at_end, provenance
-from experiments.results import append, make_line
+from experiments.commit import begin
+from experiments.results import append_rows
 from relgnn.errors import InputError
 from relgnn.loop.opened import OpenRun, open_run
-from relgnn.runtime import environment, peak_memory_mb
+from relgnn.runtime import environment
 
 Rows = Mapping[str, dict[str, float]]
 """Row -> metrics."""
@@ -58,19 +57,15 @@ def record_rows(
         InputError: the run is of another data set.
     """
     run = open_run(folder)
-    config, code, started = run.world.config, provenance(folder), time.perf_counter()
+    config, begun = run.world.config, begin(folder)
     if config.data.name != data:
         raise InputError(
             f"{folder}: is a run of {run.graph.name}; the table {table} is of {data}, so give a "
             "run of that"
         )
     rows = measure(run)
-    code = at_end(code)
-    cost = {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
-    seed, where = run.world.runtime.seed, environment()
-    append(table, [
-        make_line(table, row, seed, config, metrics, {}, command, code, cost, where)
-        for row, metrics in rows.items()
-    ], results)  # fmt: skip
+    code, cost = begun.ended()
+    seed = run.world.runtime.seed
+    append_rows(table, rows, seed, config, command, code, cost, environment(), results)
     for row, metrics in rows.items():
         print(row, *(f"{name} {value:.4f}" for name, value in metrics.items()), sep="  ")

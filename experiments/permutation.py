@@ -12,16 +12,15 @@ rows that are missing in experiments/results are run.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from experiments.command import make_parser, require_known, tells_errors
-from experiments.commit import at_end, provenance, recorded
+from experiments.commit import begin, recorded
 from experiments.jobs import SEEDS
-from experiments.results import METRICS, RESULTS, append, make_line
+from experiments.results import METRICS, RESULTS, append_rows
 from relgnn.config import Config, make_config
 from relgnn.data import KnowledgeGraph, load
 from relgnn.linkpred.evaluate import evaluate
@@ -31,7 +30,7 @@ from relgnn.loop.controls import random_pairs
 from relgnn.loop.pseudo import Pseudo
 from relgnn.ranking.metrics import chance_mrr
 from relgnn.ranking.ranks import concatenate
-from relgnn.runtime import Runtime, environment, peak_memory_mb
+from relgnn.runtime import Runtime, environment
 
 TABLE = "ablation_permuted_labels"
 DATA = ("nations", "umls")
@@ -99,13 +98,11 @@ def measure(config: Config, labels: str) -> dict[str, float]:
 def record(row: str, seed: int) -> None:
     """Train for a row and append it."""
     data, labels = row.split("/")
-    config, code, started = configuration(data, seed), provenance(), time.perf_counter()
+    config, begun = configuration(data, seed), begin()
     metrics = measure(config, labels)
-    code = at_end(code)
-    cost = {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
+    code, cost = begun.ended()
     command = f"python -m experiments.permutation --rows {row} --seeds {seed}"
-    line = make_line(TABLE, row, seed, config, metrics, {}, command, code, cost, environment())
-    append(TABLE, [line], RESULTS)
+    append_rows(TABLE, {row: metrics}, seed, config, command, code, cost, environment(), RESULTS)
 
 
 @tells_errors

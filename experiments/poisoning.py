@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,10 +26,10 @@ import numpy as np
 from scipy.stats import binomtest
 
 from experiments.command import make_parser, require_known, tells_errors
-from experiments.commit import at_end, provenance, recorded
+from experiments.commit import begin, recorded
 from experiments.jobs import RUNS, SEEDS
 from experiments.loop_ablation import base_job, base_run, replay_hashes
-from experiments.results import RESULTS, append, line_metrics, make_line
+from experiments.results import RESULTS, append_rows, line_metrics
 from relgnn.config import Config
 from relgnn.data import KnowledgeGraph, is_in
 from relgnn.errors import InputError
@@ -44,7 +43,7 @@ from relgnn.loop.replay import Replay
 from relgnn.loop.rounds import Loop
 from relgnn.ranking.ranks import Ranks
 from relgnn.ranking.statistics import Interval
-from relgnn.runtime import environment, peak_memory_mb
+from relgnn.runtime import environment
 from relgnn.text.evidence import find_evidence
 from relgnn.training import load_json
 
@@ -184,8 +183,7 @@ def record(row: str, seed: int, targets: int) -> None:
     """Run a row for a seed and append its line."""
     arm, base = ARMS[row], base_run(seed)
     print(f"{TABLE}: {row}, seed {seed}", file=sys.stderr)
-    code, started = provenance(base), time.perf_counter()
-    run = open_run(base)
+    begun, run = begin(base), open_run(base)
     graph, poison = run.graph, draw(run, targets)
     clean = finished(run)
     if row == CLEAN:
@@ -209,12 +207,11 @@ def record(row: str, seed: int, targets: int) -> None:
         metrics |= {
             "gain_kept": kept.mean, "gain_kept_low": kept.low, "gain_kept_high": kept.high
         }  # fmt: skip
-    code = at_end(code)
-    cost = {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
+    code, cost = begun.ended()
     command = command_of(row, seed, targets)
-    append(TABLE, [
-        make_line(TABLE, row, seed, outcome.config, metrics, {}, command, code, cost, environment())
-    ], RESULTS)  # fmt: skip
+    append_rows(
+        TABLE, {row: metrics}, seed, outcome.config, command, code, cost, environment(), RESULTS
+    )
 
 
 def command_of(row: str, seed: int, targets: int) -> str:

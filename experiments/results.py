@@ -161,6 +161,35 @@ def make_line(
     )  # fmt: skip
 
 
+def append_rows(
+    table: str,
+    rows: Mapping[str, dict[str, float]],
+    seed: int,
+    config: AnyConfig,
+    command: str,
+    code: Mapping[str, Any],
+    cost: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    root: Path,
+) -> None:
+    """Add rows that were measured together, of which nothing was expected.
+
+    Args:
+        table, seed: where they stand.
+        rows: row -> metrics.
+        config, command, code, cost, environment: of all of them, see `make_line`.
+        root: folder of results.
+
+    Raises:
+        MachineError: they cannot be written.
+    """
+    lines = [
+        make_line(table, row, seed, config, metrics, {}, command, code, cost, environment)
+        for row, metrics in rows.items()
+    ]
+    append(table, lines, root)
+
+
 def measured_line(
     table: str,
     row: str,

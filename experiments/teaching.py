@@ -25,7 +25,7 @@ from experiments.command import make_parser, tells_errors
 from experiments.commit import at_end, provenance
 from experiments.jobs import SEEDS
 from experiments.loop_ablation import base_job, base_run
-from experiments.results import RESULTS, append, make_line
+from experiments.results import RESULTS, append_rows
 from relgnn.data import KnowledgeGraph, is_in
 from relgnn.loop.opened import run_config, run_graph
 from relgnn.loop.records import read_round
@@ -116,10 +116,7 @@ def record(seed: int) -> None:
     found[first] = {k: v for k, v in found[first].items() if "gain" not in k}
     code = at_end(code)
     command = f"python -m experiments.teaching --seeds {seed}"
-    append(TABLE, [
-        make_line(TABLE, row, seed, config, figures, {}, command, code, metrics, environment)
-        for row, figures in found.items()
-    ], RESULTS)  # fmt: skip
+    append_rows(TABLE, found, seed, config, command, code, metrics, environment, RESULTS)
 
 
 @tells_errors

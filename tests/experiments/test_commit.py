@@ -12,6 +12,7 @@ from experiments.commit import (
     CODE,
     FILE,
     at_end,
+    begin,
     differs,
     may_be_dirty,
     provenance,
@@ -39,6 +40,17 @@ def test_a_tree_that_differs_spoils_what_began_clean(capsys: pytest.CaptureFixtu
     assert at_end(began) == {"git_commit": "b" * 40, "dirty": True}
     assert differs("b" * 40) and commit.warn_if_dirty()
     assert "uncommitted code: these lines will be dirty" in capsys.readouterr().err
+
+
+def test_what_was_measured_tells_its_code_and_cost(
+    clean_tree: str, request: pytest.FixtureRequest
+) -> None:
+    begun = begin()
+    code, cost = begun.ended()
+    assert code == {"git_commit": clean_tree, "dirty": False}
+    assert cost.keys() == {"seconds", "peak_memory_mb"} and min(cost.values()) > 0
+    request.getfixturevalue("dirty_tree")
+    assert begun.ended()[0] == {"git_commit": clean_tree, "dirty": True}
 
 
 @pytest.mark.usefixtures("clean_tree")
