@@ -6,9 +6,10 @@ import argparse
 import functools
 import shlex
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import ParamSpec
 
+from experiments.jobs import SEEDS
 from relgnn.errors import InputError, RelgnnError
 
 P = ParamSpec("P")
@@ -35,6 +36,12 @@ def make_parser(program: str, description: str | None) -> argparse.ArgumentParse
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def add_seeds(parser: argparse.ArgumentParser, seeds: Sequence[int] = SEEDS) -> None:
+    """The option `--seeds`, by default `seeds`."""
+    told = " ".join(map(str, seeds))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(seeds), help=told)
 
 
 def told_options(parser: argparse.ArgumentParser, given: argparse.Namespace, *names: str) -> str:

@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from experiments.command import make_parser, tells_errors
+from experiments.command import add_seeds, make_parser, tells_errors
 from experiments.commit import at_end, provenance, recorded
-from experiments.jobs import CONFIGS, RUNS, SEEDS
+from experiments.jobs import CONFIGS, RUNS
 from experiments.reproduce import run_apart
 from experiments.results import RESULTS, append, make_line
 from relgnn.config import RelationConfig, load_run_config
@@ -134,7 +134,7 @@ def _config(seed: int) -> RelationConfig:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = make_parser("experiments.continuation", __doc__)
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
+    add_seeds(parser)
     parser.add_argument("--again", action="store_true", help="run what is recorded too")
     given = parser.parse_args(arguments)
     known = {(x.seed, x.config_sha256) for x in recorded(TABLE, RESULTS, given.again)}

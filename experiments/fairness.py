@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.command import make_parser, tells_errors
+from experiments.command import add_seeds, make_parser, tells_errors
 from experiments.commit import warn_if_dirty
 from experiments.loop_ablation import base_run
 from experiments.opened import Rows, asked_runs, record_rows
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--groups", nargs="+", default=list(GROUPS), help=" ".join(GROUPS))
     parser.add_argument("--least", type=int, default=LEAST, help=f"persons of a group ({LEAST})")
     parser.add_argument("--swaps", type=int, default=MOST, help=f"persons swapped ({MOST})")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="0")
+    add_seeds(parser, [0])
     given = parser.parse_args(arguments)
     if given.least < 2:
         raise InputError(f"--least {given.least}: give at least 2, for an interval")

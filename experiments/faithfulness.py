@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.command import make_parser, require_known, tells_errors
+from experiments.command import add_seeds, make_parser, require_known, tells_errors
 from experiments.commit import warn_if_dirty
 from experiments.loop_ablation import base_run
 from experiments.opened import Rows, asked_runs, record_rows
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, help="a run folder, in place of those of the seeds")
     parser.add_argument("--predictions", type=int, default=PREDICTIONS, help=str(PREDICTIONS))
     parser.add_argument("--methods", nargs="+", default=list(EXPLAINERS), help="all of them")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="0")
+    add_seeds(parser, [0])
     given = parser.parse_args(arguments)
     require_known("--methods", "method", given.methods, EXPLAINERS)
     if given.predictions < 2:

@@ -20,9 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from experiments.command import make_parser, require_known, tells_errors
+from experiments.command import add_seeds, make_parser, require_known, tells_errors
 from experiments.commit import begin, recorded
-from experiments.jobs import PLAIN, RUNS, SEEDS, Job, jobs
+from experiments.jobs import PLAIN, RUNS, Job, jobs
 from experiments.reproduce import made, run_apart, run_in
 from experiments.results import RESULTS, append_rows, line_metrics
 from relgnn.config import Config, make_config
@@ -193,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = make_parser("experiments.loop_ablation", __doc__)
     parser.add_argument("--rows", nargs="+", default=list(VARIANTS), help="all of them")
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
+    add_seeds(parser)
     parser.add_argument("--again", action="store_true", help="replay what is recorded too")
     given = parser.parse_args(arguments)
     require_known("--rows", "row", given.rows, VARIANTS)

@@ -17,9 +17,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from experiments.command import make_parser, require_known, tells_errors
+from experiments.command import add_seeds, make_parser, require_known, tells_errors
 from experiments.commit import begin, recorded
-from experiments.jobs import SEEDS
 from experiments.results import METRICS, RESULTS, append_rows
 from relgnn.config import Config, make_config
 from relgnn.data import KnowledgeGraph, load
@@ -110,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = make_parser("experiments.permutation", __doc__)
     parser.add_argument("--rows", nargs="+", default=list(ROWS), help="all of them")
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
+    add_seeds(parser)
     parser.add_argument("--again", action="store_true", help="measure what is recorded too")
     given = parser.parse_args(arguments)
     require_known("--rows", "row", given.rows, ROWS)

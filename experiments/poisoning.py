@@ -25,9 +25,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binomtest
 
-from experiments.command import make_parser, require_known, tells_errors
+from experiments.command import add_seeds, make_parser, require_known, tells_errors
 from experiments.commit import begin, recorded
-from experiments.jobs import RUNS, SEEDS
+from experiments.jobs import RUNS
 from experiments.loop_ablation import base_job, base_run, replay_hashes
 from experiments.results import RESULTS, append_rows, line_metrics
 from relgnn.config import Config
@@ -231,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = make_parser("experiments.poisoning", __doc__)
     parser.add_argument("--rows", nargs="+", default=list(ARMS), help="all of them")
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
+    add_seeds(parser)
     parser.add_argument("--targets", type=int, default=TARGETS, help=str(TARGETS))
     parser.add_argument("--again", action="store_true", help="run what is recorded too")
     given = parser.parse_args(arguments)

@@ -26,11 +26,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from experiments.command import make_parser, tells_errors
+from experiments.command import add_seeds, make_parser, tells_errors
 from experiments.commit import FILE, differs, stamp, tree_is_dirty, warn_if_dirty
 from experiments.jobs import (
     RUNS,
-    SEEDS,
     Job,
     has_ended,
     is_finished,
@@ -288,7 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser("experiments.reproduce", __doc__)
     parser.add_argument("table", help="folder of experiments/configs")
     parser.add_argument("--rows", nargs="+", default=[], help="configurations or rows; all")
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
+    add_seeds(parser)
     parser.add_argument("--fraction", type=float, help="in place of the configurations' own")
     parser.add_argument("--resume", action="store_true", help="go on with interrupted runs")
     parser.add_argument(

@@ -21,9 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.command import make_parser, tells_errors
+from experiments.command import add_seeds, make_parser, tells_errors
 from experiments.commit import at_end, provenance
-from experiments.jobs import SEEDS
 from experiments.loop_ablation import base_job, base_run
 from experiments.results import RESULTS, append_rows
 from relgnn.data import KnowledgeGraph, is_in
@@ -123,7 +122,7 @@ def record(seed: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = make_parser("experiments.teaching", __doc__)
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
+    add_seeds(parser)
     for seed in parser.parse_args(arguments).seeds:
         record(seed)
     return 0

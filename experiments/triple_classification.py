@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.command import make_parser, tells_errors
+from experiments.command import add_seeds, make_parser, tells_errors
 from experiments.commit import at_end, provenance, recorded
-from experiments.jobs import RUNS, SEEDS, Job, has_ended, jobs, run_folder
+from experiments.jobs import RUNS, Job, has_ended, jobs, run_folder
 from experiments.reproduce import run_apart, run_in
 from experiments.results import RESULTS, append, make_line
 from relgnn.config import AnyConfig, RulesConfig
@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser("experiments.triple_classification", __doc__)
     parser.add_argument("--data", default="codex_s", help="a data set with a table lp_<NAME>")
     parser.add_argument("--rows", nargs="+", default=[], help="configurations of that table; all")
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="0 1 2")
+    add_seeds(parser)
     parser.add_argument("--again", action="store_true", help="measure what is recorded too")
     given = parser.parse_args(arguments)
     todo = jobs(f"lp_{given.data}", given.rows, given.seeds)
