@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 from experiments.command import add_seeds, make_parser, tells_errors
 from experiments.commit import at_end, provenance, recorded
 from experiments.jobs import CONFIGS, RUNS
-from experiments.reproduce import run_apart
+from experiments.reproduce import Runner, run_apart
 from experiments.results import RESULTS, append, make_line
 from relgnn.config import RelationConfig, load_run_config
 from relgnn.data.prepare import files_of
@@ -40,8 +40,6 @@ REPLAY = {"after_no_replay": 0.0, "after_replay": 0.3}
 TOLERANCE = 0.02
 EPOCHS = 5
 """Of a continuation."""
-
-Runner = Callable[[Any, Path, bool], Any]
 
 
 def of_relations(data: RelationData, families: Collection[str]) -> RelationData:

@@ -20,7 +20,7 @@ import numpy as np
 
 from experiments.command import make_parser, tells_errors
 from experiments.commit import at_end, provenance, warn_if_dirty
-from experiments.loop_ablation import base_run
+from experiments.opened import base_run
 from experiments.results import RESULTS
 from relgnn.errors import InputError
 from relgnn.explain.edges import IntegratedGradients

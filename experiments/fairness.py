@@ -17,9 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.command import add_seeds, make_parser, tells_errors
-from experiments.commit import warn_if_dirty
-from experiments.loop_ablation import base_run
-from experiments.opened import Rows, asked_runs, record_rows
+from experiments.opened import Rows, record_asked
 from experiments.results import RESULTS
 from relgnn.audit.fairness import LEAST, Group
 from relgnn.audit.groups import PRONOUN
@@ -86,15 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise InputError(f"--least {given.least}: give at least 2, for an interval")
     if given.swaps < 0:
         raise InputError(f"--swaps {given.swaps}: give 0 or more")
-    warn_if_dirty()
     options = f"--groups {' '.join(given.groups)} --least {given.least} --swaps {given.swaps}"
 
     def measure(run: OpenRun) -> Rows:
         return rows_of(audit_run(run, given.groups, given.least, given.swaps))
 
-    program = "experiments.fairness"
-    for folder, command in asked_runs(program, given.run, given.seeds, options, base_run):
-        record_rows(TABLE, DATA, folder, measure, command, RESULTS)
+    record_asked(TABLE, DATA, "experiments.fairness", given, options, measure, RESULTS)
     return 0
 
 

@@ -18,9 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.command import add_seeds, make_parser, require_known, tells_errors
-from experiments.commit import warn_if_dirty
-from experiments.loop_ablation import base_run
-from experiments.opened import Rows, asked_runs, record_rows
+from experiments.opened import Rows, record_asked
 from experiments.results import RESULTS
 from relgnn.errors import InputError
 from relgnn.explain.edges import EXPLAINERS
@@ -64,15 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     require_known("--methods", "method", given.methods, EXPLAINERS)
     if given.predictions < 2:
         raise InputError(f"--predictions {given.predictions}: give at least 2, for an interval")
-    warn_if_dirty()
     options = f"--predictions {given.predictions} --methods {' '.join(given.methods)}"
 
     def measured(run: OpenRun) -> Rows:
         return explain(run, given.predictions, given.methods)
 
-    program = "experiments.faithfulness"
-    for folder, command in asked_runs(program, given.run, given.seeds, options, base_run):
-        record_rows(TABLE, DATA, folder, measured, command, RESULTS)
+    record_asked(TABLE, DATA, "experiments.faithfulness", given, options, measured, RESULTS)
     return 0
 
 

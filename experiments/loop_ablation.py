@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from experiments.command import add_seeds, make_parser, require_known, tells_errors
 from experiments.commit import begin, recorded
-from experiments.jobs import PLAIN, RUNS, Job, jobs
-from experiments.reproduce import made, run_apart, run_in
+from experiments.jobs import RUNS
+from experiments.opened import base_job
+from experiments.reproduce import Runner, run_apart, run_in
 from experiments.results import RESULTS, append_rows, line_metrics
 from relgnn.config import Config, make_config
 from relgnn.data.graph import is_in
@@ -35,7 +35,6 @@ from relgnn.ranking.strata import degree_masks
 from relgnn.runtime import environment
 
 TABLE = "ablation_loop_codex_s"
-LOOP = "loop_codex_s"
 MOST_ROUNDS = 5
 LONG = "longer"
 CHEAP = ("loop.controls=[]", "runtime.precision=bf16")
@@ -89,18 +88,6 @@ VARIANTS = {
     **{f"noise_{s}": Variant(noise=s / 100) for s in (10, 20, 30, 50)},
 }
 """Row: what it changes, beside the number of rounds."""
-
-Runner = Callable[[Any, Path, bool], Any]
-
-
-def base_job(seed: int) -> Job:
-    """The run of the loop table that a seed's rows replay."""
-    return next(job for job in jobs(LOOP, [PLAIN], [seed]) if job.name == PLAIN)
-
-
-def base_run(seed: int, runner: Runner = run_apart) -> Path:
-    """The folder of a seed's base run, made where it is missing."""
-    return made(base_job(seed), RUNS, RESULTS, runner)
 
 
 def replayed(row: str, seed: int, runner: Runner = run_apart) -> Path:

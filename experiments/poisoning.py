@@ -28,7 +28,8 @@ from scipy.stats import binomtest
 from experiments.command import add_seeds, make_parser, require_known, tells_errors
 from experiments.commit import begin, recorded
 from experiments.jobs import RUNS
-from experiments.loop_ablation import base_job, base_run, replay_hashes
+from experiments.loop_ablation import replay_hashes
+from experiments.opened import base_job, base_run
 from experiments.results import RESULTS, append_rows, line_metrics
 from relgnn.config import Config
 from relgnn.data import KnowledgeGraph, is_in

@@ -23,7 +23,7 @@ import numpy as np
 
 from experiments.command import add_seeds, make_parser, tells_errors
 from experiments.commit import at_end, provenance
-from experiments.loop_ablation import base_job, base_run
+from experiments.opened import base_job, base_run
 from experiments.results import RESULTS, append_rows
 from relgnn.data import KnowledgeGraph, is_in
 from relgnn.loop.opened import run_config, run_graph

@@ -15,14 +15,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from experiments.command import add_seeds, make_parser, tells_errors
 from experiments.commit import at_end, provenance, recorded
 from experiments.jobs import RUNS, Job, has_ended, jobs, run_folder
-from experiments.reproduce import run_apart, run_in
+from experiments.reproduce import Runner, run_apart, run_in
 from experiments.results import RESULTS, append, make_line
 from relgnn.config import AnyConfig, RulesConfig
 from relgnn.data import KnowledgeGraph
@@ -46,8 +45,6 @@ EXPECTED: dict[tuple[str, str], dict[str, float | str]] = {
     )
 }  # fmt: skip
 """Published figures by data set and row, those of the table in the authors' repository."""
-
-Runner = Callable[[Any, Path, bool], Any]
 
 
 def trained(job: Job, runner: Runner = run_apart) -> Path:

@@ -12,9 +12,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.jobs import PLAIN, jobs
-from experiments.loop_ablation import LOOP as LOOP_TABLE
 from experiments.loop_ablation import TABLE
+from experiments.opened import base_job
 from experiments.results import Line
 from experiments.tables import grouped
 from paper_figures import drawing
@@ -55,7 +54,7 @@ def numbers(root: Path) -> Numbers:
     groups = grouped(lines_of(TABLE, root, made_by=COMMAND))
     if BASELINE not in groups:
         raise InputError(f"{TABLE}: has no row {BASELINE}; run python -m {COMMAND}")
-    usual = jobs(LOOP_TABLE, [PLAIN])[0].config
+    usual = base_job(0).config
     assert isinstance(usual, Config) and usual.loop is not None
     found = {"rounds": {usual.loop.rounds: BASELINE}, "noise": {0: BASELINE}}
     for row in groups:

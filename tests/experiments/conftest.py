@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from experiments import commit
+from experiments import commit, opened
 from relgnn.training import save_json
 
 COMMIT = "c" * 40
@@ -41,7 +41,7 @@ def on_own_run(
         monkeypatch.setattr(program, "RESULTS", tmp_path)
         # the user's own data have a path and no name
         monkeypatch.setattr(program, "DATA", None)
-        monkeypatch.setattr(program, "base_run", lambda seed: own_run)
+        monkeypatch.setattr(opened, "base_run", lambda seed: own_run)
         return tmp_path
 
     return prepare

@@ -15,13 +15,13 @@ from experiments.loop_ablation import (
     RUN_BY,
     TABLE,
     VARIANTS,
-    base_job,
     main,
     measure,
     replayed,
     replayed_config,
     variant_of,
 )
+from experiments.opened import base_job
 from experiments.results import read_lines
 from experiments.tables import render_table
 from relgnn.config import Config, make_config
