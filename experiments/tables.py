@@ -120,6 +120,11 @@ def by_family(groups: Mapping[str, Group]) -> dict[str, dict[str, Group]]:
     return dict(sorted(found.items()))
 
 
+def family_title(family: str) -> str:
+    """The name that readers see of a family of rows, see `by_family`."""
+    return FAMILIES.get(family, family)
+
+
 def sentence(claim: Claim) -> str:
     """A claim in words."""
     prefix = "" if claim.config == claims_module.PLAIN else f"{claim.config}/"
@@ -217,7 +222,7 @@ def picture(table: str, root: Path = RESULTS) -> bytes | None:
             means[row_title(name)] = {g: v[0] for g, v in values.items()}
             spread[row_title(name)] = {g: v[1] for g, v in values.items()}
         seeds = len({one.seed for part in rows.values() for one in part})
-        title = f"{FAMILIES.get(family, family)}, {seeds} seed{'s' if seeds > 1 else ''}"
+        title = f"{family_title(family)}, {seeds} seed{'s' if seeds > 1 else ''}"
         draws.append(figures.draw_rows(means, "loop", spread, title))
     data = table.removeprefix(LOOP)
     return figures.overview(draws, f"{data}, {100 * fraction:g} % of the triples given: test MRR")

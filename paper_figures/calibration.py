@@ -57,7 +57,7 @@ def draw(shown: Numbers) -> Figure:
         above.barh(y, one["chance"], height=0.75, color=LIGHT.grid)
         within = one["mean"] <= one["chance"]
         look = (LIGHT.good, "o") if within else (LIGHT.bad, "^")
-        point(above, one["mean"], y, one, *look)
+        point(above, y, one, *look)
     name_rows([above], list(errors))
     above.set_xlim(left=0)
     short_ticks(above.xaxis)

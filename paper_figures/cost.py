@@ -123,7 +123,7 @@ def draw(shown: Numbers) -> Figure:
     places = list(shown)
     for (place, data, row), one in points.items():
         axes = panels[places.index(place), columns.index(data)]
-        drawing.point(axes, one["hours"], one["mrr"]["mean"], one["mrr"], *looks[row], "y")
+        drawing.point(axes, one["hours"], one["mrr"], *looks[row], along="y")
     for place, line in zip(places, panels, strict=True):
         line[0].set_ylabel(_where(place, shown[place]["machines"]))
         for axes in line:

@@ -118,23 +118,32 @@ def differences(figures: Sequence[PaperFigure], root: Path = RESULTS, out: Path 
 
 
 def point(
-    axes: Axes, x: float, y: float, shown: Summary, colour: str, marker: str = "o",
-    along: str = "x",
-) -> None:  # fmt: skip
+    axes: Axes, place: float, shown: Summary, colour: str, marker: str, along: str = "x"
+) -> None:
     """A mean with its spread over seeds; hollow, and without spread, for one seed.
 
     Args:
         axes: where.
-        x, y: the mean and its place.
+        place: on the other axis.
         shown: what the mean and spread are.
         colour, marker: of the point.
-        along: the axis of the spread.
+        along: the axis of mean and spread.
     """
+    x, y = (shown["mean"], place) if along == "x" else (place, shown["mean"])
     spread = {f"{along}err": shown["std"]} if shown["std"] is not None else {}
     axes.errorbar(
         x, y, **spread, color=colour, marker=marker, elinewidth=1, linestyle="none", zorder=3,
         markerfacecolor=colour if shown["seeds"] > 1 else LIGHT.background,
     )  # fmt: skip
+
+
+def curve(
+    axes: Axes, places: Sequence[float], shown: Sequence[Summary], colour: str, marker: str
+) -> None:
+    """A line through means, each a `point` of y at its place of x."""
+    axes.plot(places, [one["mean"] for one in shown], color=colour)
+    for place, one in zip(places, shown, strict=True):
+        point(axes, place, one, colour, marker, along="y")
 
 
 def name_rows(panels: Sequence[Axes], names: Sequence[str]) -> None:

@@ -57,9 +57,9 @@ def draw(shown: Numbers) -> Figure:
         colour = OKABE_ITO["black"] if row == FULL else colours[place % len(colours)]
         look = looks[row_title(row)] = colour, MARKERS[place % len(MARKERS)]
         f1 = one["macro_f1"]
-        point(by_size, one["trained_parameters"]["mean"], f1["mean"], f1, *look, along="y")
+        point(by_size, one["trained_parameters"]["mean"], f1, *look, along="y")
         if one["seconds"]:
-            point(by_time, fmean(one["seconds"]), f1["mean"], f1, *look, along="y")
+            point(by_time, fmean(one["seconds"]), f1, *look, along="y")
     by_size.set_xscale("log")
     by_size.xaxis.set_major_formatter(EngFormatter(sep=" "))
     by_size.set_xlabel("parameters trained (log scale)")

@@ -88,8 +88,7 @@ def _draw_panel(axes: Axes, metric: str, versions: Numbers) -> None:
         for method, by_metric in one["ours"].items():
             at = x + places[method]
             if metric in by_metric:
-                ours = by_metric[metric]
-                drawing.point(axes, at, ours["mean"], ours, *LOOKS[method], along="y")
+                drawing.point(axes, at, by_metric[metric], *LOOKS[method], along="y")
             else:
                 axes.plot(
                     at, 0.04, transform=axes.get_xaxis_transform(), marker="_",

@@ -59,12 +59,9 @@ def draw(shown: Numbers) -> Figure:
         for share, ends in by_series["published"].items():
             axes.vlines(BESIDE * float(share), *ends, color=LIGHT.faint, lw=6, alpha=0.6)
         for name in SERIES:
-            by_share = by_series[name]
-            colour, marker = OKABE_ITO[SERIES[name][0]], SERIES[name][1]
-            means = [one["mean"] for one in by_share.values()]
-            axes.plot([float(f) for f in by_share], means, color=colour)
-            for share, one in by_share.items():
-                drawing.point(axes, float(share), one["mean"], one, colour, marker, along="y")
+            by_share, (colour, marker) = by_series[name], SERIES[name]
+            own = [float(share) for share in by_share]
+            drawing.curve(axes, own, list(by_share.values()), OKABE_ITO[colour], marker)
         drawing.percent_axis(axes, shares)
         short_ticks(axes.yaxis)
         axes.set_title(f"test {COLUMNS[metric]}")

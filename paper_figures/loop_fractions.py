@@ -11,7 +11,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from experiments.claims import rivals
-from experiments.tables import FAMILIES
+from experiments.tables import family_title
 from paper_figures import drawing
 from paper_figures.drawing import Numbers, PaperFigure, command
 from paper_figures.reading import families, lines_of, summary_of
@@ -43,7 +43,7 @@ def numbers(root: Path) -> Numbers:
             if controls:
                 best = max(controls, key=lambda row: mrr[row]["mean"])
                 mrr["best control"] = {**mrr[best], "row": best}
-            series = found.setdefault(FAMILIES.get(family, family), {name: {} for name in LOOKS})
+            series = found.setdefault(family_title(family), {name: {} for name in LOOKS})
             for name in LOOKS.keys() & mrr.keys():
                 series[name][f"{fraction:g}"] = mrr[name]
     curves = {name: one for name, one in found.items() if len(one["loop"]) > 1}
@@ -57,15 +57,12 @@ def draw(shown: Numbers) -> Figure:
     for axes, (family, series) in zip(panels, shown.items(), strict=True):
         ends, shares = {}, sorted({float(f) for one in series.values() for f in one})
         for place, (name, by_share) in enumerate(series.items()):
-            colour, marker = OKABE_ITO[LOOKS[name][0]], LOOKS[name][1]
+            (colour, marker), own = LOOKS[name], list(by_share.values())
             xs = [float(f) * APART ** (place - 1.5) for f in by_share]
-            means = [one["mean"] for one in by_share.values()]
-            axes.plot(xs, means, color=colour, zorder=2)
-            for x, one in zip(xs, by_share.values(), strict=True):
-                drawing.point(axes, x, one["mean"], one, colour, marker, along="y")
-            if means:
-                which = {row_title(one["row"]): 0 for one in by_share.values() if "row" in one}
-                ends[f"{name}\n({', '.join(which)})" if which else name] = means[-1]
+            drawing.curve(axes, xs, own, OKABE_ITO[colour], marker)
+            if own:
+                which = {row_title(one["row"]): 0 for one in own if "row" in one}
+                ends[f"{name}\n({', '.join(which)})" if which else name] = own[-1]["mean"]
         drawing.percent_axis(axes, shares)
         end_labels(axes, shares[-1], ends, LIGHT, GAP)
         short_ticks(axes.yaxis)

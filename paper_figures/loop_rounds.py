@@ -12,6 +12,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.claims import METRIC
 from experiments.loop_ablation import TABLE
 from experiments.opened import base_job
 from experiments.results import Line
@@ -20,7 +21,6 @@ from paper_figures import drawing
 from paper_figures.drawing import Numbers, PaperFigure, command
 from paper_figures.reading import lines_of, summary_of
 from relgnn.config import Config
-from relgnn.data import STRATA
 from relgnn.errors import InputError
 from relgnn.loop.figures import LIGHT, OKABE_ITO, end_labels, short_ticks
 
@@ -28,7 +28,6 @@ BASELINE, COMMAND = "loop", "experiments.loop_ablation"
 SERIES = {"rounds_": "rounds", "noise_": "noise"}
 """Beginning of a row's name -> what its number counts: rounds, or percent of accepted triples."""
 LABELS = {"rounds": "rounds", "noise": "accepted triples with another tail, %"}
-METRICS = {"all": "mrr"} | {name: f"mrr_{name}" for name in STRATA}
 LOOKS = {
     "all": ("black", "o"),
     "feature": ("blue", "s"),
@@ -70,7 +69,7 @@ def _of_common_seeds(rows: Mapping[int, str], groups: Mapping[str, list[Line]]) 
     common = set.intersection(*({line.seed for line in groups[row]} for row in rows.values()))
     kept = {n: [x for x in groups[row] if x.seed in common] for n, row in sorted(rows.items())}
     return {
-        str(number): {name: summary_of(lines, key) for name, key in METRICS.items()}
+        str(number): {name: summary_of(lines, key) for name, key in METRIC.items()}
         for number, lines in kept.items()
     }
 
@@ -88,14 +87,11 @@ def draw(shown: Numbers) -> Figure:
 
 def _draw_panel(axes: Axes, by_number: Numbers) -> None:
     ends, places = {}, [float(number) for number in by_number]
-    for name, (shade, marker) in LOOKS.items():
-        colour = OKABE_ITO[shade]
+    for name, (colour, marker) in LOOKS.items():
         parts = [by_name[name] for by_name in by_number.values()]
         if not all(parts):
             continue
-        axes.plot(places, [one["mean"] for one in parts], color=colour, zorder=2)
-        for x, one in zip(places, parts, strict=True):
-            drawing.point(axes, x, one["mean"], one, colour, marker, along="y")
+        drawing.curve(axes, places, parts, OKABE_ITO[colour], marker)
         ends["all triples" if name == "all" else name] = parts[-1]["mean"]
     axes.set_xticks(places, list(by_number))
     short_ticks(axes.yaxis)

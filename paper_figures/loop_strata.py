@@ -11,7 +11,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from experiments.claims import METRIC
-from experiments.tables import FAMILIES
+from experiments.tables import family_title
 from paper_figures import drawing
 from paper_figures.drawing import Numbers, PaperFigure, command
 from paper_figures.reading import families, lines_of, summary_of
@@ -32,7 +32,7 @@ def numbers(root: Path) -> Numbers:
             values = {row: summary_of(part, metric) for row, part in rows.items()}
             values = {row: one for row, one in values.items() if one is not None}
             if values:
-                shown.setdefault(stratum, {})[FAMILIES.get(family, family)] = values
+                shown.setdefault(stratum, {})[family_title(family)] = values
     return shown
 
 
@@ -48,7 +48,7 @@ def draw(shown: Numbers) -> Figure:
             colour, marker = LOOKS[place % len(LOOKS)]
             for row, one in by_family.get(family, {}).items():
                 y = rows.index(row) + apart * (place - (len(names) - 1) / 2)
-                drawing.point(axes, one["mean"], y, one, OKABE_ITO[colour], marker)
+                drawing.point(axes, y, one, OKABE_ITO[colour], marker)
         loop = rows.index("loop") if "loop" in rows else -2
         axes.axhspan(loop - 0.5, loop + 0.5, color=LIGHT.grid, alpha=0.6, lw=0, zorder=0)
         short_ticks(axes.xaxis)

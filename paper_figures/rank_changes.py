@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from experiments.jobs import PLAIN
 from experiments.results import load_ranks, load_strata, ranks_path, strata_path
-from experiments.tables import FAMILIES
+from experiments.tables import family_title
 from paper_figures import drawing
 from paper_figures.drawing import Numbers, PaperFigure, command
 from paper_figures.reading import families, lines_of, summary
@@ -34,7 +34,7 @@ def numbers(root: Path) -> Numbers:
             changes.append(1 / ranks[AFTER] - 1 / ranks[BEFORE])
         if not changes:
             continue
-        shown[FAMILIES.get(family, family)] = {
+        shown[family_title(family)] = {
             stratum: {
                 "better": summary(np.mean(c[:, mask] > 0) for c in changes),
                 "worse": summary(np.mean(c[:, mask] < 0) for c in changes),
@@ -67,7 +67,7 @@ def draw(shown: Numbers) -> Figure:
                 shares.text(left + width / 2, y, said, color=ink, ha="center", va="center_baseline")
         parts.barh(y, one["gained"]["mean"], height=0.7, color=LIGHT.good, alpha=0.45)
         parts.barh(y, one["lost"]["mean"], height=0.7, color=LIGHT.bad, alpha=0.45)
-        drawing.point(parts, one["change"]["mean"], y, one["change"], LIGHT.ink, "D")
+        drawing.point(parts, y, one["change"], LIGHT.ink, "D")
     drawing.name_rows((shares, parts), [f"{family}, {stratum}" for family, stratum, _ in rows])
     shares.set_xlim(0, 1)
     shares.set_xticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
