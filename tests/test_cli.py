@@ -152,7 +152,7 @@ def test_a_failure_of_the_machine(
     def fail(folder: Path) -> None:
         raise failure
 
-    monkeypatch.setattr("relgnn.loop.opened.open_run", fail)
+    monkeypatch.setattr("relgnn.loop.runs.open_run", fail)
     require_one_line(call("evaluate", own_run), status, part)
 
 
@@ -162,7 +162,7 @@ def test_our_own_mistakes_keep_their_traceback(
     def fail(folder: Path) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("relgnn.loop.opened.open_run", fail)
+    monkeypatch.setattr("relgnn.loop.runs.open_run", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         main(["evaluate", str(own_run)])
 
@@ -189,7 +189,7 @@ def test_ctrl_c_before_anything_is_written(
     def stopped(folder: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("relgnn.loop.opened.open_run", stopped)
+    monkeypatch.setattr("relgnn.loop.runs.open_run", stopped)
     assert call("evaluate", own_run).status == 130
 
 

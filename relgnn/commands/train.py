@@ -127,11 +127,6 @@ def run(
 
     Ctrl-C stops it so that --resume goes on to the same numbers.
     """
-    from relgnn.config import load_run_config
-
-    settings: AnyConfig
-    # where a run stands in CONFIG's place, so may a change
-    changes = [*([str(config)] if config is not None else []), *(overrides or ())]
     if data is not None and continue_ is None:
         raise InputError(
             f"--data {data}: give --continue RUN --data NEW to tune a run further; the data of a "
@@ -142,29 +137,9 @@ def run(
             raise InputError(f"{name}: give --continue RUN --data NEW with it, or leave it away")
     if replace and continue_ is None and resume is None:
         raise InputError("--replace: give --continue RUN --data NEW with it, or leave it away")
-    if continue_ is not None:
-        from relgnn.text.retune import continued_config
-
-        if resume is not None or data is None:
-            raise InputError(f"--continue {continue_}: give --data NEW with it, and no --resume")
-        share = REPLAY if replay is None else replay
-        least = TOLERANCE if tolerance is None else tolerance
-        settings = continued_config(continue_, data, share, least, changes)
-        folder = out or default_folder(continue_, settings)
-    elif resume is not None and all("=" in change for change in changes):
-        if not (resume / "config.yaml").is_file():
-            raise InputError(f"{resume}: is no run folder (it has no config.yaml); check the path")
-        if out is not None:
-            raise InputError(f"--out {out}: a resumed run stays in its folder; leave --out away")
-        settings, folder = _resumed(resume, changes), resume
-    elif config is not None and resume is None:
-        settings = load_run_config(config, overrides or ())
-        folder = out or default_folder(config, settings)
-    else:
-        raise InputError(
-            "give a configuration file, or --resume RUN to go on with a run, or --continue RUN "
-            "--data NEW to tune one further; one of them alone"
-        )
+    settings, folder = _chosen(
+        config, overrides or [], out, resume, continue_, data, replay, tolerance
+    )
     if resume is not None and (folder / "metrics.json").is_file():
         _finished(folder, as_json)
     else:
@@ -201,12 +176,9 @@ def evaluate(
         config_of_run,
     )
     from relgnn.linkpred.evaluate import metrics_by_category
-    from relgnn.linkpred.inductive_run import evaluate_inductive
     from relgnn.linkpred.ogb_run import evaluate_ogb
-    from relgnn.loop.opened import open_run
-    from relgnn.loop.scored import open_scored
+    from relgnn.loop.runs import evaluate_any
     from relgnn.ranking.metrics import write_ranks
-    from relgnn.rules.run import evaluate_rules
     from relgnn.text.runs import evaluate_text
 
     kind = config_of_run(run)
@@ -223,23 +195,12 @@ def evaluate(
         evaluate_again = evaluate_ogb if of_ogb else evaluate_text
         _show_scores({split.value: evaluate_again(run, split.value)}, as_json)
         return
-    if isinstance(kind, InductiveConfig | RulesConfig):
-        of_rules = isinstance(kind, RulesConfig)
-        if typed:
-            what = "of rules" if of_rules else "on unseen entities"
-            raise InputError(f"{run}: is a run {what}, which ranks all entities; leave --typed")
-        again = evaluate_rules if of_rules else evaluate_inductive
-        graph, found, metrics = again(run, split.value)
-    elif isinstance(kind, AnyScoreConfig):
-        if typed:
-            raise InputError(f"{run}: is a run whose candidates are all entities; leave --typed")
-        scored = open_scored(run)
-        graph = scored.graph
-        found, metrics = scored.evaluate(split.value)
-    else:
-        opened = open_run(run)
-        graph = opened.graph
-        found, metrics = opened.evaluate(split.value, typed)
+    if typed and isinstance(kind, InductiveConfig | RulesConfig):
+        what = "of rules" if isinstance(kind, RulesConfig) else "on unseen entities"
+        raise InputError(f"{run}: is a run {what}, which ranks all entities; leave --typed")
+    if typed and isinstance(kind, AnyScoreConfig):
+        raise InputError(f"{run}: is a run whose candidates are all entities; leave --typed")
+    graph, found, metrics = evaluate_any(kind, run, split.value, typed)
     if categories:
         metrics |= metrics_by_category(found, graph, split.value)
     if ranks is not None:
@@ -255,6 +216,45 @@ def default_folder(path: Path, config: AnyConfig) -> Path:
     """runs/<configuration's name>-<its hash>, and the seed where it is not 0: it is not hashed."""
     seed = config.runtime.seed
     return Path("runs") / f"{path.stem}-{config.sha256()[:8]}{f'-seed{seed}' if seed else ''}"
+
+
+def _chosen(
+    config: Path | None,
+    overrides: list[str],
+    out: Path | None,
+    resume: Path | None,
+    continue_: Path | None,
+    data: Path | None,
+    replay: float | None,
+    tolerance: float | None,
+) -> tuple[AnyConfig, Path]:
+    """What `run` is to do and the folder of it: CONFIG's, --resume's or --continue's."""
+    # where a run stands in CONFIG's place, so may a change
+    changes = [*([str(config)] if config is not None else []), *overrides]
+    if continue_ is not None:
+        from relgnn.text.retune import continued_config
+
+        if resume is not None or data is None:
+            raise InputError(f"--continue {continue_}: give --data NEW with it, and no --resume")
+        share = REPLAY if replay is None else replay
+        least = TOLERANCE if tolerance is None else tolerance
+        further = continued_config(continue_, data, share, least, changes)
+        return further, out or default_folder(continue_, further)
+    if resume is not None and all("=" in change for change in changes):
+        if not (resume / "config.yaml").is_file():
+            raise InputError(f"{resume}: is no run folder (it has no config.yaml); check the path")
+        if out is not None:
+            raise InputError(f"--out {out}: a resumed run stays in its folder; leave --out away")
+        return _resumed(resume, changes), resume
+    if config is not None and resume is None:
+        from relgnn.config import load_run_config
+
+        settings = load_run_config(config, overrides)
+        return settings, out or default_folder(config, settings)
+    raise InputError(
+        "give a configuration file, or --resume RUN to go on with a run, or --continue RUN "
+        "--data NEW to tune one further; one of them alone"
+    )
 
 
 def _resumed(folder: Path, changes: list[str]) -> AnyConfig:
