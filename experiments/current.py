@@ -34,7 +34,7 @@ def is_current(line: Line) -> bool:
 
     Where rows say by name what was given, none is shown of another share.
     """
-    names = _names(jobs.CONFIGS / line.table)
+    names = names_of(line.table)
     if not names:
         return True
     name = configuration_of(line)
@@ -50,7 +50,7 @@ def configuration_of(line: Line) -> str:
     A run's rows are named after it, all but those of a loop table's plain one.
     """
     name = line.row.partition("/")[0]
-    return name if name in _names(jobs.CONFIGS / line.table) else jobs.PLAIN
+    return name if name in names_of(line.table) else jobs.PLAIN
 
 
 def own_fraction(line: Line) -> float:
@@ -62,6 +62,11 @@ def own_fraction(line: Line) -> float:
 @cache
 def _fraction(path: Path) -> float:
     return load_run_config(path).data.fraction
+
+
+def names_of(table: str) -> frozenset[str]:
+    """Names of a table's configurations, if it has any."""
+    return _names(jobs.CONFIGS / table)
 
 
 @cache

@@ -21,9 +21,9 @@ from experiments import claims as claims_module
 from experiments.claims import LOOP, METRIC, Claim, read_claims, stale
 from experiments.columns import COLUMNS
 from experiments.command import make_parser, tells_errors
-from experiments.current import NAMED_ROWS, configuration_of, own_fraction, rendered
-from experiments.jobs import SEEDS
+from experiments.current import NAMED_ROWS, rendered
 from experiments.markdown import markdown_table
+from experiments.origin import origin
 from experiments.reproduce import verdict
 from experiments.results import RESULTS, ROOT, Line, read_lines, tables
 from experiments.speed import SPEED, render_speed
@@ -50,16 +50,11 @@ PLAIN_NUMBERS = (
     "persons", "questions",
     "targets", "rounds", "accepted",
 )  # fmt: skip
-AFTER_MEMORY = 3
-"""Parts of a line's `hardware` before the names of GPUs: processor, cores, memory."""
-LINES_OWN = re.compile(r" --(?:rows|seeds)(?: (?!--)\S+)+")
-"""Options of a line's command that say which line it is, not how the table is made."""
-OF_RUNS = ("audit_", "teaching_")
-"""Tables that tell what the runs took that they look at."""
 WITH_COSTS = "efficient_"
 """Tables that show what each row's runs took."""
 BOUNDS = ("", "_low", "_high")
 """Endings of a gain and of the interval that it is in."""
+WIDE = 12
 LOOP_COLUMNS = ("mrr", "mrr_feature", "mrr_corpus", "mrr_none", "hits@10")
 OF_STRATA = {name for group, name in METRIC.items() if group != "all"}
 """What only tables of a loop show."""
@@ -95,7 +90,7 @@ def render_table(table: str, root: Path = RESULTS, fraction: float | None = None
             heading = f"{100 * fraction:g} % of the triples given."
             parts += [f"{heading}\n\n{_markdown(table, groups)}"]
             parts += [sentence(claim) for claim in claims if _told(claim, fraction)]
-    parts.append(_origin(table, lines))
+    parts.append(origin(table, lines))
     return "\n\n".join(parts) + "\n"
 
 
@@ -229,7 +224,7 @@ def picture(table: str, root: Path = RESULTS) -> bytes | None:
 
 
 def _markdown(table: str, groups: Mapping[str, Group]) -> str:
-    """Figures that less than half of the rows have stand in a second table.
+    """A table; of a wide one, figures that less than half of the rows have stand in a second.
 
     A row that has such figures, and less than half of the others, stands there alone.
     """
@@ -243,7 +238,8 @@ def _markdown(table: str, groups: Mapping[str, Group]) -> str:
     wanted = LOOP_COLUMNS if loop else [name for name in COLUMNS if name not in hidden]
     columns = [name for name in wanted if name in present]
     columns += sorted(present.keys() - COLUMNS.keys())
-    rare = [name for name in columns if 2 * present[name] < len(groups)]
+    wide = len(columns) > WIDE
+    rare = [name for name in columns if wide and 2 * present[name] < len(groups)]
     usual = [name for name in columns if name not in rare]
     some = {row: part for row, part in groups.items() if _figures(part) & set(rare)}
     apart = {row for row, part in some.items() if 2 * len(_figures(part) & set(usual)) < len(usual)}
@@ -319,51 +315,6 @@ def _told(claim: Claim, fraction: float) -> bool:
     return claim.fraction == fraction and (
         (claim.best and claim.stratum == "all") or claim.stratum == "none"
     )
-
-
-def gpus_of(hardware: str) -> list[str]:
-    """Names of the GPUs among what a line says of its machine."""
-    return hardware.split(", ")[AFTER_MEMORY:]
-
-
-def _origin(table: str, lines: Sequence[Line]) -> str:
-    hours = sum({(x.config_sha256, x.seed, x.seconds): x.seconds for x in lines}.values()) / 3600
-    sources = sorted({str(x.expected["source"]) for x in lines if x.expected.get("source")})
-    commits = sorted({x.git_commit[:10] for x in lines})
-    text = (
-        f"Made by {_commands(table, lines)} "
-        f"({'the runs that it reads took ' if table.startswith(OF_RUNS) else ''}"
-        f"{_time(hours)} in all, {max(x.peak_memory_mb for x in lines):,.0f} MB at most) "
-        f"at {', '.join(commits)}."
-    )
-    gpus = Counter(name for x in lines for name in gpus_of(x.hardware))
-    for name, count in sorted(gpus.items()):
-        text += f" {count} of {len(lines)} lines: {name}."
-    return text + (f" Expected: {'; '.join(sources)}." if sources else "")
-
-
-def _commands(table: str, lines: Sequence[Line]) -> str:
-    """What makes these lines, with rows, shares and seeds that it would not take by itself."""
-    if not lines[0].command.startswith(f"python -m experiments.reproduce {table}"):
-        return f"`{LINES_OWN.sub('', lines[0].command)}`"
-    seeds: dict[tuple[str, str], set[int]] = {}
-    for line in lines:
-        share = "" if line.fraction == own_fraction(line) else f" --fraction {line.fraction:g}"
-        seeds.setdefault((share, configuration_of(line)), set()).add(line.seed)
-    rows: dict[tuple[str, str], list[str]] = {}
-    for (share, name), own in sorted(seeds.items()):
-        told = "" if own == set(SEEDS) else f" --seeds {' '.join(map(str, sorted(own)))}"
-        rows.setdefault((share, told), []).append(name)
-    return ", ".join(
-        f"`python -m experiments.reproduce {table}"
-        f"{f' --rows {chr(32).join(names)}' if len(rows) > 1 else ''}{share}{told}`"
-        for (share, told), names in rows.items()
-    )
-
-
-def _time(hours: float) -> str:
-    minutes = max(1, round(60 * hours))
-    return f"{hours:.1f} hours" if hours >= 0.1 else f"{minutes} minute{'s' * (minutes > 1)}"
 
 
 @tells_errors

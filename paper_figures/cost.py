@@ -16,8 +16,9 @@ from matplotlib.ticker import NullLocator
 
 from experiments.current import configuration_of
 from experiments.jobs import jobs, members, table_configs
+from experiments.origin import gpus_of
 from experiments.results import Line, tables
-from experiments.tables import gpus_of, grouped
+from experiments.tables import grouped
 from paper_figures import drawing
 from paper_figures.drawing import Numbers, PaperFigure, command
 from paper_figures.reading import lines_if_any, rounded, summary_of

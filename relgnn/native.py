@@ -60,7 +60,7 @@ def pointer(tensor: Tensor | None) -> ctypes.c_void_p | None:
 
 @functools.cache
 def _load(source: Path) -> ctypes.CDLL | None:
-    compiler = shlex.split(os.environ.get("CXX") or "g++")  # may bring flags of its own
+    compiler = _compiler()
     if not compiler or shutil.which(compiler[0]) is None:
         return None
     code = source.read_bytes()
@@ -79,6 +79,20 @@ def _load(source: Path) -> ctypes.CDLL | None:
             stacklevel=3,
         )
         return None
+
+
+def _compiler() -> list[str]:
+    """CXX or g++, with the flags that CXX may bring; none where CXX cannot be read."""
+    given = os.environ.get("CXX") or "g++"
+    if shutil.which(given) is not None:  # its path may have spaces
+        return [given]
+    try:
+        return shlex.split(given)
+    except ValueError as error:
+        warnings.warn(
+            f"CXX={given} cannot be read ({error}); the slower PyTorch form is used", stacklevel=4
+        )
+        return []
 
 
 def _machine(compiler: Sequence[str]) -> tuple[str, ...]:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from relgnn.config import AnyConfig, Config, RelationConfig, load_run_config
 from relgnn.config.tree import parse
+from relgnn.data.registry import load_graph
 from relgnn.errors import Diverged, InputError, lacks_memory
 from relgnn.loop.run import flat, run
 from relgnn.runtime import optional_import, rng
+from relgnn.text.reader import load_data
 from relgnn.text.relation_run import run_relations
 from relgnn.training import EpochRecord, Interrupted, atomic_file, save_json, save_text
 
@@ -124,14 +126,17 @@ def search(
 
     Raises:
         InputError: Optuna is not installed, a key or value is wrong, the storage has another
-            search, or no trial came to an end.
+            search, or no trial came to an end: then what
+            the last that was refused was refused for, if any was.
         Interrupted: on Ctrl-C.
     """
     optuna = _optuna()
     base = load_run_config(path, overrides)
     metric = _metric(base)
     _require_legal(path, overrides, space)
+    _require_data(base)
     study = _open(optuna, base, space, storage or out / "study.db")
+    refused: InputError | None = None
     while (done := _ended(study)) < trials:
         seed = int(rng(f"search/{done}", base.runtime.seed).integers(2**31))
         study.sampler = optuna.samplers.TPESampler(seed=seed)
@@ -140,22 +145,19 @@ def search(
         changes = _changes(drawn)
         try:
             config = load_run_config(path, [*overrides, *changes])
-        except InputError as error:
-            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-            say(f"trial {trial.number}: given up with {' '.join(changes)}: {error}")
-            continue
-        try:
             folder = out / "trials" / f"{trial.number:04d}"
             state, value = _try(optuna, trial, config, metric, folder)
         except InputError as error:
-            # what no trial could do without, such as data, is told at once
-            if not study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE]):
-                raise
-            state, value = optuna.trial.TrialState.PRUNED, None
-            say(f"trial {trial.number}: {error}")
+            # a configuration or a model that refuses these values may take others
+            refused = error
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            say(f"trial {trial.number}: given up with {' '.join(changes)}: {error}")
+            continue
         study.tell(trial, value, state)
         shown = "given up" if value is None else f"{metric} {value:.4f}"
         say(f"trial {trial.number}: {shown} with {' '.join(changes)}")
+    if refused and not study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE]):
+        raise refused
     return _report(optuna, study, path, overrides, base.runtime.seed, metric, out)
 
 
@@ -174,6 +176,18 @@ def _metric(config: AnyConfig) -> str:
     raise InputError(
         "a search needs a configuration of link prediction or with 'extraction:'; give one of those"
     )
+
+
+def _require_data(config: AnyConfig) -> None:
+    """Refuse data with which no trial could come to an end.
+
+    Raises:
+        InputError: they are nowhere, or broken, or there is nothing to judge a trial on.
+    """
+    if isinstance(config, RelationConfig):
+        load_data(config)
+    elif isinstance(config, Config) and not len(load_graph(config.data).valid):
+        raise InputError("the data have no valid triples; a search needs some")
 
 
 def _require_legal(path: Path, overrides: Sequence[str], space: Space) -> None:
@@ -268,8 +282,6 @@ def _try(
     try:
         if isinstance(config, Config):
             metrics = run(config, folder, test=False, observe=observe)
-            if "valid" not in metrics:
-                raise InputError("the data have no valid triples; a search needs some")
             value = flat(metrics["valid"])[metric]
         else:
             assert isinstance(config, RelationConfig)  # `_metric` refuses all others

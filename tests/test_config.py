@@ -170,7 +170,7 @@ def test_unknown_key_is_told_before_the_one_it_leaves_missing() -> None:
         ("expected=&a [*a]", "Circular reference"),
         ("source=!!bool abc", "not YAML"),
         ("source=!!timestamp abc", "not YAML"),
-        ("train.weight_decay=[]", "at least 1 item"),
+        ("train.weight_decay=[]", "is []; input should be a valid number or a list of at least 1"),
         ("train.int=3", "unknown key 'train.int'; known here are: "),
         ("train.path=1", "unknown key 'train.path'"),
         ("train.weight_decay=[0.1, -1]", "'train.weight_decay.1' is -1; input should be greater"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +73,28 @@ def test_no_compiler_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert native.library(write(tmp_path, SOURCE)) is None
+
+
+def test_a_compiler_that_cannot_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "g++ '")
+    with pytest.warns(UserWarning, match=r"CXX=g\+\+ ' cannot be read \(No closing quotation\)"):
+        assert native.library(write(tmp_path, SOURCE)) is None
+
+
+def test_the_path_of_a_compiler_may_have_spaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = shutil.which("g++")
+    if found is None or native.library(write(tmp_path, SOURCE)) is None:
+        pytest.skip("no compiler")
+    native._load.cache_clear()
+    (tmp_path / "my tools").mkdir()
+    (tmp_path / "my tools" / "g++").symlink_to(found)
+    monkeypatch.setenv("CXX", str(tmp_path / "my tools" / "g++"))
+    library = native.library(write(tmp_path, SOURCE))
+    assert library is not None and library.answer() == 42
 
 
 def test_disabled_holds_within_the_context_only(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from relgnn.errors import Diverged, InputError
 from relgnn.search import Choice, Range, read_space
 from relgnn.training import EpochRecord, Interrupted
 from tests.conftest import ROOT
+from tests.own import write_data
 from tests.text.test_relation_run import config, data  # noqa: F401
 
 optuna = pytest.importorskip("optuna")
@@ -60,6 +61,7 @@ class FakeRuns:
 def fake(monkeypatch: pytest.MonkeyPatch, **options: Any) -> FakeRuns:
     runs = FakeRuns(**options)
     monkeypatch.setattr(search, "run_relations", runs)
+    monkeypatch.setattr(search, "load_data", lambda config: None)
     return runs
 
 
@@ -117,14 +119,28 @@ def test_a_value_that_the_model_refuses_ends_its_trial_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = InputError("extraction.layers is 12: the model has 6; set it to 6 or less")
-    fake(monkeypatch, fail_at=2, failure=told)
-    said: list[str] = []
-    found = search.search(CONFIG, (), SPACE, 4, tmp_path / "a", say=said.append)
-    assert found["best"] and any("the model has 6" in one for one in said)
-    # what no trial can do without is told at once
+    for first_or_later in (1, 2):
+        runs, said = fake(monkeypatch, fail_at=first_or_later, failure=told), []
+        found = search.search(CONFIG, (), SPACE, 4, tmp_path / str(first_or_later), say=said.append)
+        assert found["best"] and any("the model has 6" in one for one in said)
+        assert len(set(runs.rates)) == len(said) == found["trials"] == 4
     fake(monkeypatch, fail_at=1, failure=told)
     with pytest.raises(InputError, match="the model has 6"):
-        search.search(CONFIG, (), SPACE, 4, tmp_path / "b")
+        search.search(CONFIG, (), SPACE, 1, tmp_path / "none")
+
+
+def test_what_no_trial_can_do_without_is_told_before_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "own.yaml"
+    config.write_text(f"data: {{path: {tmp_path / 'nowhere'}}}\nloop: null\n")
+    space = {"train.lr": Range(1e-3, 1e-2, log=True)}
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        search.search(config, (), space, 3, tmp_path / "out")
+    (write_data(tmp_path / "nowhere") / "valid.tsv").write_text("")
+    with pytest.raises(InputError, match="no valid triples"):
+        search.search(config, (), space, 3, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,8 @@ class Guard:
                         self._stated[evidence].append((head, relation, tail))
         self._given: dict[int, list[Numbers]] = defaultdict(list)
         if self.applied is not None:
-            for triple in map(numbers_of, graph.train):
-                if self.applied.category(*triple) is not None:
-                    self._given[triple[0]].append(triple)
+            for triple in map(numbers_of, self.applied.among(graph.train)):
+                self._given[triple[0]].append(triple)
         ends = sorted({end for own in self._given.values() for h, _, t in own for end in (h, t)})
         self._ends = np.array(ends, dtype=np.int64)
         aliases = [graph.aliases[end] for end in ends] if graph.aliases else None

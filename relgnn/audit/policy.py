@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 from pydantic import Field, ValidationError
 
 from relgnn.config.base import Section
@@ -99,6 +100,13 @@ class Applied:
             return found
         found = self.objects.get(tail)
         return found if found is not None and head in self.living else None
+
+    def among(self, triples: np.ndarray) -> np.ndarray:
+        """Those of triples int64 [N, 3] that are withheld."""
+        told = np.isin(triples[:, 1], list(self.relations))
+        said = triples[told | np.isin(triples[:, 2], list(self.objects))]
+        kept = [self.category(*row) is not None for row in said.tolist()]
+        return said[np.array(kept, dtype=bool)]
 
 
 def _persons(policy: Policy, graph: KnowledgeGraph) -> set[int]:

@@ -44,8 +44,14 @@ def explain(
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return f"{place}: '{key}' {message}" if key else f"{place}: {message}"
-    told = dict.fromkeys(one["msg"].removeprefix(EXPECTED) for one in meant)
-    expected = f"{EXPECTED}{' or '.join(told)}" if message.startswith(EXPECTED) else message
+    told = dict.fromkeys(
+        f"a list of at least {one['ctx']['min_length']}"
+        if one["type"] == "too_short"
+        else one["msg"].removeprefix(EXPECTED)
+        for one in meant
+    )
+    listed = message.startswith(EXPECTED) or first["type"] == "too_short"
+    expected = f"{EXPECTED}{' or '.join(told)}" if listed else message
     expected = expected[:1].lower() + expected[1:]
     return f"{place}: '{key}' is {shown(first['input'])}; {expected}"
 

@@ -234,6 +234,11 @@ def load_graph(data: DataConfig) -> KnowledgeGraph:
         InputError: see `load`, or the fraction cannot be drawn.
     """
     # a folder may have the name of a data set, and is meant all the same
+    if str(data.path) in _DATA_SETS and not Path(str(data.path)).is_dir():
+        raise InputError(
+            f"data.path={data.path}: no such folder; the data set of that name is "
+            f"data.name={data.path}"
+        )
     graph = read_folder(data.path) if data.path is not None else load(str(data.name))
     if data.descriptions == "texts":
         graph = read_descriptions(graph)

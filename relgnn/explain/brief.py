@@ -43,12 +43,14 @@ class Judged:
 
     Args:
         posterior, accepted: as the ledger has them.
+        learned: whether the model was taught it: where no round was better than none, it was not.
         views: text, graph and, where they judge, rules.
         sentences: those that the round recorded as its evidence.
     """
 
     posterior: float
     accepted: bool
+    learned: bool
     views: tuple[View, ...]
     sentences: tuple[Spoken, ...]
 
@@ -103,7 +105,9 @@ class Briefing:
         )
         spoken = (Spoken(one, explainer.sentence(one)) for one in table.evidence[row])
         sentences = tuple(islice((one for one in spoken if self._fit(one)), most))
-        return Judged(float(table.p[row]), bool(table.accepted[row] > 0), views, sentences)
+        accepted = bool(table.accepted[row] > 0)
+        learned = accepted and explainer.taught
+        return Judged(float(table.p[row]), accepted, learned, views, sentences)
 
     def _fit(self, one: Spoken) -> bool:
         return (

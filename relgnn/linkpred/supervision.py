@@ -10,6 +10,7 @@ from torch import Tensor
 
 from relgnn.data.graph import is_in
 from relgnn.gnn.graph import MessageGraph
+from relgnn.spans import spread
 
 
 def drawn(triples: np.ndarray, p: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -111,24 +112,26 @@ class Supervision:
         return number[: len(self.context)], number[len(self.context) :]
 
 
-@dataclass(frozen=True)
 class SameNumber:
     """Edges of the context that have something in common with targets, by its number.
 
+    Edges are kept in the order of their numbers, so that a batch costs its own size and not that
+    of the context.
+
     Args:
         edges: int64 [E], number of each edge.
-        targets: int64 [2T], of each target, asked both ways.
-        count: numbers there are.
+        targets: int64 [T], number of each target.
+        device: where they are asked for.
     """
 
-    edges: Tensor
-    targets: Tensor
-    count: int
-
-    @classmethod
-    def of(cls, edges: Tensor, targets: Tensor, device: torch.device) -> SameNumber:
-        """From numbers of edges [E] and targets [T]."""
-        return cls(edges.to(device), targets.to(device).repeat(2), len(edges) + len(targets))
+    def __init__(self, edges: Tensor, targets: Tensor, device: torch.device) -> None:
+        count = int(torch.cat([edges, targets]).max()) + 1 if len(edges) + len(targets) else 0
+        copies = torch.bincount(edges, minlength=count)
+        self.edges = edges.to(device)
+        self.targets = targets.to(device).repeat(2)  # each is asked both ways
+        self.order = edges.argsort(stable=True).to(device)
+        self.start = torch.cat([copies.new_zeros(1), copies.cumsum(0)]).to(device)
+        self.repeats = bool((copies > 1).any())
 
     def of_batch(self, batch: Tensor, rows: Tensor | None) -> Tensor:
         """Which edges have a number of a batch's targets.
@@ -140,6 +143,22 @@ class SameNumber:
         Returns:
             bool [E] or [e].
         """
-        asked = torch.zeros(self.count, dtype=torch.bool, device=self.edges.device)
-        asked[self.targets[batch]] = True
-        return asked[self.edges if rows is None else self.edges[rows]]
+        number = self.targets[batch].unique()
+        first = self.start[number]
+        found = self.order[spread(first, self.start[number + 1] - first)[1]]
+        if rows is not None:
+            return torch.isin(rows, found)
+        mask = torch.zeros(len(self.edges), dtype=torch.bool, device=self.edges.device)
+        mask[found] = True
+        return mask
+
+    def shared(self, draws: Tensor, rows: Tensor | None) -> Tensor:
+        """A draw of each edge [E], or of those asked of [e]: copies take that of the first."""
+        if not self.repeats:
+            return draws
+        if rows is None:
+            return draws[self.order[self.start[self.edges]]]
+        _, copy = self.edges[rows].unique(return_inverse=True)
+        place = torch.arange(len(copy), device=copy.device)
+        first = torch.full_like(copy, len(copy)).scatter_reduce(0, copy, place, "amin")
+        return draws[first[copy]]

@@ -86,10 +86,10 @@ class LinkPredictionTask(NumberedTask):
         self.pseudo = (none if pseudo is None else pseudo).to(device).repeat(2)
         self.p_text = None if text is None else text.to(device).float().repeat(2)
         self.pseudo_loss = _pseudo_loss(config.loop) if bool(self.pseudo.any()) else None
-        self.same_triple = SameNumber.of(*supervision.triples(), device)
+        self.same_triple = SameNumber(*supervision.triples(), device)
         self.same_pair = self.same_triple
         if config.gnn.evidence_mask == "pair":
-            self.same_pair = SameNumber.of(*supervision.pairs(), device)
+            self.same_pair = SameNumber(*supervision.pairs(), device)
         self.graph = supervision.message_graph(model.entity.shape[0], relations).to(device)
         self._cast: MessageGraph | None = None
         fan_out = config.gnn.fan_out if model.encoder is not None else None
@@ -277,7 +277,8 @@ class LinkPredictionTask(NumberedTask):
         target = self.same_triple.of_batch(batch, rows)
         rate = self.edge_dropout if edge_dropout is None else edge_dropout
         draws = torch.rand(3, graph.num_edges, generator=generator, device=device)
-        dropped = (draws[0] < rate) | (target & (draws[1] < self.target_dropout))
+        hidden = self.same_triple.shared(draws[1], rows) < self.target_dropout
+        dropped = (draws[0] < rate) | (target & hidden)
         same = self.same_pair is self.same_triple
         told = target if same else self.same_pair.of_batch(batch, rows)
         silent = told | (draws[2] < rate)

@@ -160,9 +160,8 @@ class OpenRun:
 
     @cached_property
     def round_folder(self) -> Path | None:
-        """Of the round whose judgements the text model has; None in a run without a loop."""
-        fusion = self.folder / FOLDER / FUSION
-        return self.folder / "rounds" / str(load_json(fusion)["round"]) if fusion.exists() else None
+        """See `last_round`."""
+        return last_round(self.folder)
 
     @cached_property
     def learned(self) -> Learned:
@@ -272,6 +271,12 @@ def open_run(folder: Path, vectors: Path | None = None) -> OpenRun:
     opened = OpenRun(world, calibrate, vectors)
     opened.scorer  # noqa: B018  what is damaged is told now
     return opened
+
+
+def last_round(folder: Path) -> Path | None:
+    """Of the round whose judgements a run's text model has; None in a run without a loop."""
+    fusion = folder / FOLDER / FUSION
+    return folder / "rounds" / str(load_json(fusion)["round"]) if fusion.exists() else None
 
 
 def run_config(folder: Path) -> Config:

@@ -31,7 +31,7 @@ from relgnn.linkpred.evaluate import DenseScores, evaluate_scores
 from relgnn.linkpred.reading import FLOORS, Reading
 from relgnn.linkpred.rerank import Reranker, reranked
 from relgnn.linkpred.rerank_features import CandidateFeatures
-from relgnn.loop.opened import open_run
+from relgnn.loop.opened import last_round, open_run, run_graph
 from relgnn.loop.records import read_round
 from relgnn.ranking.ranks import Ranks, ScoreTails
 from relgnn.rules.judge import LEAST
@@ -146,10 +146,13 @@ def read_by(folder: Path, name: str, config: RunConfig) -> dict[str, DenseScores
         InputError: there is none, it read nothing, or it was trained on other data.
     """
     path = _member_folder(folder, name, config)
-    opened = open_run(path) if isinstance(config_of_run(path), Config) else None
-    if opened is None or opened.round_folder is None:
+    require_finished(path)
+    told = config_of_run(path)
+    round_ = last_round(path)
+    if not isinstance(told, Config) or round_ is None:
         raise InputError(f"{path}: has read no texts; give a loop's run")
-    table, graph = read_round(opened.round_folder, opened.graph), opened.graph
+    graph = run_graph(told, path)
+    table = read_round(round_, graph)
     alike = Reading.alike(1.0, FLOORS[0], graph.num_relations)
     readers = table.readers(graph.num_entities, graph.num_relations)
     return {how: reader.scores(alike) for how, reader in readers.items()}

@@ -111,7 +111,9 @@ class Explainer:
             and self.secrets.silences(id_, sentence)
         ):
             return []
-        verb = "read and accepted" if taken else "read, not accepted"
+        verb = "read, not accepted"
+        if table.accepted[row] > 0:
+            verb = "read and accepted" if self.taught else "read and accepted, but not learned"
         line = f"{verb} at {p or 0:.2f} ({', '.join(votes)})"
         if sentence is not None:
             line += f": “{sentence}”"

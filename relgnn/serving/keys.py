@@ -194,7 +194,10 @@ class KeyFile:
                     for owner in (-1, before.st_uid):
                         with suppress(PermissionError):  # only root may give a file away
                             os.fchown(file.fileno(), owner, before.st_gid)
-                    os.fchmod(file.fileno(), before.st_mode & 0o777)
+                    mode = before.st_mode & 0o777
+                    if os.fstat(file.fileno()).st_gid != before.st_gid:
+                        mode &= ~0o070  # what one group may do is not for another
+                    os.fchmod(file.fileno(), mode)
                 json.dump({"keys": rows}, file, indent=2)
         self._seen = None
 

@@ -17,11 +17,15 @@ from relgnn.text.linking import EXACT, PART, MentionLinker, forget, plain_name
 # Days, and spans of years: they look like telephone numbers and are none.
 _DATE = r"(?:\d{4}-\d\d-\d\d|\d{4}\s?[-–]\s?\d{4})(?!\d)"
 _PHONE = rf"(?<![\w+])(?!{_DATE})(?:\+|00)?\(?\d(?:[\s()/.-]*\d){{6,14}}(?!\w)"
+# eight groups, or fewer about one "::" beside a digit; three numbers with colons are a time of day
+_GROUPS = r"[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,6}"
+_IPV6 = rf"(?:[0-9A-Fa-f]{{1,4}}:){{7}}[0-9A-Fa-f]{{1,4}}|{_GROUPS}::(?:{_GROUPS})?|::{_GROUPS}"
+_MAC = r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}"
 _PATTERNS = (
     ("[mail]", re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")),
     ("[id]", re.compile(r"\b[A-Z]{2}\d{2}(?:\s?[A-Z0-9]{4}){2,7}(?:\s?[A-Z0-9]{1,3})?\b")),
     ("[id]", re.compile(r"\b\d{3}-\d{2}-\d{4}\b|\b(?:\d{1,3}\.){3}\d{1,3}\b")),
-    ("[id]", re.compile(r"(?<!\w)(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?!\w|:\w)")),
+    ("[id]", re.compile(rf"(?<!\w)(?:{_IPV6}|{_MAC})(?!\w|:\w)")),
     ("[phone]", re.compile(_PHONE)),
     ("[id]", re.compile(r"\b(?=\w*\d{6})\w+\b")),
     (

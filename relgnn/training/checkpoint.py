@@ -40,9 +40,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
         InputError: `path` is that of a folder.
     """
     path = Path(path)
-    require_file_name(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    beside = path.parent / f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp"
     try:
+        require_file_name(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
         sync(beside)

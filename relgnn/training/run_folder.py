@@ -68,13 +68,16 @@ def carry_out(
     data = load(config)
     if resume and isinstance(data, Summed):
         require_same_data(folder, data)
-    begun = begin(folder, config, data)
+    before = _files(folder)
+    begin(folder, config, data)
+    begun = _files(folder) - before
     try:
         with spent:
             metrics = work(data, runtime)
     except InputError:
-        if not resume:
-            take_back(folder, begun | {spent.path})
+        begun.add(spent.path)
+        if not resume and _files(folder) - before <= begun:
+            take_back(folder, begun)
         raise
     finish(folder, metrics, spent)
     return metrics
@@ -143,7 +146,7 @@ def require_same_data(folder: Path, data: Summed) -> None:
         )
 
 
-def begin(folder: Path, config: RunConfig, data: object) -> set[Path]:
+def begin(folder: Path, config: RunConfig, data: object) -> None:
     """Make the folder: the configuration, what a result depends on besides, what the ids name.
 
     Args:
@@ -151,9 +154,6 @@ def begin(folder: Path, config: RunConfig, data: object) -> set[Path]:
         config: of the run.
         data: their checksum is kept where they have one; the sizes of the split and both
             vocabularies where they are a graph; their relations where the run tells these apart.
-
-    Returns:
-        The files.
     """
     found = {data.name: data.checksum} if isinstance(data, Summed) else None
     kept = {"config.yaml": config.to_yaml()}
@@ -169,25 +169,19 @@ def begin(folder: Path, config: RunConfig, data: object) -> set[Path]:
     }
     if isinstance(data, KnowledgeGraph):
         sizes = {part: len(getattr(data, part)) for part in ("train", "valid", "test", "hidden")}
-        facts["splits.json"] = {"data": data.name} | sizes
+        drawn = config.model_dump(include={"data": {"fraction", "split_seed"}})["data"]
+        facts["splits.json"] = {"data": data.name} | drawn | sizes
     for name, content in facts.items():
         save_json(folder / name, content)
-    return {folder / name for name in (*kept, *facts)}
 
 
 def take_back(folder: Path, begun: Set[Path]) -> None:
-    """Remove the files that a run began with, if it has left no others.
-
-    Args:
-        folder: of the run; stays where anything else is in it.
-        begun: the files.
-    """
-    if {path for path in folder.rglob("*") if path.is_file()} <= begun:
-        for path in begun:
-            path.unlink(missing_ok=True)
-        for empty in (folder / "vocab", folder / "resume", folder):
-            with suppress(OSError):
-                empty.rmdir()
+    """Remove the files that a run began with, and the folders that held nothing else."""
+    for path in begun:
+        path.unlink(missing_ok=True)
+    for empty in (folder / "vocab", folder / "resume", folder):
+        with suppress(OSError):
+            empty.rmdir()
 
 
 def finish(folder: Path, metrics: dict[str, Any], spent: Spent) -> None:
@@ -205,3 +199,7 @@ def finish(folder: Path, metrics: dict[str, Any], spent: Spent) -> None:
 
 def _lines(*columns: Sequence[str]) -> str:
     return "".join("\t".join(row) + "\n" for row in zip(*columns, strict=True))
+
+
+def _files(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from relgnn.audit.policy import Applied, Policy, load_policy
@@ -109,6 +110,16 @@ def test_what_is_private_of_whom(
     head, relation, tail = triple
     numbers = graph.entities.index(head), graph.relations.index(relation)
     assert applied.category(*numbers, graph.entities.index(tail)) == category
+
+
+def test_among_many_triples_are_those_that_are_private_one_by_one(
+    applied: Applied, graph: KnowledgeGraph
+) -> None:
+    sizes = len(graph.entities), len(graph.relations), len(graph.entities)
+    every = np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), -1).reshape(-1, 3)
+    private = [row for row in every.tolist() if applied.category(*row) is not None]
+    assert private and applied.among(every).tolist() == private
+    assert applied.among(every[:0]).tolist() == []
 
 
 def test_objects_are_harmful_to_the_living_whatever_the_relation(graph: KnowledgeGraph) -> None:

@@ -76,6 +76,8 @@ def test_a_configured_folder_may_have_the_name_of_a_data_set(
     assert load_graph(configured).checksum == read_folder(own).checksum
     assert load_graph(configured).checksum != load("nations").checksum
     assert read_corpus(None, Path("nations")).texts == read_corpus(None, own).texts
+    with pytest.raises(InputError, match="data.path=umls: no such folder; .* is data.name=umls"):
+        load_graph(DataConfig(path=Path("umls")))
 
 
 def test_the_default_is_codex_s_where_it_is_found(nowhere: Path, write_folder: WriteFolder) -> None:

@@ -287,13 +287,28 @@ def test_edges_are_told_by_the_triple_that_they_are() -> None:
     generator = torch.Generator().manual_seed(0)
     context, targets = (torch.randint(5, (n, 3), generator=generator) for n in (90, 60))
     supervision = Supervision(targets, torch.ones(60), context, torch.ones(90))
-    same = SameNumber.of(*supervision.triples(), torch.device("cpu"))
+    same = SameNumber(*supervision.triples(), torch.device("cpu"))
     batch = [0, 7, 30, 61]
     asked = {tuple(targets[row % 60].tolist()) for row in batch}
     expected = [tuple(triple) in asked for triple in context.tolist()]
     assert same.of_batch(torch.tensor(batch), None).tolist() == expected
     rows = torch.arange(0, 90, 3)
     assert same.of_batch(torch.tensor(batch), rows).tolist() == expected[::3]
+    draws = torch.rand(90, generator=generator)
+    first: dict[tuple[int, ...], float] = {}
+    for triple, draw in zip(context.tolist(), draws.tolist(), strict=True):
+        first.setdefault(tuple(triple), draw)
+    assert len(first) < 90, "some edges are copies, which are kept or hidden together"
+    torch.testing.assert_close(
+        same.shared(draws, None), torch.tensor([first[tuple(t)] for t in context.tolist()])
+    )
+    copies = context[:, None].eq(context).all(-1)
+    for rows in (torch.arange(90).flip(0), torch.randperm(90, generator=generator)[:40]):
+        shared = same.shared(draws[rows], rows)
+        alike = copies[rows][:, rows]
+        assert torch.equal(shared[:, None] == shared, alike) and torch.isin(shared, draws).all()
+    alone = SameNumber(torch.arange(90), torch.arange(2), torch.device("cpu"))
+    assert alone.shared(draws, None) is draws
     for nothing in (
         replace(supervision, context=context[:0], context_weight=torch.ones(0)),
         replace(supervision, targets=targets[:0], target_weight=torch.ones(0)),
@@ -301,6 +316,7 @@ def test_edges_are_told_by_the_triple_that_they_are() -> None:
     ):
         edges, numbers = nothing.triples()
         assert (len(edges), len(numbers)) == (len(nothing.context), len(nothing.targets))
+        SameNumber(edges, numbers, torch.device("cpu"))
 
 
 def test_evidence_is_cast_once_and_only_for_training(

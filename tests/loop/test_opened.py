@@ -11,6 +11,7 @@ import pytest
 from relgnn.config import load_config
 from relgnn.data.lookup import find_entity, find_relation
 from relgnn.errors import InputError
+from relgnn.explain.brief import Briefing
 from relgnn.loop.opened import OpenRun, Question, open_run, run_graph
 from relgnn.loop.records import RoundTable
 from relgnn.loop.run import run
@@ -214,8 +215,15 @@ def test_what_a_round_accepted_that_taught_nothing_is_no_reason(
     assert table is not None
     triple = table.triples[int(table.accepted.argmax())].tolist()
     assert open_run(own_run).explainer.reasons(*triple)[0].kind == "accepted"
-    kinds = {one.kind for one in open_run(fell).explainer.reasons(*triple)}
-    assert "accepted" not in kinds
+    reasons = open_run(fell).explainer.reasons(*triple)
+    assert "accepted" not in {one.kind for one in reasons}
+    said = [one.text for one in reasons if one.kind == "text"]
+    assert all(one.startswith("read and accepted, but not learned at ") for one in said)
+    judged = [
+        Briefing(open_run(run)).brief((triple[0], triple[1], triple[2])).judged
+        for run in (own_run, fell)
+    ]
+    assert [(x.accepted, x.learned) for x in judged if x] == [(True, True), (True, False)]
 
 
 def test_no_text_is_kept(opened: OpenRun) -> None:

@@ -165,6 +165,7 @@ def test_the_budget_is_spent_on_the_most_probable():
 
 def test_a_share_is_the_whole_number_that_is_written() -> None:
     assert [share(0.29, 100), share(0.57, 100), share(0.5, 3), share(0.1, 3)] == [29, 57, 1, 0]
+    assert share(0.29, 10**9) == 290_000_000
 
 
 def test_a_tie_at_the_budget_goes_to_the_surer_text():

@@ -85,6 +85,21 @@ def test_who_may_give_no_file_away_may_revoke(
     assert file.keys() == {} and stat.S_IMODE(file.path.stat().st_mode) == 0o660
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give a file away")
+def test_what_one_group_may_do_is_not_for_another(
+    file: KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    file.add("ann", Scope.read)
+    os.chown(file.path, -1, 10002)
+    file.path.chmod(0o640)
+    monkeypatch.setattr(os, "fchown", refused)
+    file.revoke("ann")
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+
+
 def test_who_has_no_name_makes_keys_by_number(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,7 @@ MASKED = {
     "from 192.168.10.4": "from [id]",
     "from 2001:db8::8a2e:370:7334, or ::1": "from [id], or [id]",
     "ip:2001:db8::1": "ip:[id]",
+    "fe80:: and 1:2:3:4:5:6:7:8 and 00:1B:44:11:3A:B7": "[id] and [id] and [id]",
     "2001:0db8:85a3:1:1:8a2e:0370:7334: refused": "[id]: refused",
     "passport C01X0006H1234567": "passport [id]",
     "number 1234567890123456789": "number [id]",
@@ -34,6 +35,7 @@ MASKED = {
 KEPT = (
     "born on 1867-11-07 in Warsaw", "in 1914-1918 and 1939–1945", "Q42 has P106 since 1999",
     "a drink of 330 ml", "the Drs are in", "pages 12-34", "it was Sirius", "0.8342 at 12:30",
+    "it ended at 12:30:45", "Psalm 23:1:4", "a :: b", "std::vector", "a ratio of 1:2:3",
 )  # fmt: skip
 
 

@@ -170,6 +170,11 @@ def test_a_folder_is_no_file_to_write(
         save_json(Path(folder), 1)
 
 
+def test_a_name_that_is_too_long_is_the_machines_error(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match="File name too long"):
+        save_json(tmp_path / ("x" * 300), {})
+
+
 def test_an_error_of_the_writer_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), atomic_file(tmp_path / "x") as beside:
         beside.write_text("half")

@@ -81,7 +81,8 @@ def test_where_nothing_was_trained_the_same_command_works_once_the_input_is_mend
         start(folder, graph, work=refused)
     assert not folder.exists()
     start(folder, graph)
-    assert load_json(folder / "splits.json")["train"] == len(graph.train)
+    split = load_json(folder / "splits.json")
+    assert (split["train"], split["fraction"]) == (len(graph.train), CONFIG.data.fraction)
     names = (folder / "vocab" / "entities.tsv").read_text().splitlines()
     assert [line.split("\t")[0] for line in names] == list(graph.entities)
 
@@ -90,7 +91,15 @@ def test_what_the_user_or_an_earlier_part_left_stays(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("mine")
     with pytest.raises(InputError, match="nosuch"):
         start(tmp_path, Facts("one"), work=refused)
-    assert {path.name for path in tmp_path.iterdir()} >= {"note.txt", "config.yaml"}
+    assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
+
+    def learned(data: object, runtime: object) -> dict[str, Any]:
+        (tmp_path / "log.jsonl").write_text("{}\n")
+        raise InputError("the loss is not finite")
+
+    with pytest.raises(InputError, match="not finite"):
+        start(tmp_path, Facts("one"), work=learned)
+    assert {path.name for path in tmp_path.iterdir()} >= {"note.txt", "log.jsonl", "config.yaml"}
     with pytest.raises(InputError, match="nosuch"):
         start(tmp_path, Facts("one"), work=refused, resume=True)
     assert (tmp_path / "config.yaml").is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from fractions import Fraction
 from typing import Any, Protocol
 
 import numpy as np
@@ -137,7 +138,7 @@ def as_tensor(values: Any) -> torch.Tensor:
 
 def share(ratio: float, count: int) -> int:
     """floor(ratio · count), of the product as it is written: 0.29 · 100 is 29."""
-    return int(ratio * count + 1e-9)
+    return int(Fraction(str(ratio)) * count)
 
 
 def check_fraction(name: str, value: float) -> None:

@@ -23,7 +23,8 @@ function judged(found) {
   const most = Math.max(1, ...found.views.map((one) => Math.abs(one.share ?? 0)));
   return [
     el("h3", {}, "Views"),
-    el("p", { class: "hint" }, `The loop ${found.accepted ? "accepted" : "did not accept"} it at ${percent(found.posterior)}. ` +
+    el("p", { class: "hint" }, `The loop ${found.accepted ? "accepted" : "did not accept"} it at ${percent(found.posterior)}` +
+      `${found.accepted && !found.learned ? ", but no round was better than none, and the model did not learn it" : ""}. ` +
       "Each view's own probability, and what it adds to the log odds:"),
     el("table", { class: "views" },
       el("thead", {}, el("tr", {}, ["view", "probability", "adds", ""].map((one) => el("th", { scope: "col" }, one)))),
