@@ -153,5 +153,5 @@ def test_held_out_relations_are_not_learned() -> None:
 def test_too_few_relations_are_told(path: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"lower metric\.ways or name more sources"):
         run_text(config(path, "metric.ways=9"), tmp_path / "run")
-    with pytest.raises(InputError, match="at least 1 item"):
+    with pytest.raises(InputError, match="should be a list of at least 1"):
         config(path, "metric.sources=[]")
