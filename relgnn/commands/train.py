@@ -302,8 +302,16 @@ def _show_run(folder: Path, metrics: dict[str, Any], as_json: bool) -> None:
         print_metrics("Test, filtered, realistic", metrics["rows"])
     elif "valid" in metrics:
         print_metrics("Valid, filtered, realistic", {"final": metrics["valid"]})
+    _show_accepted(metrics.get("extraction"))
     _show_stages(metrics.get("stages", []))
     print(f"{folder}: {metrics['seconds']:.0f} s, {metrics['peak_memory_mb']:,.0f} MB")
+
+
+def _show_accepted(found: dict[str, Any] | None) -> None:
+    """How many triples the loop accepted, and how many of them it promises to be true."""
+    if found and found.get("accepted"):
+        promised = f"of which {found['promised']:.0%} should be true"
+        print(f"The texts gave {found['accepted']:,} triples, {promised} (relgnn ledger show)")
 
 
 def _show_stages(laps: list[dict[str, Any]]) -> None:

@@ -110,7 +110,7 @@ def read_documents(folder: Path, name: str = "") -> DocumentData:
         parts[split] = () if found is None else tuple(_documents(found, number, problems))
         if found is None and split != "train":
             problems.error(
-                "missing", folder / files[1], None, "no such file: copy the data set again"
+                "missing", folder / files[1], None, "no such file: put its documents there"
             )
     raise_first(problems.all(), folder)
     return DocumentData(name or folder.name, labels, names, descriptions, **parts)

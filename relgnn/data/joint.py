@@ -98,7 +98,7 @@ def read_joint(folder: Path, name: str = "") -> JointData:
         found = find_file(folder, *files)
         if found is None:
             problems.error(
-                "missing", folder / files[0], None, "no such file: copy the data set again"
+                "missing", folder / files[0], None, "no such file: put its sentences there"
             )
         else:
             paths[split], lines[split] = found, list(read_json_lines(found, problems))

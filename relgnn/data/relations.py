@@ -258,7 +258,10 @@ def _scan(
             found[split] = tuple(_examples(path, number, problems))
         elif split in required:
             problems.error(
-                "missing", folder / f"{split}.jsonl", None, "no such file: copy the data set again"
+                "missing",
+                folder / f"{split}.jsonl",
+                None,
+                "no such file: put its sentences there",
             )
     taught = {one.relation for split in ("train", "valid") for one in found[split]}
     taught |= {number[label] for label in known if label in number}

@@ -45,6 +45,7 @@ class History:
     """
 
     def __init__(self, folder: Path, graph: KnowledgeGraph | None = None) -> None:
+        folder = Path(folder)
         config = run_config(folder)
         if config.loop is None:
             raise InputError(f"{folder}: was trained without a loop, so that it has no ledger")

@@ -208,6 +208,9 @@ class OpenRun:
             relation: number of the relation.
             head, tail: number of the known end; exactly one is given.
             k: how many.
+
+        Raises:
+            InputError: both ends are given or none, or a number is out of range.
         """
         known = head if head is not None else tail
         if known is None or (head is not None and tail is not None):
@@ -217,6 +220,8 @@ class OpenRun:
     @torch.inference_mode()
     def predict_all(self, queries: Sequence[Question]) -> list[list[Answer]]:
         """The answers of each query as `predict` gives them, all scored together."""
+        for query in queries:
+            self._require(query)
         known = torch.tensor([query.known for query in queries])
         asked = torch.tensor([q.relation + q.backward * self.scorer.num_relations for q in queries])
         scores = self.scorer.score_tails(known, asked).log_softmax(1)
@@ -243,6 +248,17 @@ class OpenRun:
         size = scores.shape[1]
         return [[next(answers) for _ in range(min(query.k, size))] for query in queries]
 
+    def _require(self, query: Question) -> None:
+        for what, number, size in (
+            ("relation", query.relation, self.graph.num_relations),
+            ("entity", query.known, self.graph.num_entities),
+        ):
+            if not 0 <= number < size:
+                raise InputError(
+                    f"{what} {number}: expected a number from 0 to {size - 1}; "
+                    f"`relgnn.data.lookup.find_{what}` finds that of a name"
+                )
+
     def extract(self, text: str, about: int | None = None) -> list[Extraction]:
         """Triples that a text states, surest first; see `TextModel.read`."""
         return self.text_model.read(text, self.graph, self.world.encoder, self.scorer, about)
@@ -258,6 +274,7 @@ def open_run(folder: Path, vectors: Path | None = None) -> OpenRun:
     Raises:
         InputError: it is no run folder, the run is not finished, or its data are gone or changed.
     """
+    folder = Path(folder)
     config = run_config(folder)
     require_finished(folder)
     graph = run_graph(config, folder)

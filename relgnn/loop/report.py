@@ -71,6 +71,7 @@ def write_report(folder: Path, graph: KnowledgeGraph | None = None, note: str = 
         InputError: the run is not finished, has no loop or no test triples.
         MachineError: a file cannot be written.
     """
+    folder = Path(folder)
     metrics = load_json(folder / "metrics.json")
     if not {"round0", "loop"} <= metrics["rows"].keys():
         raise InputError(

@@ -21,6 +21,7 @@ from relgnn.linkpred.fit import Fitted
 from relgnn.linkpred.reading import TextReader
 from relgnn.linkpred.supervision import Supervision
 from relgnn.loop.calibrate import score_calibration
+from relgnn.loop.candidates import given_folds
 from relgnn.loop.controls import (
     comention,
     one_of_pairs,
@@ -143,6 +144,11 @@ def _require(config: Config, graph: KnowledgeGraph) -> None:
     if "oracle" in config.loop.controls and graph.strata is None:
         raise InputError(
             f"loop.controls: 'oracle' needs strata.tsv, which {graph.name} has not; leave it out"
+        )
+    if len(np.unique(given_folds(graph, config.loop.folds))) < 2:
+        raise InputError(
+            f"{graph.name}: train.tsv has too few triples ({len(graph.train)}) for judges that "
+            "each leave some out; give more, or set loop=null"
         )
     rules = config.loop.rules
     if rules is not None and rules.file is not None:

@@ -29,6 +29,8 @@ CHECKPOINT = "checkpoint.safetensors"
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it once the block has ended well.
 
+    A device or a pipe is written as it is.
+
     Args:
         path: the file to write; its folder is made if absent.
 
@@ -39,10 +41,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
         MachineError: when the disk is full or the folder cannot be written; `path` stays as it was.
         InputError: `path` is that of a folder.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link stays one
     beside = path.parent / f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp"
     try:
         require_file_name(path)
+        if path.exists() and not path.is_file():  # a device or a pipe is not to be replaced
+            yield path
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
         sync(beside)

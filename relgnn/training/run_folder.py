@@ -14,12 +14,15 @@ from relgnn.data.graph import KnowledgeGraph
 from relgnn.data.relations import Relations
 from relgnn.errors import InputError
 from relgnn.runtime import Runtime, environment
-from relgnn.training.checkpoint import load_json, save_json, save_text
+from relgnn.training.checkpoint import CHECKPOINT, load_json, save_json, save_text
 from relgnn.training.spent import Spent
 
 ENVIRONMENT = "environment.json"
 """What a result depends on besides its configuration: machine, versions, and the data's checksum
 under their name."""
+
+WRITTEN = ("metrics.json", ENVIRONMENT, "log.jsonl", "resume", CHECKPOINT)
+"""What a run writes over, and what tells that a folder is not free for one."""
 
 C = TypeVar("C", bound=RunConfig)
 D = TypeVar("D")
@@ -84,15 +87,22 @@ def carry_out(
 
 
 def require_new(folder: Path, resume: bool) -> None:
-    """Refuse a folder that holds a run, unless that run is to go on.
+    """Refuse a folder that holds a run, unless that run is to go on, or other files so named.
 
     Raises:
-        InputError: it holds one.
+        InputError: it holds one, or is a file.
     """
+    if folder.is_file():
+        raise InputError(f"{folder}: is a file; give a folder for the run")
     if (folder / "config.yaml").exists() and not resume:
         raise InputError(
             f"{folder}: holds a run already; give another --out, or go on with "
             f"`relgnn run --resume {folder}`"
+        )
+    taken = next((name for name in WRITTEN if (folder / name).exists()), None)
+    if taken is not None and not resume:
+        raise InputError(
+            f"{folder}: holds {taken}, which a run would overwrite; give another --out"
         )
 
 

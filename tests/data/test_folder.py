@@ -128,6 +128,16 @@ def test_times_come_from_a_fourth_column(write_folder: WriteFolder) -> None:
     assert dict(graph.dropped_duplicates) == {"train": 1}
 
 
+def test_a_triple_of_test_that_train_has_at_another_time_is_told(write_folder: WriteFolder) -> None:
+    dated = {
+        "train_tsv": "a\tlikes\tb\t2020\nb\tlikes\ta\t2020\n",
+        "valid_tsv": "a\tlikes\ta\t2021\n",
+    }
+    folder = write_folder("dated", **dated, test_tsv="a\tlikes\tb\t2022\n")
+    told = [one.message for one in check_folder(folder).problems if one.code == "leak"]
+    assert len(told) == 1 and told[0].startswith("triples that are also in train.tsv: 1 at another")
+
+
 def test_a_split_without_triples_has_no_times(write_folder: WriteFolder) -> None:
     dated = {
         "train_tsv": "a\tlikes\tb\t1\nb\tknows\tc\t2\n",

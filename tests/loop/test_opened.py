@@ -226,6 +226,12 @@ def test_what_a_round_accepted_that_taught_nothing_is_no_reason(
     assert [(x.accepted, x.learned) for x in judged if x] == [(True, True), (True, False)]
 
 
+@pytest.mark.parametrize(("relation", "head"), [(0, -1), (0, 1000), (-1, 0), (99, 0)])
+def test_numbers_that_name_nothing_are_refused(opened: OpenRun, relation: int, head: int) -> None:
+    with pytest.raises(InputError, match=r"(entity|relation) -?\d+: expected a number from 0 to"):
+        opened.predict(relation, head=head)
+
+
 def test_no_text_is_kept(opened: OpenRun) -> None:
     for text in (TEXT, "Ada Abel met the unforgettable Zyx in Cork."):
         opened.extract(text)

@@ -227,6 +227,14 @@ def test_what_cannot_run_leaves_no_folder(own_config: Path, tmp_path: Path) -> N
         with pytest.raises(InputError, match=message):
             run(_changed(own_config, change), folder)
         assert not folder.exists()
+    lone = tmp_path / "lone"
+    shutil.copytree(data, lone)
+    first = (lone / "train.tsv").read_text().splitlines()[0]
+    for split in ("train", "test"):
+        (lone / f"{split}.tsv").write_text(f"{first}\n")
+    (lone / "valid.tsv").write_text("")
+    with pytest.raises(InputError, match=r"train.tsv has too few triples \(1\) for judges"):
+        run(_changed(own_config, f"data.path={lone}"), folder)
 
 
 def test_a_folder_that_holds_a_run_is_left_alone(own_run: Path, own_config: Path) -> None:

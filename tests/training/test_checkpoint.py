@@ -27,6 +27,7 @@ from relgnn.training.checkpoint import (
     save_json,
     save_json_lines,
     save_tensors,
+    save_text,
 )
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
@@ -168,6 +169,21 @@ def test_a_folder_is_no_file_to_write(
     (tmp_path / "here").mkdir()
     with pytest.raises(InputError, match="is a folder; give the path of a file"):
         save_json(Path(folder), 1)
+
+
+def test_a_link_stays_one_and_a_pipe_is_written_as_it_is(tmp_path: Path) -> None:
+    there, link, pipe = (tmp_path / name for name in ("there.json", "link.json", "pipe"))
+    save_json(there, 1)
+    link.symlink_to(there)
+    save_json(link, 2)
+    assert link.is_symlink() and load_json(there) == 2
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        save_text(pipe, "told")
+        assert os.read(reader, 100) == b"told" and pipe.is_fifo()
+    finally:
+        os.close(reader)
 
 
 def test_a_name_that_is_too_long_is_the_machines_error(tmp_path: Path) -> None:

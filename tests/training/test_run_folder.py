@@ -87,6 +87,17 @@ def test_where_nothing_was_trained_the_same_command_works_once_the_input_is_mend
     assert [line.split("\t")[0] for line in names] == list(graph.entities)
 
 
+@pytest.mark.parametrize("name", ["metrics.json", "log.jsonl", "resume/cv.txt"])
+def test_what_a_run_would_write_over_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=f"holds {name.partition('/')[0]}, which a run would"):
+        start(tmp_path, Facts("one"))
+    assert (tmp_path / name).read_text() == "mine"
+    with pytest.raises(InputError, match="is a file; give a folder for the run"):
+        start(tmp_path / name, Facts("one"))
+
+
 def test_what_the_user_or_an_earlier_part_left_stays(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("mine")
     with pytest.raises(InputError, match="nosuch"):
